@@ -1,0 +1,76 @@
+/* base/sys: files, clock, CPU features, threads, random numbers, hashes: the operating system and machine, in one place. */
+#ifndef EYE_SYS_H
+#define EYE_SYS_H
+
+#include "base/base.h"
+
+/* ---- files ---- */
+struct eye_map { /* a whole file, read-only */
+    const uint8_t *p;
+    size_t size;
+    bool mapped; /* mmap, else read into memory */
+    char *path;  /* owned, for error texts */
+};
+/* use_mmap false reads into memory. An empty file is p = NULL, size 0. max_bytes 0 = no bound, else LIMIT above it. */
+EYE_MUST_CHECK enum eye_status eye_map_open(struct eye_map *m, const char *path, bool use_mmap, size_t max_bytes,
+                                            struct eye_err *err);
+/* "-" reads standard input. */
+EYE_MUST_CHECK enum eye_status eye_map_open_stdin(struct eye_map *m, size_t max_bytes, struct eye_err *err);
+void eye_map_close(struct eye_map *m);
+bool eye_path_is_dir(const char *path);
+bool eye_path_exists(const char *path);
+
+/* Atomic writer: bytes go to "PATH.tmp-PID", commit fsyncs and renames; abort (or a crash) leaves the old file. */
+struct eye_writer {
+    void *file; /* FILE * */
+    char *path, *tmp_path;
+    uint64_t pos;
+};
+EYE_MUST_CHECK enum eye_status eye_writer_open(struct eye_writer *w, const char *path, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_writer_put(struct eye_writer *w, const void *p, size_t n, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_writer_pad(struct eye_writer *w, size_t align, struct eye_err *err); /* zeros */
+EYE_MUST_CHECK enum eye_status eye_writer_commit(struct eye_writer *w, struct eye_err *err);
+void eye_writer_abort(struct eye_writer *w); /* fine after commit, and twice */
+
+/* ---- clock, memory ---- */
+uint64_t eye_now_ns(void);           /* monotonic */
+uint64_t eye_peak_rss_bytes(void);   /* of this process so far */
+
+/* ---- CPU ---- */
+enum {
+    EYE_CPU_AVX2 = 1u << 0,      /* AVX2 + FMA + F16C */
+    EYE_CPU_AVXVNNI = 1u << 1,
+    EYE_CPU_AVX512 = 1u << 2,    /* F + BW + VL + DQ */
+    EYE_CPU_AVX512VNNI = 1u << 3,
+    EYE_CPU_AVX512BF16 = 1u << 4,
+    EYE_CPU_NEON = 1u << 8,
+    EYE_CPU_DOTPROD = 1u << 9,
+    EYE_CPU_I8MM = 1u << 10,
+    EYE_CPU_BF16 = 1u << 11      /* Arm BF16 */
+};
+/* What CPU and operating system both support, cut by EYE_CPU=LIST (names as eye_cpu_names writes them; "base" = nothing). */
+uint32_t eye_cpu_flags(void);
+void eye_cpu_names(uint32_t flags, char *out, size_t cap); /* "avx2,avx512,..." or "base" */
+int eye_cpu_count(void); /* processors this process may use (affinity, cgroup quota) */
+
+/* ---- thread pool: fork-join over task indices ---- */
+struct eye_pool;
+typedef void eye_task_fn(void *ctx, int i_task, int i_thread);
+/* n_threads >= 1 counts the caller. */
+EYE_MUST_CHECK enum eye_status eye_pool_new(struct eye_pool **pool, int n_threads, const struct eye_alloc *alloc,
+                                            struct eye_err *err);
+void eye_pool_free(struct eye_pool *pool);
+int eye_pool_n_threads(const struct eye_pool *pool);
+/* Runs fn for 0 <= i_task < n_tasks, handed out dynamically, and returns when all are done. i_thread < n_threads is the
+ * caller's (0) or a worker's number: index of per-thread scratch. No allocation, no lock on the way. Workers spin briefly,
+ * then sleep. One run at a time. */
+void eye_pool_run(struct eye_pool *pool, int n_tasks, eye_task_fn *fn, void *ctx);
+
+/* ---- random numbers and hashes ---- */
+struct eye_rng { uint64_t s[4]; }; /* xoshiro256**, seeded through splitmix64 */
+void eye_rng_seed(struct eye_rng *r, uint64_t seed);
+uint64_t eye_rng_u64(struct eye_rng *r);
+double eye_rng_unit(struct eye_rng *r); /* [0,1), 53 bits */
+uint64_t eye_hash64(const void *p, size_t n, uint64_t seed);
+
+#endif
