@@ -1,0 +1,49 @@
+/* Activations and element-wise pairs, plain C: the oracle of every faster version. Computed in double, rounded once. */
+#include <math.h>
+
+#include "kernels/rows.h"
+
+static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
+
+void eye_gelu_f32_ref(float *dst, const float *src, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        double x = src[i];
+        dst[i] = (float)(0.5 * x * erfc(-x * 0.70710678118654752440)); /* erfc: no cancellation for x << 0 */
+    }
+}
+
+/* Hendrycks & Gimpel, arXiv 1606.08415: x/2 (1 + tanh(u)), written as x sigmoid(2u). */
+void eye_gelu_tanh_f32_ref(float *dst, const float *src, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        double x = src[i], u = 0.79788456080286535588 * (x + 0.044715 * x * x * x);
+        dst[i] = (float)(x * sigmoid(2.0 * u));
+    }
+}
+
+void eye_quick_gelu_f32_ref(float *dst, const float *src, size_t n) {
+    for (size_t i = 0; i < n; i++) dst[i] = (float)(src[i] * sigmoid(1.702 * src[i]));
+}
+
+void eye_silu_f32_ref(float *dst, const float *src, size_t n) {
+    for (size_t i = 0; i < n; i++) dst[i] = (float)(src[i] * sigmoid(src[i]));
+}
+
+void eye_sigmoid_f32_ref(float *dst, const float *src, size_t n) {
+    for (size_t i = 0; i < n; i++) dst[i] = (float)sigmoid(src[i]);
+}
+
+void eye_relu_f32_ref(float *dst, const float *src, size_t n) {
+    for (size_t i = 0; i < n; i++) dst[i] = src[i] > 0.0f ? src[i] : 0.0f;
+}
+
+void eye_add_f32_ref(float *dst, const float *a, const float *b, size_t n) {
+    for (size_t i = 0; i < n; i++) dst[i] = a[i] + b[i];
+}
+
+void eye_mul_f32_ref(float *dst, const float *a, const float *b, size_t n) {
+    for (size_t i = 0; i < n; i++) dst[i] = a[i] * b[i];
+}
+
+void eye_swiglu_f32_ref(float *dst, const float *a, const float *b, size_t n) {
+    for (size_t i = 0; i < n; i++) dst[i] = (float)(a[i] * sigmoid(a[i]) * b[i]);
+}

@@ -1,0 +1,56 @@
+/* Attention scores and weighted value sums of one head, plain C, one version per element type of the keys and values. */
+#include "kernels/rows.h"
+#include "tensor/tensor.h"
+
+static double elem_f32(const void *p, size_t i) { return ((const float *)p)[i]; }
+static double elem_f16(const void *p, size_t i) { return eye_f16_to_f32(((const uint16_t *)p)[i]); }
+static double elem_i8(const void *p, size_t i) { return ((const int8_t *)p)[i]; }
+
+static void qk(size_t m, size_t d, size_t n_keys, const float *q, size_t q_stride, const void *k, float scale, float *s,
+               size_t s_stride, double (*elem)(const void *, size_t)) {
+    const size_t lanes = EYE_ATTN_LANES;
+    for (size_t i = 0; i < m; i++) {
+        for (size_t j = 0; j < n_keys; j++) {
+            double sum = 0.0;
+            for (size_t e = 0; e < d; e++) sum += q[i * q_stride + e] * elem(k, (j / lanes * d + e) * lanes + j % lanes);
+            s[i * s_stride + j] = (float)(scale * sum);
+        }
+    }
+}
+
+static void pv(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride, float *out,
+               size_t out_stride, double (*elem)(const void *, size_t)) {
+    for (size_t i = 0; i < m; i++) {
+        for (size_t e = 0; e < d; e++) {
+            double sum = 0.0;
+            for (size_t j = 0; j < n_keys; j++) sum += p[i * p_stride + j] * elem(v, j * v_stride + e);
+            out[i * out_stride + e] = (float)sum;
+        }
+    }
+}
+
+void eye_attn_qk_f32_ref(size_t m, size_t d, size_t n_keys, const float *q, size_t q_stride, const void *k, float scale,
+                         float *s, size_t s_stride) {
+    qk(m, d, n_keys, q, q_stride, k, scale, s, s_stride, elem_f32);
+}
+void eye_attn_qk_f16_ref(size_t m, size_t d, size_t n_keys, const float *q, size_t q_stride, const void *k, float scale,
+                         float *s, size_t s_stride) {
+    qk(m, d, n_keys, q, q_stride, k, scale, s, s_stride, elem_f16);
+}
+void eye_attn_qk_i8_ref(size_t m, size_t d, size_t n_keys, const float *q, size_t q_stride, const void *k, float scale, float *s,
+                        size_t s_stride) {
+    qk(m, d, n_keys, q, q_stride, k, scale, s, s_stride, elem_i8);
+}
+
+void eye_attn_pv_f32_ref(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,
+                         float *out, size_t out_stride) {
+    pv(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, elem_f32);
+}
+void eye_attn_pv_f16_ref(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,
+                         float *out, size_t out_stride) {
+    pv(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, elem_f16);
+}
+void eye_attn_pv_i8_ref(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,
+                        float *out, size_t out_stride) {
+    pv(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, elem_i8);
+}
