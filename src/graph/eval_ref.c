@@ -1,0 +1,75 @@
+/* The oracle executor: every value in memory of its own, one node after the other through the references. Slow on purpose. */
+#include "graph/ref.h"
+
+#include <string.h>
+
+struct eval {
+    const struct eye_graph *g;
+    const struct eye_bind *bind;
+    struct eye_ref_value *value; /* by value index; f == NULL until it exists */
+    struct eye_arena arena;
+};
+
+static enum eye_status give_memory(struct eval *e, eye_val v, struct eye_err *err) {
+    const struct eye_value *x = &e->g->value[v];
+    struct eye_ref_value *r = &e->value[v];
+    size_t bytes;
+    r->rank = x->rank;
+    for (int i = 0; i < x->rank; i++)
+        r->dims[i] = x->dims[i] == EYE_DIM_T ? e->bind->t : x->dims[i] == EYE_DIM_CTX ? e->bind->ctx : x->dims[i];
+    if (!eye_value_elems(x, e->bind, &r->n) || !eye_mul_ok((size_t)r->n, sizeof(float), &bytes))
+        return eye_fail(err, EYE_E_LIMIT, "graph: value \"%s\" is too large", x->name);
+    r->f = eye_arena_alloc(&e->arena, bytes + 1);
+    return r->f ? EYE_OK : eye_fail_nomem(err, bytes);
+}
+
+/* Inputs and states are the caller's memory; weights are widened once. */
+static enum eye_status bind_leaves(struct eval *e, const struct eye_ref_io *in, size_t n_in, struct eye_err *err) {
+    for (size_t i = 0; i < n_in; i++) {
+        EYE_TRY(give_memory(e, in[i].v, err));
+        e->value[in[i].v].f = in[i].data;
+        e->value[in[i].v].i = in[i].data;
+    }
+    for (size_t v = 0; v < e->g->n_values; v++) {
+        const struct eye_value *x = &e->g->value[v];
+        if (x->kind != EYE_VAL_WEIGHT || x->n_uses == 0) continue;
+        EYE_TRY(give_memory(e, (eye_val)v, err));
+        int64_t rows = x->rank ? x->dims[0] : 1;
+        for (int64_t r = 0; x->rank && r < rows; r++) eye_weight_row(x, r, e->value[v].f + r * (e->value[v].n / rows));
+    }
+    return EYE_OK;
+}
+
+static enum eye_status run_node(struct eval *e, const struct eye_node *n, struct eye_err *err) {
+    static eye_ref_fn *const fn[EYE_N_OP] = {
+#define OP(name, min_in, max_in, flags) eye_ref_##name,
+#include "graph/ops.def"
+    };
+    struct eye_ref_ctx c = {.node = n, .out = &e->value[n->out], .past = e->bind->past};
+    for (int i = 0; i < n->n_in; i++) {
+        if (n->in[i] == EYE_NONE) continue;
+        c.in[i] = &e->value[n->in[i]];
+        if (!c.in[i]->f) return eye_fail(err, EYE_E_ARG, "graph: \"%s\" was given no data", e->g->value[n->in[i]].name);
+    }
+    EYE_TRY(give_memory(e, n->out, err));
+    return fn[n->op](&c, err);
+}
+
+enum eye_status eye_graph_eval_ref(const struct eye_graph *g, const struct eye_bind *bind, const struct eye_ref_io *in, size_t n_in,
+                                   const struct eye_ref_io *out, size_t n_out, struct eye_err *err) {
+    struct eval e = {.g = g, .bind = bind};
+    size_t bytes = (g->n_values + 1) * sizeof *e.value;
+    e.value = eye_alloc_zero(g->alloc, bytes);
+    if (!e.value) return eye_fail_nomem(err, bytes);
+    eye_arena_init(&e.arena, g->alloc);
+    enum eye_status st = bind_leaves(&e, in, n_in, err);
+    for (size_t i = 0; i < g->n_nodes && st == EYE_OK; i++) st = run_node(&e, &g->node[i], err);
+    for (size_t i = 0; i < n_out && st == EYE_OK; i++) {
+        const struct eye_ref_value *r = &e.value[out[i].v];
+        if (!r->f) st = eye_fail(err, EYE_E_ARG, "graph: \"%s\" is not computed by this graph", g->value[out[i].v].name);
+        else memcpy(out[i].data, r->f, (size_t)r->n * sizeof(float));
+    }
+    eye_arena_clear(&e.arena);
+    eye_alloc_free(g->alloc, e.value, bytes);
+    return st;
+}

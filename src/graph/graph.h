@@ -1,0 +1,190 @@
+/* graph: a model described once, as values and nodes; everything else (run, quantize, compile, export, train) is a use of it.
+ *
+ * Values are inputs, weights, states (KV cache) or results of nodes. Nodes are rows of ops.def. Structure is static; a few
+ * dims are symbolic. Weights keep the layout of the file (PyTorch order) and borrow its memory. Knows no SIMD, no file
+ * format, no model family.
+ *
+ * Building: functions below take values and give a value; the first error sticks to the graph, later calls with EYE_NONE
+ * inputs return EYE_NONE, and eye_graph_finish reports it. So a model file reads as its formula:
+ *
+ *     x = eye_conv2d(g, x, w, b, eye_conv_same(3, 2, channels));
+ *     x = eye_tap(g, eye_act(g, x, EYE_ACT_GELU), "v.stem1");
+ */
+#ifndef EYE_GRAPH_H
+#define EYE_GRAPH_H
+
+#include "base/base.h"
+#include "tensor/tensor.h"
+
+typedef int32_t eye_val; /* index of a value in its graph */
+#define EYE_NONE (-1)
+
+/* Symbolic dims: negative, bound to numbers when the graph runs. */
+enum {
+    EYE_DIM_T = -1,  /* tokens (rows) of this call */
+    EYE_DIM_CTX = -2 /* positions a KV cache holds */
+};
+
+enum eye_op {
+#define OP(name, min_in, max_in, flags) EYE_OP_##name,
+#include "graph/ops.def"
+    EYE_N_OP,
+    EYE_OP_DEAD /* a node that a pass removed; gone after eye_graph_compact */
+};
+enum { /* ops.def flags */
+    EYE_OPF_MAP = 1,   /* element-wise: the output may take the place of input 0 */
+    EYE_OPF_VIEW = 2,  /* output shares input 0's memory */
+    EYE_OPF_FUSED = 4  /* written by the fuse pass only: never seen by exporters and gradients */
+};
+struct eye_op_info {
+    const char *name;
+    uint8_t min_in, max_in, flags;
+};
+const struct eye_op_info *eye_op_info(enum eye_op op);
+
+enum eye_act_kind { EYE_ACT_NONE, EYE_ACT_GELU, EYE_ACT_GELU_TANH, EYE_ACT_QUICK_GELU, EYE_ACT_SILU, EYE_ACT_SIGMOID, EYE_ACT_RELU,
+                    EYE_N_ACT };
+const char *eye_act_name(enum eye_act_kind a);
+
+/* How a linear's (or im2col convolution's) weights are kept and multiplied: set by eye_graph_quantize, read by the engine. */
+enum eye_wtype {
+    EYE_W_EXACT,  /* as stored (f32, f16, bf16; block types as such), f32 activations */
+    EYE_W_F32, EYE_W_F16, EYE_W_BF16, /* bf16: activations rounded to bf16 as well, when packed for this type */
+    EYE_W_Q8_0, EYE_W_Q4_0, EYE_N_WTYPE
+};
+
+struct eye_attr { /* each op reads its own fields; all-zero otherwise */
+    int32_t stride;                           /* conv2d, both axes */
+    int32_t pad_top, pad_left, pad_bottom, pad_right;
+    int32_t groups;
+    enum eye_act_kind act;                    /* act; conv2d, linear, ffn after fusing */
+    enum eye_wtype wtype;                     /* linear, conv2d, ffn */
+    float eps;                                /* norms */
+    float scale;                              /* attention: applied to q . k */
+    double theta;                             /* rope */
+    int32_t axis, begin, length;              /* slice, concat */
+    int32_t perm[EYE_MAX_RANK];               /* transpose */
+    int32_t rank;                             /* reshape */
+    int64_t dims[EYE_MAX_RANK];               /* reshape target; symbols allowed */
+    bool causal;                              /* attention */
+};
+
+enum eye_val_kind { EYE_VAL_INPUT, EYE_VAL_WEIGHT, EYE_VAL_STATE, EYE_VAL_NODE };
+
+struct eye_value {
+    enum eye_val_kind kind;
+    enum eye_dtype dtype;        /* f32 for all results; inputs f32 or i32; weights as stored */
+    int rank;
+    int64_t dims[EYE_MAX_RANK];  /* outermost first; negative = symbolic */
+    const char *name;            /* tap and weight name, "v.stage0.block1"; in the graph's arena; never NULL ("" = unnamed) */
+    int32_t node;                /* producer, or -1 */
+    int32_t n_uses;              /* node inputs + graph outputs that refer to it */
+    const void *data;            /* weights: row-major, borrowed from the model file or owned by the graph's arena */
+    const float *row_scale;      /* weights: NULL, or dims[0] factors the fold pass wants applied to the rows: readers go
+                                    through eye_weight_row */
+};
+
+#define EYE_MAX_IN 6
+struct eye_node {
+    enum eye_op op;
+    int n_in;
+    eye_val in[EYE_MAX_IN];      /* optional inputs that are absent: EYE_NONE */
+    eye_val out;
+    struct eye_attr attr;
+};
+
+struct eye_graph {
+    const struct eye_alloc *alloc;
+    struct eye_arena arena;      /* names, folded weights */
+    struct eye_value *value;
+    size_t n_values, values_cap;
+    struct eye_node *node;       /* topological order after finish / compact */
+    size_t n_nodes, nodes_cap;
+    eye_val *input, *output;
+    size_t n_inputs, inputs_cap, n_outputs, outputs_cap;
+    enum eye_status status;      /* first error while building */
+    struct eye_err err;
+};
+
+void eye_graph_init(struct eye_graph *g, const struct eye_alloc *alloc);
+void eye_graph_clear(struct eye_graph *g);
+/* First building error, or a structural fault (cycle, shape rule broken). Call once after building. */
+EYE_MUST_CHECK enum eye_status eye_graph_finish(struct eye_graph *g, struct eye_err *err);
+/* Makes the graph fail with this text (a family file that meets an impossible configuration). Returns EYE_NONE. */
+EYE_PRINTF(3, 4) eye_val eye_graph_fail(struct eye_graph *g, enum eye_status code, const char *fmt, ...);
+
+/* ---- leaves ---- */
+eye_val eye_input(struct eye_graph *g, const char *name, enum eye_dtype dtype, int rank, const int64_t *dims);
+eye_val eye_weight(struct eye_graph *g, const char *name, const struct eye_tensor *t); /* t NULL = EYE_NONE (absent) */
+/* A KV cache: [EYE_DIM_CTX, n_kv_heads, head_dim]; its dtype and layout are the engine's. */
+eye_val eye_state(struct eye_graph *g, const char *name, int64_t n_kv_heads, int64_t head_dim);
+void eye_output(struct eye_graph *g, eye_val v);
+/* Names v (the tap of `probe --stage layer:NAME`); returns v. */
+EYE_PRINTF(3, 4) eye_val eye_tap(struct eye_graph *g, eye_val v, const char *fmt, ...);
+eye_val eye_graph_find(const struct eye_graph *g, const char *name); /* by name; EYE_NONE = absent */
+
+/* ---- nodes; x images are [N,H,W,C] f32, sequences [T,C] f32. See ops.def for each one's formula ---- */
+struct eye_conv { int32_t stride, pad_top, pad_left, pad_bottom, pad_right, groups; };
+static inline struct eye_conv eye_conv_same(int k, int stride, int groups) { /* PyTorch padding k/2 on all sides */
+    struct eye_conv c = {stride, k / 2, k / 2, k / 2, k / 2, groups};
+    return c;
+}
+eye_val eye_conv2d(struct eye_graph *g, eye_val x, eye_val w, eye_val b, struct eye_conv c);
+eye_val eye_linear(struct eye_graph *g, eye_val x, eye_val w, eye_val b);
+eye_val eye_batch_norm(struct eye_graph *g, eye_val x, eye_val gamma, eye_val beta, eye_val mean, eye_val var, float eps);
+eye_val eye_layer_norm(struct eye_graph *g, eye_val x, eye_val w, eye_val b, float eps);
+eye_val eye_rms_norm(struct eye_graph *g, eye_val x, eye_val w, float eps);
+eye_val eye_act(struct eye_graph *g, eye_val x, enum eye_act_kind act);
+eye_val eye_add(struct eye_graph *g, eye_val a, eye_val b); /* b: a's shape, or [C], or [N,1,1,C] */
+eye_val eye_sub(struct eye_graph *g, eye_val a, eye_val b);
+eye_val eye_mul(struct eye_graph *g, eye_val a, eye_val b);
+eye_val eye_mean_hw(struct eye_graph *g, eye_val x);
+eye_val eye_softmax(struct eye_graph *g, eye_val x);
+eye_val eye_embed(struct eye_graph *g, eye_val ids, eye_val table);
+eye_val eye_rope(struct eye_graph *g, eye_val x, double theta);
+/* q [(N,) T, H, D], k, v [(N,) T, Hkv, D]; caches EYE_NONE or states. -> [(N,) T, H*D] */
+eye_val eye_attention(struct eye_graph *g, eye_val q, eye_val k, eye_val v, eye_val k_cache, eye_val v_cache, float scale, bool causal);
+eye_val eye_reshape(struct eye_graph *g, eye_val x, int rank, const int64_t *dims);
+eye_val eye_transpose(struct eye_graph *g, eye_val x, const int32_t *perm);
+eye_val eye_concat(struct eye_graph *g, eye_val a, eye_val b, int axis);
+eye_val eye_slice(struct eye_graph *g, eye_val x, int axis, int64_t begin, int64_t length);
+
+/* ---- reading ---- */
+const struct eye_value *eye_value_at(const struct eye_graph *g, eye_val v);
+int64_t eye_dim(const struct eye_graph *g, eye_val v, int axis); /* negative axis counts from the end */
+/* One row (index into dims[0]; the rest flattened) of a weight as f32, row_scale applied in double. */
+void eye_weight_row(const struct eye_value *w, int64_t row, float *dst);
+/* Numbers for the symbols of one run. */
+struct eye_bind { int64_t t, ctx, past; };
+/* Elements of v with its symbols bound; false = overflow. */
+bool eye_value_elems(const struct eye_value *v, const struct eye_bind *bind, int64_t *out);
+
+/* ---- passes: each leaves a finished graph ---- */
+/* fold: batch norms, re-parameterisable branches, layer scales into convolutions and linears; 1x1 convolutions become
+ * linears. Exact in double, rounded once to f32. Formulas at each rule in fold.c. */
+EYE_MUST_CHECK enum eye_status eye_graph_fold(struct eye_graph *g, struct eye_err *err);
+/* fuse: activations, residual adds and whole feed-forward blocks into the node that makes them. keep_taps: nothing named is
+ * fused away (probe). */
+EYE_MUST_CHECK enum eye_status eye_graph_fuse(struct eye_graph *g, bool keep_taps, struct eye_err *err);
+/* quantize: chooses attr.wtype of every linear (and im2col convolution) whose weight is a 2-D (or 1x1) matrix, from want;
+ * EYE_W_EXACT leaves all as stored. Rows that no block fits fall back: see eye_wtype_for. */
+void eye_graph_quantize(struct eye_graph *g, enum eye_wtype want);
+/* The storage type a weight of rows of k elements gets when want is asked for: block types need k % 32 == 0, else f16. The one
+ * rule that convert and load share, so that a folder and its GGUF run the same. */
+enum eye_wtype eye_wtype_for(enum eye_wtype want, int64_t k);
+/* Makes v an output and removes nodes no output needs; renumbers nothing. */
+EYE_MUST_CHECK enum eye_status eye_graph_compact(struct eye_graph *g, struct eye_err *err);
+
+/* plan memory: offsets for values alive in node order, greedy best fit. bytes[v] 0 = not placed here (weights, states, views).
+ * alias[v] (may be NULL): EYE_NONE, or the value whose memory v shares. On success offset[v] (64-aligned) and *total_bytes. */
+EYE_MUST_CHECK enum eye_status eye_graph_place(const struct eye_graph *g, const size_t *bytes, const eye_val *alias, size_t *offset,
+                                               size_t *total_bytes, struct eye_err *err);
+
+/* ---- the oracle: plain C, double accumulation, one value after the other; runs any graph, folded or not ---- */
+struct eye_ref_io { eye_val v; void *data; };
+/* in: data for every input. Each state's data must be [bind.ctx, Hkv, D] f32, given in in[] as well, and is updated.
+ * Results of the values in out[] are copied to their data (f32). Allocates freely: for tests and tools. */
+EYE_MUST_CHECK enum eye_status eye_graph_eval_ref(const struct eye_graph *g, const struct eye_bind *bind, const struct eye_ref_io *in,
+                                                  size_t n_in, const struct eye_ref_io *out, size_t n_out, struct eye_err *err);
+
+#endif

@@ -1,0 +1,22 @@
+/* The quantize pass: how each matrix is kept and multiplied. One rule, shared by convert and load. */
+#include "graph/graph_impl.h"
+
+enum eye_wtype eye_wtype_for(enum eye_wtype want, int64_t k) {
+    bool block = want == EYE_W_Q8_0 || want == EYE_W_Q4_0;
+    return block && k % 32 != 0 ? EYE_W_F16 : want;
+}
+
+void eye_graph_quantize(struct eye_graph *g, enum eye_wtype want) {
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        struct eye_node *n = &g->node[i];
+        if (n->op == EYE_OP_linear) {
+            n->attr.wtype = eye_wtype_for(want, g->value[n->in[1]].dims[1]);
+        } else if (n->op == EYE_OP_ffn) { /* both matrices of a fused block share a type: the one that fits both */
+            enum eye_wtype a = eye_wtype_for(want, g->value[n->in[1]].dims[1]), b = eye_wtype_for(want, g->value[n->in[3]].dims[1]);
+            n->attr.wtype = a == want ? b : a;
+        } else if (n->op == EYE_OP_conv2d && n->attr.groups == 1) {
+            /* im2col convolutions (a stem) are few and sensitive: 16 bit at the least */
+            n->attr.wtype = want == EYE_W_Q8_0 || want == EYE_W_Q4_0 ? EYE_W_F16 : want;
+        }
+    }
+}
