@@ -4,7 +4,7 @@ MODEL ?= models/tiny
 IMAGE ?= doc/demo.jpg
 PROMPT ?= Describe this image.
 
-.PHONY: all demo test reference fuzz sanitize arm64 install clean
+.PHONY: all demo test reference clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -25,6 +25,9 @@ test:
 	scripts/setup.sh test
 	test -e $(BUILD)/build.ninja || meson setup $(BUILD)
 	scripts/test.sh $(BUILD)
+
+reference: all
+	scripts/reference.sh $(BUILD)
 
 clean:
 	rm -rf $(BUILD) build-* models/tiny
