@@ -64,20 +64,26 @@ static const struct {
     {EYE_CPU_DOTPROD, "dotprod"}, {EYE_CPU_I8MM, "i8mm"},             {EYE_CPU_BF16, "bf16"},
 };
 
-static uint32_t parse_names(const char *list) {
-    uint32_t flags = 0;
+bool eye_cpu_parse(const char *list, uint32_t *flags) {
+    bool known = true;
+    *flags = 0;
     while (*list) {
-        size_t len = strcspn(list, ", ");
-        for (size_t i = 0; i < EYE_COUNT(names); i++)
-            if (strlen(names[i].name) == len && memcmp(names[i].name, list, len) == 0) flags |= names[i].flag;
+        size_t len = strcspn(list, ", "), i = 0;
+        while (i < EYE_COUNT(names) && !(strlen(names[i].name) == len && memcmp(names[i].name, list, len) == 0)) i++;
+        if (i < EYE_COUNT(names))
+            *flags |= names[i].flag;
+        else if (len && !(len == 4 && memcmp(list, "base", 4) == 0))
+            known = false;
         list += len + (list[len] != '\0');
     }
-    return flags;
+    return known;
 }
 
 uint32_t eye_cpu_flags(void) {
     const char *mask = getenv("EYE_CPU");
-    return mask && *mask ? detect() & parse_names(mask) : detect();
+    uint32_t allowed = UINT32_MAX;
+    if (mask && *mask) eye_cpu_parse(mask, &allowed);
+    return detect() & allowed;
 }
 
 void eye_cpu_names(uint32_t flags, char *out, size_t cap) {
