@@ -1,0 +1,132 @@
+/* checkkern --bench: function kernels, one real shape each. GB/s counts the floats (or elements) read and written. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "check.h"
+
+#define MIN_NS 100000000ull
+
+typedef void step_fn(const struct check_row *row, void *ctx);
+
+/* Shortest time of one call in ns; calls are repeated inside a sample so that the clock does not matter. */
+static double time_of(const struct check_row *row, step_fn *step, void *ctx) {
+    uint64_t best = UINT64_MAX, start = eye_now_ns();
+    size_t reps = 1;
+    for (;;) {
+        uint64_t t0 = eye_now_ns();
+        for (size_t i = 0; i < reps; i++) step(row, ctx);
+        uint64_t dt = eye_now_ns() - t0;
+        if (dt < 20000) {
+            reps *= 2;
+            continue;
+        }
+        best = EYE_MIN(best, dt);
+        if (eye_now_ns() - start > MIN_NS) return (double)best / (double)reps;
+    }
+}
+
+static void report(struct check *c, step_fn *step, void *ctx, const char *shape, double amount, const char *unit) {
+    double here = time_of(c->row, step, ctx), ref = c->row == c->ref ? here : time_of(c->ref, step, ctx);
+    printf("%-30s %-28s %8.1f %s, %.1f x ref\n", c->row->sym, shape, amount / here, unit, ref / here);
+}
+
+enum { LEN = 4096 };
+struct vec {
+    float x[LEN], a[LEN], b[LEN];
+    uint16_t h[LEN];
+    int8_t q[LEN];
+};
+static struct vec *make_vec(struct check *c) {
+    struct vec *v = eye_alloc_zero(NULL, sizeof *v);
+    if (!v) check_fail(c, "no memory");
+    check_fill(c, PAT_RANDOM, v->a, LEN, 1.0f);
+    check_fill(c, PAT_RANDOM, v->b, LEN, 1.0f);
+    for (int i = 0; i < LEN; i++) v->h[i] = (uint16_t)(0x3000 + i);
+    return v;
+}
+static void bench_vec(struct check *c, step_fn *step, const char *shape, double bytes) {
+    struct vec *v = make_vec(c);
+    report(c, step, v, shape, bytes, "GB/s");
+    eye_alloc_free(NULL, v, sizeof *v);
+}
+
+static void step_map(const struct check_row *r, void *p) { ((eye_map_fn *)r->fn)(((struct vec *)p)->x, ((struct vec *)p)->a, LEN); }
+static void step_zip(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    ((eye_zip_fn *)r->fn)(v->x, v->a, v->b, LEN);
+}
+static void step_layer_norm(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    ((eye_layer_norm_fn *)r->fn)(v->x, v->a, v->b, v->b, 896, 1e-6f);
+}
+static void step_rms_norm(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    ((eye_rms_norm_fn *)r->fn)(v->x, v->a, v->b, 896, 1e-6f);
+}
+static void step_softmax(const struct check_row *r, void *p) { ((eye_softmax_fn *)r->fn)(((struct vec *)p)->b, 1024); }
+static void step_rope(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    for (int i = 0; i < LEN; i += 64) ((eye_rope_fn *)r->fn)(v->x + i, v->a, v->b, 64);
+}
+static void step_narrow(const struct check_row *r, void *p) { ((eye_f32_to_u16_fn *)r->fn)(((struct vec *)p)->h, ((struct vec *)p)->a, LEN); }
+static void step_widen(const struct check_row *r, void *p) { ((eye_u16_to_f32_fn *)r->fn)(((struct vec *)p)->x, ((struct vec *)p)->h, LEN); }
+static void step_quant(const struct check_row *r, void *p) { ((eye_quant_i8_fn *)r->fn)(((struct vec *)p)->q, ((struct vec *)p)->a, LEN); }
+
+void bench_eye_map_fn(struct check *c) { bench_vec(c, step_map, "n 4096", 8.0 * LEN); }
+void bench_eye_zip_fn(struct check *c) { bench_vec(c, step_zip, "n 4096", 12.0 * LEN); }
+void bench_eye_layer_norm_fn(struct check *c) { bench_vec(c, step_layer_norm, "n 896", 8.0 * 896); }
+void bench_eye_rms_norm_fn(struct check *c) { bench_vec(c, step_rms_norm, "n 896", 8.0 * 896); }
+void bench_eye_softmax_fn(struct check *c) { bench_vec(c, step_softmax, "n 1024", 8.0 * 1024); }
+void bench_eye_rope_fn(struct check *c) { bench_vec(c, step_rope, "64 heads of 64", 8.0 * LEN); }
+void bench_eye_f32_to_u16_fn(struct check *c) { bench_vec(c, step_narrow, "n 4096", 6.0 * LEN); }
+void bench_eye_u16_to_f32_fn(struct check *c) { bench_vec(c, step_widen, "n 4096", 6.0 * LEN); }
+void bench_eye_quant_i8_fn(struct check *c) { bench_vec(c, step_quant, "n 4096", 5.0 * LEN); }
+
+/* ---- attention of one head: d 64, 1024 keys ---- */
+enum { D = 64, KEYS = 1024, M_MAX = 16 };
+struct attn {
+    size_t m;
+    float q[M_MAX * D], s[M_MAX * KEYS], kv[KEYS * D]; /* kv also read as f16 and int8: zeros there */
+};
+static void step_qk(const struct check_row *r, void *p) {
+    struct attn *a = p;
+    ((eye_attn_qk_fn *)r->fn)(a->m, D, KEYS, a->q, D, a->kv, 0.125f, a->s, KEYS);
+}
+static void step_pv(const struct check_row *r, void *p) {
+    struct attn *a = p;
+    ((eye_attn_pv_fn *)r->fn)(a->m, D, KEYS, a->s, KEYS, a->kv, D, a->q, D);
+}
+static void bench_attn(struct check *c, step_fn *step) {
+    struct attn *a = eye_alloc_zero(NULL, sizeof *a); /* zeros: no denormals whatever type kv is read as */
+    if (!a) check_fail(c, "no memory");
+    for (a->m = 1; a->m <= M_MAX; a->m *= M_MAX)
+        report(c, step, a, a->m == 1 ? "m 1 d 64 keys 1024" : "m 16 d 64 keys 1024", 2.0 * D * KEYS * (double)a->m, "GOP/s");
+    eye_alloc_free(NULL, a, sizeof *a);
+}
+void bench_eye_attn_qk_fn(struct check *c) { bench_attn(c, step_qk); }
+void bench_eye_attn_pv_fn(struct check *c) { bench_attn(c, step_pv); }
+
+/* ---- depthwise convolution: rows of FastViTHD ---- */
+static void step_dwconv(const struct check_row *r, void *p) { ((eye_dwconv_fn *)r->fn)(p); }
+static void bench_dwconv(struct check *c, uint32_t width, uint32_t channels, uint32_t kernel, uint32_t stride, uint32_t mult) {
+    size_t n_in = (size_t)width * channels, c_out = (size_t)channels * mult, n_out = width / stride * c_out, n_w = (size_t)kernel * kernel * c_out;
+    float *mem = eye_alloc_zero(NULL, (kernel * n_in + n_out + n_w) * 4);
+    if (!mem) check_fail(c, "no memory");
+    const float *rows[8];
+    for (uint32_t y = 0; y < kernel; y++) rows[y] = mem + y * n_in;
+    check_fill(c, PAT_RANDOM, mem, kernel * n_in + n_w, 1.0f);
+    struct eye_dwconv_args a = {.rows = rows, .w = mem + kernel * n_in, .out = mem + kernel * n_in + n_w, .width_in = width,
+                                .width_out = width / stride, .channels_in = channels, .mult = mult, .kh = kernel, .kw = kernel,
+                                .stride = stride, .pad_left = kernel / 2};
+    char shape[64];
+    snprintf(shape, sizeof shape, "%u x %u, %ux%u s%u x%u", width, channels, kernel, kernel, stride, mult);
+    report(c, step_dwconv, &a, shape, 2.0 * (double)n_out * kernel * kernel, "GOP/s");
+    eye_alloc_free(NULL, mem, (kernel * n_in + n_out + n_w) * 4);
+}
+void bench_eye_dwconv_fn(struct check *c) {
+    bench_dwconv(c, 256, 96, 3, 1, 1);
+    bench_dwconv(c, 256, 96, 7, 1, 1);
+    bench_dwconv(c, 64, 384, 7, 1, 1);
+    bench_dwconv(c, 256, 96, 7, 2, 2);
+    bench_dwconv(c, 16, 1536, 3, 1, 2);
+}

@@ -1,0 +1,86 @@
+/* checkkern --selftest: kernels broken on purpose, one fault each. A harness that passes one of them tests nothing. */
+#include <string.h>
+
+#include "check.h"
+#include "kernels/rows.h"
+
+/* ---- functions ---- */
+
+static void relu_reads_past(float *dst, const float *src, size_t n) {
+    volatile float past = src[n];
+    (void)past;
+    eye_relu_f32_ref(dst, src, n);
+}
+static void relu_writes_past(float *dst, const float *src, size_t n) {
+    eye_relu_f32_ref(dst, src, n);
+    if (n % 4 == 1) dst[-1] = 0.0f;
+}
+static void gelu_inexact(float *dst, const float *src, size_t n) {
+    eye_gelu_f32_ref(dst, src, n);
+    for (size_t i = 0; i < n; i++) dst[i] += 1e-6f;
+}
+static void add_ignores_last(float *dst, const float *a, const float *b, size_t n) {
+    if (n) eye_add_f32_ref(dst, a, b, n - 1);
+}
+static void silu_not_in_place(float *dst, const float *src, size_t n) {
+    for (size_t i = n; i > 1; i--) dst[i - 1] = 0.0f;
+    eye_silu_f32_ref(dst, src, n);
+}
+
+/* ---- GEMM: the reference with one fault in run or pack ---- */
+
+#define RUN_ARGS size_t m, size_t n, size_t k, const void *lhs, const void *rhs, size_t rhs_panel_stride, float *c, \
+                 size_t c_stride, const float *bias, bool accumulate
+#define RUN_PASS m, n, k, lhs, rhs, rhs_panel_stride, c, c_stride, bias, accumulate
+
+static void run_writes_gap(RUN_ARGS) {
+    eye_gemm_f32_f32_f32_ref.run(RUN_PASS);
+    if (m > 1 && c_stride > n) c[n] = 0.0f;
+}
+static void run_drops_last_k(RUN_ARGS) {
+    eye_gemm_f32_f32_f32_ref.run(m, n, k ? k - 1 : 0, lhs, rhs, rhs_panel_stride, c, c_stride, bias, accumulate);
+}
+static void run_ignores_accumulate(RUN_ARGS) {
+    eye_gemm_f32_f32_f32_ref.run(m, n, k, lhs, rhs, rhs_panel_stride, c, c_stride, bias, false);
+}
+/* Right within tolerance, but a row alone is summed in two halves. */
+static void run_other_order(RUN_ARGS) {
+    size_t h = m == 1 ? k / 2 : 0;
+    const struct eye_gemm_ukr *u = &eye_gemm_f32_f32_f32_ref;
+    u->run(m, n, k - h, (const uint8_t *)lhs + h * m * 4, (const uint8_t *)rhs + h * u->rhs_step, rhs_panel_stride, c, c_stride,
+           bias, accumulate);
+    if (h) u->run(m, n, h, lhs, rhs, rhs_panel_stride, c, c_stride, NULL, true);
+}
+static void pack_forgets_scale(size_t n, size_t k, const void *src, size_t src_stride_bytes, void *dst) {
+    eye_gemm_f32_q8b32_q8b32_ref.pack_rhs(n, k, src, src_stride_bytes, dst);
+    if (n > 1 && k) memcpy((uint8_t *)dst + 2, dst, 2); /* column 1 takes column 0's */
+}
+
+static const struct eye_gemm_ukr *const f32_ref = &eye_gemm_f32_f32_f32_ref;
+static struct eye_gemm_ukr faulty[5];
+
+/* The reference's fields are constants of another file: copied when the row runs. */
+static void check_faulty(struct check *c) {
+    static void (*const runs[])(RUN_ARGS) = {run_writes_gap, run_drops_last_k, run_ignores_accumulate, run_other_order};
+    size_t i = (size_t)(c->row->ukr - faulty);
+    faulty[i] = i < 4 ? *f32_ref : eye_gemm_f32_q8b32_q8b32_ref;
+    if (i < 4) faulty[i].run = runs[i];
+    else faulty[i].pack_rhs = pack_forgets_scale;
+    check_ukr(c);
+}
+
+#define BAD_FN(op, type, fn) {#op, #fn, 0, check_##type, bench_##type, NULL, (check_any_fn *)fn}
+#define BAD_UKR(op, i, name) {#op, name, 0, check_faulty, bench_ukr, &faulty[i], NULL}
+const struct check_row check_broken_rows[] = {
+    BAD_FN(relu_f32, eye_map_fn, relu_reads_past),
+    BAD_FN(relu_f32, eye_map_fn, relu_writes_past),
+    BAD_FN(gelu_f32, eye_map_fn, gelu_inexact),
+    BAD_FN(add_f32, eye_zip_fn, add_ignores_last),
+    BAD_FN(silu_f32, eye_map_fn, silu_not_in_place),
+    BAD_UKR(gemm_f32_f32_f32, 0, "run_writes_gap"),
+    BAD_UKR(gemm_f32_f32_f32, 1, "run_drops_last_k"),
+    BAD_UKR(gemm_f32_f32_f32, 2, "run_ignores_accumulate"),
+    BAD_UKR(gemm_f32_f32_f32, 3, "run_other_order"),
+    BAD_UKR(gemm_f32_q8b32_q8b32, 4, "pack_forgets_scale"),
+};
+const size_t n_check_broken_rows = EYE_COUNT(check_broken_rows);

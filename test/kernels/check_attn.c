@@ -1,0 +1,189 @@
+/* checkkern: attention scores and value sums, depthwise convolution: sums in a fixed order, against the _ref row with the
+ * tolerance of a sum of T products, (T + 2) eps sum|a b|. Also: a row alone, or fewer keys, give the same bits. */
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "tensor/tensor.h"
+
+enum elem { ELEM_F32, ELEM_F16, ELEM_I8 };
+
+static enum elem elem_of(const struct check *c) {
+    size_t len = strlen(c->row->op);
+    if (strcmp(c->row->op + len - 3, "f32") == 0) return ELEM_F32;
+    if (strcmp(c->row->op + len - 3, "f16") == 0) return ELEM_F16;
+    if (strcmp(c->row->op + len - 2, "i8") == 0) return ELEM_I8;
+    check_fail(c, "the op's name does not end in an element type");
+}
+static size_t elem_bytes(enum elem e) { return e == ELEM_F32 ? 4 : e == ELEM_F16 ? 2 : 1; }
+
+/* n elements of keys or values, and the same as f32 in x. */
+static struct gbuf make_elems(struct check *c, enum elem e, enum check_pattern p, size_t n, float *x) {
+    struct gbuf b = gbuf_new(n * elem_bytes(e), elem_bytes(e));
+    check_fill(c, p, x, n, e == ELEM_I8 ? 127.0f : 1000.0f);
+    for (size_t i = 0; i < n; i++) {
+        if (e == ELEM_F32) ((float *)b.p)[i] = x[i];
+        if (e == ELEM_F16) ((uint16_t *)b.p)[i] = eye_f32_to_f16(x[i]), x[i] = eye_f16_to_f32(((uint16_t *)b.p)[i]);
+        if (e == ELEM_I8) {
+            int v = p == PAT_RANDOM ? (int)check_below(c, 256) - 128 : (int)x[i];
+            ((int8_t *)b.p)[i] = (int8_t)v, x[i] = (float)v;
+        }
+    }
+    gbuf_freeze(&b);
+    return b;
+}
+
+static void qk_case(struct check *c, size_t m, size_t d, size_t n_keys, enum check_pattern pq, enum check_pattern pk) {
+    eye_attn_qk_fn *fn = (eye_attn_qk_fn *)c->row->fn, *ref = (eye_attn_qk_fn *)c->ref->fn;
+    check_where(c, "m %zu d %zu n_keys %zu, q %s, k %s", m, d, n_keys, check_pattern_name(pq), check_pattern_name(pk));
+    const size_t lanes = EYE_ATTN_LANES, n_pad = (n_keys + lanes - 1) / lanes * lanes;
+    const float scale = 0.125f;
+    size_t q_stride = d + check_below(c, 3), s_stride = n_pad + check_below(c, 3);
+    struct gbuf q = gbuf_new(((m - 1) * q_stride + d) * 4, 4), s = gbuf_new(((m - 1) * s_stride + n_pad) * 4, 4);
+    check_fill(c, pq, q.p, q.bytes / 4, 1000.0f);
+    gbuf_freeze(&q);
+    float *x = malloc(n_pad * d * 4 + 1), *want = malloc(m * (n_pad + 1) * 4);
+    struct gbuf k = make_elems(c, elem_of(c), pk, n_pad * d, x);
+    ref(m, d, n_keys, q.p, q_stride, k.p, scale, want, n_pad);
+    fn(m, d, n_keys, q.p, q_stride, k.p, scale, s.p, s_stride);
+    gbuf_check(c, &s, "s");
+    for (size_t i = 0; i < m; i++) {
+        for (size_t j = 0; j < n_keys; j++) {
+            double mag = 0.0;
+            for (size_t e = 0; e < d; e++)
+                mag += fabs((double)((float *)q.p)[i * q_stride + e] * x[(j / lanes * d + e) * lanes + j % lanes]);
+            check_close(c, "s", i * n_keys + j, want[i * n_pad + j], ((float *)s.p)[i * s_stride + j],
+                        ((double)d + 2.0) * (double)FLT_EPSILON * mag * scale + (double)FLT_MIN);
+        }
+        if (i + 1 < m && !gbuf_untouched((float *)s.p + i * s_stride + n_pad, (s_stride - n_pad) * 4))
+            check_fail(c, "wrote between rows of s");
+    }
+    /* one row, fewer keys: a step sees the same scores as the prefill did */
+    size_t i = check_below(c, m), fewer = check_between(c, 1, n_keys);
+    struct gbuf one = gbuf_new((fewer + lanes - 1) / lanes * lanes * 4, 4);
+    fn(1, d, fewer, (float *)q.p + i * q_stride, q_stride, k.p, scale, one.p, n_pad);
+    gbuf_check(c, &one, "s (one row)");
+    check_same_bits(c, "row alone, fewer keys", (float *)s.p + i * s_stride, one.p, fewer);
+    free(want);
+    free(x);
+    gbuf_free(&q), gbuf_free(&s), gbuf_free(&k), gbuf_free(&one);
+}
+
+void check_eye_attn_qk_fn(struct check *c) {
+    size_t most = c->quick ? 20 : 70;
+    for (size_t n = 1; n <= most; n++) qk_case(c, check_between(c, 1, 9), check_between(c, 1, 80), n, PAT_RANDOM, PAT_RANDOM);
+    for (size_t m = 1; m <= 17; m++) qk_case(c, m, 64, check_between(c, 1, 130), PAT_RANDOM, PAT_RANDOM);
+    for (size_t d = 1; d <= 40; d++) qk_case(c, 3, d, 33, PAT_WIDE, PAT_RANDOM);
+    for (int a = 0; a < N_PATTERNS; a++)
+        for (int b = 0; b < N_PATTERNS; b++) qk_case(c, 5, 32, 40, (enum check_pattern)a, (enum check_pattern)b);
+    qk_case(c, 16, 128, 1000, PAT_RANDOM, PAT_RANDOM);
+}
+
+static void pv_case(struct check *c, size_t m, size_t d, size_t n_keys, enum check_pattern pp, enum check_pattern pv) {
+    eye_attn_pv_fn *fn = (eye_attn_pv_fn *)c->row->fn, *ref = (eye_attn_pv_fn *)c->ref->fn;
+    check_where(c, "m %zu d %zu n_keys %zu, p %s, v %s", m, d, n_keys, check_pattern_name(pp), check_pattern_name(pv));
+    size_t p_stride = n_keys + check_below(c, 3), v_stride = d + check_below(c, 3), o_stride = d + check_below(c, 3);
+    size_t n_v = (n_keys - 1) * v_stride + d;
+    struct gbuf p = gbuf_new(((m - 1) * p_stride + n_keys) * 4, 4), out = gbuf_new(((m - 1) * o_stride + d) * 4, 4);
+    check_fill(c, pp, p.p, p.bytes / 4, 1.0f);
+    gbuf_freeze(&p);
+    float *x = malloc(n_v * 4), *want = malloc(m * d * 4);
+    struct gbuf v = make_elems(c, elem_of(c), pv, n_v, x);
+    ref(m, d, n_keys, p.p, p_stride, v.p, v_stride, want, d);
+    fn(m, d, n_keys, p.p, p_stride, v.p, v_stride, out.p, o_stride);
+    gbuf_check(c, &out, "out");
+    for (size_t i = 0; i < m; i++) {
+        for (size_t e = 0; e < d; e++) {
+            double mag = 0.0;
+            for (size_t j = 0; j < n_keys; j++) mag += fabs((double)((float *)p.p)[i * p_stride + j] * x[j * v_stride + e]);
+            check_close(c, "out", i * d + e, want[i * d + e], ((float *)out.p)[i * o_stride + e],
+                        ((double)n_keys + 2.0) * (double)FLT_EPSILON * mag + (double)FLT_MIN);
+        }
+        if (i + 1 < m && !gbuf_untouched((float *)out.p + i * o_stride + d, (o_stride - d) * 4))
+            check_fail(c, "wrote between rows of out");
+    }
+    size_t i = check_below(c, m);
+    struct gbuf one = gbuf_new(d * 4, 4);
+    fn(1, d, n_keys, (float *)p.p + i * p_stride, p_stride, v.p, v_stride, one.p, d);
+    gbuf_check(c, &one, "out (one row)");
+    check_same_bits(c, "row alone", (float *)out.p + i * o_stride, one.p, d);
+    free(want);
+    free(x);
+    gbuf_free(&p), gbuf_free(&out), gbuf_free(&v), gbuf_free(&one);
+}
+
+void check_eye_attn_pv_fn(struct check *c) {
+    for (size_t n = 1; n <= (c->quick ? 10u : 40u); n++)
+        pv_case(c, check_between(c, 1, 9), check_between(c, 1, 80), n, PAT_RANDOM, PAT_RANDOM);
+    for (size_t m = 1; m <= 17; m++) pv_case(c, m, 64, check_between(c, 1, 130), PAT_RANDOM, PAT_RANDOM);
+    for (size_t d = 1; d <= 140; d += c->quick ? 9 : 1) pv_case(c, 3, d, 33, PAT_WIDE, PAT_RANDOM);
+    for (int a = 0; a < N_PATTERNS; a++)
+        for (int b = 0; b < N_PATTERNS; b++) pv_case(c, 5, 32, 40, (enum check_pattern)a, (enum check_pattern)b);
+    pv_case(c, 16, 128, 1000, PAT_RANDOM, PAT_RANDOM);
+}
+
+/* ---- depthwise convolution ---- */
+
+enum { MAX_KH = 7 };
+
+static void dwconv_case(struct check *c, struct eye_dwconv_args a, enum check_pattern px, enum check_pattern pw) {
+    eye_dwconv_fn *fn = (eye_dwconv_fn *)c->row->fn, *ref = (eye_dwconv_fn *)c->ref->fn;
+    size_t c_out = (size_t)a.channels_in * a.mult, taps = (size_t)a.kh * a.kw, n_out = a.width_out * c_out;
+    struct gbuf in[MAX_KH], w = gbuf_new(taps * c_out * 4, 4), b = gbuf_new(c_out * 4, 4), out = gbuf_new(n_out * 4, 4);
+    struct gbuf again = gbuf_new(n_out * 4, 4);
+    const float *rows[MAX_KH], *abs_rows[MAX_KH];
+    check_where(c, "width %u->%u, channels %u x%u, kernel %ux%u stride %u pad %u%s, x %s, w %s", a.width_in, a.width_out,
+                a.channels_in, a.mult, a.kh, a.kw, a.stride, a.pad_left, a.bias ? ", bias" : "", check_pattern_name(px),
+                check_pattern_name(pw));
+    check_fill(c, pw, w.p, taps * c_out, 100.0f);
+    check_fill(c, PAT_RANDOM, b.p, c_out, 1.0f);
+    float *abs_w = malloc(taps * c_out * 4), *abs_b = malloc(c_out * 4);
+    for (size_t i = 0; i < taps * c_out; i++) abs_w[i] = fabsf(((float *)w.p)[i]);
+    for (size_t i = 0; i < c_out; i++) abs_b[i] = fabsf(((float *)b.p)[i]);
+    for (size_t y = 0; y < a.kh; y++) {
+        size_t n = (size_t)a.width_in * a.channels_in;
+        in[y] = gbuf_new(n * 4, 4);
+        check_fill(c, px, in[y].p, n, 100.0f);
+        gbuf_freeze(&in[y]);
+        float *mag = malloc(n * 4);
+        for (size_t i = 0; i < n; i++) mag[i] = fabsf(((float *)in[y].p)[i]);
+        bool padding = check_below(c, 4) == 0;
+        rows[y] = padding ? NULL : in[y].p;
+        abs_rows[y] = mag;
+    }
+    gbuf_freeze(&w), gbuf_freeze(&b);
+    float *want = malloc(n_out * 4), *mag = malloc(n_out * 4);
+    const float *bias = a.bias ? b.p : NULL;
+    a.rows = rows, a.w = w.p, a.bias = bias;
+    a.out = want, ref(&a);
+    a.out = again.p, fn(&a);
+    a.out = out.p, fn(&a);
+    gbuf_check(c, &out, "out");
+    check_same_bits(c, "the same again", out.p, again.p, n_out);
+    /* sum of magnitudes by the reference itself, fed absolute values (padding rows only add to the bound) */
+    a.rows = abs_rows, a.w = abs_w, a.bias = bias ? abs_b : NULL, a.out = mag, ref(&a);
+    for (size_t i = 0; i < n_out; i++)
+        check_close(c, "out", i, want[i], ((float *)out.p)[i],
+                    ((double)taps + 3.0) * (double)FLT_EPSILON * mag[i] + (double)FLT_MIN);
+    for (size_t y = 0; y < a.kh; y++) gbuf_free(&in[y]), free((void *)abs_rows[y]);
+    free(abs_w), free(abs_b), free(want), free(mag);
+    gbuf_free(&w), gbuf_free(&b), gbuf_free(&out), gbuf_free(&again);
+}
+
+void check_eye_dwconv_fn(struct check *c) {
+    static const uint32_t kernels[] = {3, 7, 5, 1, 3}, channels[] = {96, 384, 17};
+    static const float any_bias = 0.0f; /* only "there is one" */
+    uint32_t n_widths = c->quick ? 12 : 40;
+    for (uint32_t i = 0; i < 6 * n_widths; i++) {
+        struct eye_dwconv_args a = {.kh = kernels[i % 5], .kw = kernels[i % 5], .stride = 1 + i % 2, .mult = 1 + i / 2 % 2,
+                                    .width_in = 1 + i / 6, .channels_in = (uint32_t)check_between(c, 1, 70)};
+        if (i % 9 == 0) a.channels_in = channels[i % 3];
+        a.pad_left = a.kw / 2;
+        a.width_out = (a.width_in + 2 * a.pad_left - a.kw) / a.stride + 1;
+        a.bias = i % 3 ? &any_bias : NULL;
+        enum check_pattern px = (enum check_pattern)(i % N_PATTERNS), pw = (enum check_pattern)(i / N_PATTERNS % N_PATTERNS);
+        dwconv_case(c, a, i % 4 ? PAT_RANDOM : px, i % 4 ? PAT_RANDOM : pw);
+    }
+}

@@ -1,0 +1,282 @@
+/* checkkern: GEMM micro-kernels. Against a sum in double, with the tolerance derived per output element; and the rounding
+ * contract of kernels.h bit for bit: a K range continued, a row alone, a column alone, the same again. */
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "tensor/tensor.h"
+
+enum lhs_kind { LHS_F32, LHS_BF16, LHS_Q8B32 };
+
+struct gemm_spec {
+    const char *op;
+    enum lhs_kind lhs;
+    enum eye_dtype weights;
+    float a_max, w_max, w_denormal;
+};
+/* Maxima keep K products inside f32. */
+static const struct gemm_spec specs[] = {
+    {"gemm_f32_f32_f32", LHS_F32, EYE_F32, 0x1p40f, 0x1p40f, 0x1p-126f},
+    {"gemm_f32_f32_f16", LHS_F32, EYE_F16, 0x1p40f, 65504.0f, 0x1p-14f},
+    {"gemm_f32_f32_bf16", LHS_F32, EYE_BF16, 0x1p40f, 0x1p40f, 0x1p-126f},
+    {"gemm_f32_bf16_bf16", LHS_BF16, EYE_BF16, 0x1p40f, 0x1p40f, 0x1p-126f},
+    {"gemm_f32_q8b32_q8b32", LHS_Q8B32, EYE_Q8_0, 0x1p40f, 0x1p20f, 0x1p-14f},
+    {"gemm_f32_q8b32_q4b32", LHS_Q8B32, EYE_Q4_0, 0x1p40f, 0x1p18f, 0x1p-14f},
+};
+
+struct gemm_case {
+    const struct gemm_spec *spec;
+    size_t m, n, k;
+    enum check_pattern pa, pw;
+    bool bias, raw; /* raw: block weights from random bytes, -128 included */
+    size_t a_stride, w_stride, c_stride;
+    struct gbuf a, w, b, lhs, rhs, c;
+    size_t panel_bytes;
+};
+
+static size_t steps(const struct eye_gemm_ukr *u, size_t k) { return (k + u->kr - 1) / u->kr; }
+
+/* ---- one case: data, packing ---- */
+
+static void make_weights(struct check *c, struct gemm_case *g) {
+    size_t row_bytes = 0, pad = check_below(c, 3) * 2 + check_below(c, 2);
+    const struct eye_dtype_info *info = eye_dtype_info(g->spec->weights);
+    if (!eye_dtype_row_bytes(g->spec->weights, g->k, &row_bytes)) check_fail(c, "row bytes");
+    /* Odd strides only for blocks and bytes: a file aligns plain elements by luck, and memory sanitizers by rule. */
+    g->w_stride = row_bytes + pad;
+    g->w = gbuf_new(g->n ? (g->n - 1) * g->w_stride + row_bytes : 0, 1);
+    float *x = malloc((g->k + 1) * sizeof *x);
+    for (size_t j = 0; j < g->n; j++) {
+        uint8_t *row = (uint8_t *)g->w.p + j * g->w_stride;
+        check_fill(c, g->pw, x, g->k, g->spec->w_max);
+        for (size_t e = 0; g->pw == PAT_DENORMAL && e < g->k; e++) /* of the weights' type, not of f32 */
+            x[e] = check_uniform(c, -g->spec->w_denormal, g->spec->w_denormal);
+        uint8_t *even = malloc(row_bytes + 1);
+        eye_row_from_f32(g->spec->weights, x, even, g->k);
+        memcpy(row, even, row_bytes);
+        free(even);
+        for (size_t at = 0; g->raw && at < row_bytes; at += info->block_bytes)
+            for (size_t i = 2; i < info->block_bytes; i++) row[at + i] = (uint8_t)eye_rng_u64(&c->rng);
+    }
+    free(x);
+    gbuf_freeze(&g->w);
+}
+
+static void make_case(struct check *c, struct gemm_case *g) {
+    const struct eye_gemm_ukr *u = c->row->ukr;
+    g->a_stride = g->k + check_below(c, 5);
+    g->c_stride = g->n + check_below(c, 5);
+    g->a = gbuf_new(g->m ? ((g->m - 1) * g->a_stride + g->k) * 4 : 0, 4);
+    for (size_t i = 0; i < g->m; i++)
+        check_fill(c, g->pa, (float *)g->a.p + i * g->a_stride, g->k, g->spec->a_max);
+    gbuf_freeze(&g->a);
+    make_weights(c, g);
+    g->b = gbuf_new(g->n * 4, 4);
+    check_fill(c, PAT_RANDOM, g->b.p, g->n, 1.0f);
+    gbuf_freeze(&g->b);
+
+    g->panel_bytes = steps(u, g->k) * u->rhs_step;
+    g->lhs = gbuf_new(steps(u, g->k) * g->m * u->lhs_step, 64);
+    g->rhs = gbuf_new((g->n + u->nr - 1) / u->nr * g->panel_bytes, 64);
+    g->c = gbuf_new(g->m ? ((g->m - 1) * g->c_stride + g->n) * 4 : 0, 4);
+    u->pack_lhs(g->m, g->k, g->a.p, g->a_stride, g->lhs.p);
+    gbuf_check(c, &g->lhs, "the packed lhs");
+    for (size_t j = 0; j < g->n; j += u->nr)
+        u->pack_rhs(EYE_MIN(g->n - j, u->nr), g->k, (uint8_t *)g->w.p + j * g->w_stride, g->w_stride,
+                    (uint8_t *)g->rhs.p + j / u->nr * g->panel_bytes);
+    gbuf_check(c, &g->rhs, "the packed rhs");
+    gbuf_freeze(&g->lhs);
+    gbuf_freeze(&g->rhs);
+}
+
+static void free_case(struct gemm_case *g) {
+    gbuf_free(&g->a);
+    gbuf_free(&g->w);
+    gbuf_free(&g->b);
+    gbuf_free(&g->lhs);
+    gbuf_free(&g->rhs);
+    gbuf_free(&g->c);
+}
+
+/* ---- against double ---- */
+
+/* The lhs as the kernel may see it. For q8b32: the quants as floats, and the scale per block in d. */
+static void lhs_row(const struct gemm_spec *s, const float *a, size_t k, double *x, double *d) {
+    for (size_t e = 0; e < k; e++) x[e] = s->lhs == LHS_BF16 ? eye_bf16_to_f32(eye_f32_to_bf16(a[e])) : a[e];
+    if (s->lhs != LHS_Q8B32) return;
+    for (size_t e = 0; e < k; e += 32) {
+        size_t len = EYE_MIN(k - e, 32);
+        float amax = 0.0f;
+        for (size_t i = 0; i < len; i++) amax = fmaxf(amax, fabsf(a[e + i]));
+        bool zero = amax < 0x1p-119f;
+        float inv = zero ? 0.0f : 127.0f / amax;
+        d[e / 32] = zero ? 0.0 : (double)(amax / 127.0f);
+        for (size_t i = 0; i < len; i++) {
+            x[e + i] = rintf(a[e + i] * inv);
+            /* Not only self-consistent: the quantized value is the value, to half a step. */
+            if (!zero && fabs(x[e + i] * d[e / 32] - a[e + i]) > 0.5001 * d[e / 32]) abort();
+        }
+    }
+}
+
+struct expected {
+    double value, tol;
+};
+
+/* Error of a sum of K products continued from start, in any order and with or without FMA:
+ * |err| <= (K eps_acc + eps_out) sum|a_i b_i| + smallest normal; the bf16 instructions also flush denormals, in and out. */
+static struct expected expect_float(const struct gemm_spec *s, const double *a, const float *w, size_t k, double start) {
+    double sum = start, mag = fabs(start), flushed = 0.0;
+    for (size_t e = 0; e < k; e++) {
+        sum += a[e] * w[e];
+        mag += fabs(a[e] * w[e]);
+        flushed += FLT_MIN * (1.0 + fabs(a[e]) + fabs((double)w[e]));
+    }
+    return (struct expected){sum, ((double)k * FLT_EPSILON + FLT_EPSILON) * mag + FLT_MIN + (s->lhs == LHS_BF16 ? flushed : 0.0)};
+}
+
+/* Integer part exact; per block three roundings (scale product, its use, the sum). w: quant * scale, exact in f32's products. */
+static struct expected expect_blocks(const double *q, const double *d, const float *w, size_t k, double start) {
+    double sum = start, mag = fabs(start);
+    for (size_t e = 0; e < k; e += 32) {
+        double part = 0.0;
+        for (size_t i = e; i < k && i < e + 32; i++) part += q[i] * w[i];
+        sum += part * d[e / 32];
+        mag += fabs(part * d[e / 32]);
+    }
+    double n_blocks = (double)((k + 31) / 32);
+    return (struct expected){sum, (n_blocks + 2.0) * FLT_EPSILON * mag + (n_blocks + 1.0) * FLT_MIN};
+}
+
+static void check_values(const struct check *c, const struct gemm_case *g) {
+    double *x = malloc((g->k + 1) * sizeof *x), *d = malloc((g->k / 32 + 1) * sizeof *d);
+    float *w = malloc((g->n * g->k + 1) * sizeof *w);
+    uint8_t *even = malloc(g->w_stride + 64); /* a row at an aligned address, for eye_row_to_f32 */
+    for (size_t j = 0; j < g->n; j++) {
+        size_t row_bytes = g->n == 1 ? g->w.bytes : g->w_stride;
+        memcpy(even, (uint8_t *)g->w.p + j * g->w_stride, EYE_MIN(row_bytes, g->w.bytes - j * g->w_stride));
+        eye_row_to_f32(g->spec->weights, even, w + j * g->k, g->k);
+    }
+    for (size_t i = 0; i < g->m; i++) {
+        lhs_row(g->spec, (const float *)g->a.p + i * g->a_stride, g->k, x, d);
+        for (size_t j = 0; j < g->n; j++) {
+            double start = g->bias ? ((const float *)g->b.p)[j] : 0.0;
+            struct expected want = g->spec->lhs == LHS_Q8B32 ? expect_blocks(x, d, w + j * g->k, g->k, start)
+                                                             : expect_float(g->spec, x, w + j * g->k, g->k, start);
+            check_close(c, "c", i * g->n + j, want.value, ((const float *)g->c.p)[i * g->c_stride + j], want.tol);
+        }
+        if (i + 1 < g->m && !gbuf_untouched((float *)g->c.p + i * g->c_stride + g->n, (g->c_stride - g->n) * 4))
+            check_fail(c, "wrote between rows %zu and %zu of c", i, i + 1);
+    }
+    free(even);
+    free(w);
+    free(d);
+    free(x);
+}
+
+/* ---- bit for bit ---- */
+
+static void same_rows(const struct check *c, const char *what, const struct gemm_case *g, const float *got, size_t got_stride) {
+    for (size_t i = 0; i < g->m; i++)
+        check_same_bits(c, what, (const float *)g->c.p + i * g->c_stride, got + i * got_stride, g->n);
+}
+
+/* K in up to three pieces, each continuing from c. */
+static void check_chunks(struct check *c, const struct gemm_case *g) {
+    const struct eye_gemm_ukr *u = c->row->ukr;
+    struct gbuf out = gbuf_new(g->m * g->n * 4, 4);
+    size_t s0 = 0, n_steps = steps(u, g->k);
+    for (int piece = 0; piece == 0 || s0 < n_steps; piece++) {
+        size_t s1 = piece == 2 ? n_steps : check_between(c, s0, n_steps);
+        size_t k0 = s0 * u->kr, k1 = EYE_MIN(s1 * u->kr, g->k);
+        u->run(g->m, g->n, k1 - k0, (uint8_t *)g->lhs.p + s0 * g->m * u->lhs_step, (uint8_t *)g->rhs.p + s0 * u->rhs_step,
+               g->panel_bytes, out.p, g->n, g->bias ? g->b.p : NULL, piece > 0);
+        s0 = s1;
+    }
+    gbuf_check(c, &out, "c (accumulating)");
+    same_rows(c, "K in pieces", g, out.p, g->n);
+    gbuf_free(&out);
+}
+
+/* One row packed and multiplied alone. */
+static void check_row_alone(struct check *c, const struct gemm_case *g) {
+    const struct eye_gemm_ukr *u = c->row->ukr;
+    size_t i = check_below(c, g->m);
+    struct gbuf lhs = gbuf_new(steps(u, g->k) * u->lhs_step, 64), out = gbuf_new(g->n * 4, 4);
+    u->pack_lhs(1, g->k, (float *)g->a.p + i * g->a_stride, g->a_stride, lhs.p);
+    u->run(1, g->n, g->k, lhs.p, g->rhs.p, g->panel_bytes, out.p, g->n, g->bias ? g->b.p : NULL, false);
+    gbuf_check(c, &out, "c (one row)");
+    check_same_bits(c, "row alone", (const float *)g->c.p + i * g->c_stride, out.p, g->n);
+    gbuf_free(&lhs);
+    gbuf_free(&out);
+}
+
+/* One column packed and multiplied alone. */
+static void check_column_alone(struct check *c, const struct gemm_case *g) {
+    const struct eye_gemm_ukr *u = c->row->ukr;
+    size_t j = check_below(c, g->n);
+    struct gbuf rhs = gbuf_new(g->panel_bytes, 64), out = gbuf_new(g->m * 4, 4);
+    u->pack_rhs(1, g->k, (uint8_t *)g->w.p + j * g->w_stride, g->w_stride, rhs.p);
+    u->run(g->m, 1, g->k, g->lhs.p, rhs.p, g->panel_bytes, out.p, 1, g->bias ? (float *)g->b.p + j : NULL, false);
+    gbuf_check(c, &out, "c (one column)");
+    for (size_t i = 0; i < g->m; i++)
+        check_same_bits(c, "column alone", (const float *)g->c.p + i * g->c_stride + j, (float *)out.p + i, 1);
+    gbuf_free(&rhs);
+    gbuf_free(&out);
+}
+
+static void check_again(struct check *c, const struct gemm_case *g) {
+    struct gbuf out = gbuf_new(g->m * g->n * 4, 4);
+    c->row->ukr->run(g->m, g->n, g->k, g->lhs.p, g->rhs.p, g->panel_bytes, out.p, g->n, g->bias ? g->b.p : NULL, false);
+    same_rows(c, "the same again", g, out.p, g->n);
+    gbuf_free(&out);
+}
+
+static void check_case(struct check *c, const struct gemm_spec *spec, size_t m, size_t n, size_t k, enum check_pattern pa,
+                       enum check_pattern pw) {
+    struct gemm_case g = {.spec = spec, .m = m, .n = n, .k = k, .pa = pa, .pw = pw, .bias = check_below(c, 2)};
+    g.raw = spec->lhs == LHS_Q8B32 && pw == PAT_RANDOM;
+    check_where(c, "m %zu n %zu k %zu, a %s, w %s%s", m, n, k, check_pattern_name(pa), check_pattern_name(pw),
+                g.bias ? ", bias" : "");
+    make_case(c, &g);
+    c->row->ukr->run(m, n, k, g.lhs.p, g.rhs.p, g.panel_bytes, g.c.p, g.c_stride, g.bias ? g.b.p : NULL, false);
+    gbuf_check(c, &g.c, "c");
+    check_values(c, &g);
+    if (m && n) {
+        check_chunks(c, &g);
+        check_row_alone(c, &g);
+        check_column_alone(c, &g);
+        check_again(c, &g);
+    }
+    free_case(&g);
+}
+
+void check_ukr(struct check *c) {
+    const struct eye_gemm_ukr *u = c->row->ukr;
+    const struct gemm_spec *s = NULL;
+    for (size_t i = 0; i < EYE_COUNT(specs); i++)
+        if (strcmp(specs[i].op, c->row->op) == 0) s = &specs[i];
+    if (!s) check_fail(c, "check_gemm.c has no spec of this op");
+    if (!u->mr || !u->nr || !u->kr || u->rhs_step % 64) check_fail(c, "tile or rhs_step unusable");
+
+    size_t mr = u->mr, nr = u->nr, kr = u->kr, k_step = c->quick && kr > 4 ? 5 : 1, n_step = c->quick ? 7 : 1;
+    for (size_t k = 0; k <= 3 * kr + 1; k += k_step)
+        check_case(c, s, check_between(c, 1, mr), check_between(c, 1, 2 * nr), k, PAT_RANDOM, PAT_RANDOM);
+    for (size_t n = 0; n <= 5 * nr + 1; n += n_step) /* five: kernels may take four panels at once when m = 1 */
+        check_case(c, s, n % 2 ? 1 : check_between(c, 1, mr), n, check_between(c, 1, 3 * kr), PAT_RANDOM, PAT_RANDOM);
+    for (size_t m = 1; m <= mr; m++)
+        check_case(c, s, m, check_between(c, 1, 3 * nr + 1), check_between(c, 1, 100), PAT_RANDOM, PAT_RANDOM);
+    for (int pa = 0; pa < N_PATTERNS; pa++)
+        for (int pw = 0; pw < N_PATTERNS; pw++)
+            check_case(c, s, check_between(c, 1, mr), check_between(c, 1, 2 * nr), check_between(c, 1, 130),
+                       (enum check_pattern)pa, (enum check_pattern)pw);
+    static const size_t real_k[] = {27, 64, 96, 203, 384, 896, 1536, 4864};
+    for (size_t i = 0; i < (c->quick ? 5 : EYE_COUNT(real_k)); i++) {
+        check_case(c, s, mr, check_between(c, nr + 1, 3 * nr), real_k[i], PAT_RANDOM, PAT_RANDOM);
+        check_case(c, s, 1, 4 * nr + check_between(c, 1, nr), real_k[i], PAT_WIDE, PAT_WIDE);
+        check_case(c, s, mr, nr, real_k[i], PAT_MAX, PAT_MIN);
+    }
+}
