@@ -12,7 +12,8 @@ static void qk(size_t m, size_t d, size_t n_keys, const float *q, size_t q_strid
     for (size_t i = 0; i < m; i++) {
         for (size_t j = 0; j < n_keys; j++) {
             double sum = 0.0;
-            for (size_t e = 0; e < d; e++) sum += q[i * q_stride + e] * elem(k, (j / lanes * d + e) * lanes + j % lanes);
+            for (size_t e = 0; e < d; e++)
+                sum += q[i * q_stride + e] * elem(k, (j / lanes * d + e) * lanes + j % lanes);
             s[i * s_stride + j] = (float)(scale * sum);
         }
     }
