@@ -1,0 +1,101 @@
+/* Configuration: what a checkpoint's JSON files say, brought into one form for all families and checked value by value.
+ *
+ * A struct eye_vlm_config is the whole truth about a model except its weights: family files build graphs from it and from the
+ * shapes of the tensors. Numbers come from outside, so each has a range here, wide enough for any model we could run and
+ * narrow enough that products of a few of them stay in int64. Knows no graph.
+ */
+#ifndef EYE_MODEL_CONFIG_H
+#define EYE_MODEL_CONFIG_H
+
+#include "format/checkpoint.h"
+#include "format/json.h"
+#include "model/names.h"
+
+enum {
+    EYE_MAX_STAGES = 8,
+    EYE_MAX_EOS = 16,
+    EYE_MAX_HIDDEN = 1 << 17,
+    EYE_MAX_LAYERS = 1024,
+    EYE_MAX_HEADS = 1024,
+    EYE_MAX_HEAD_DIM = 1024,
+    EYE_MAX_FFN = 1 << 20,
+    EYE_MAX_VOCAB = 1 << 22,
+    EYE_MAX_POSITIONS = 1 << 24,
+    EYE_MAX_SIDE_PX = 8192,
+    EYE_IMAGE_SENTINEL = -200 /* Apple: no token of the vocabulary stands for the image */
+};
+
+enum eye_prep_mode {
+    EYE_PREP_PAD,  /* square canvas of the longer side, then resize: Apple's predict.py, LLaVA */
+    EYE_PREP_CROP  /* shortest side resized, centre crop: transformers' processors */
+};
+enum eye_tristate { EYE_UNSAID, EYE_FALSE, EYE_TRUE };
+
+struct eye_prep_config { /* image file -> network input */
+    enum eye_prep_mode mode; /* the format's convention */
+    int64_t side_px;         /* of the square network input */
+    float mean[3], std[3];   /* of v/255, per channel R, G, B */
+};
+
+struct eye_vision_config {
+    const char *family;                    /* row of the registry: "fastvithd" */
+    int64_t channels;                      /* C of the features, as the config has it */
+    int64_t n_stages;                      /* 0: the config does not say, the tensors do */
+    int64_t width[EYE_MAX_STAGES], depth[EYE_MAX_STAGES];
+};
+
+struct eye_projector_config {
+    int64_t n_linear;  /* 0 = identity, 1 = linear, 2 = mlp2x_gelu: exact GELU between */
+    bool bias;
+};
+
+struct eye_text_config {
+    const char *family;        /* row of the registry: "qwen2" */
+    int64_t hidden, n_layers, n_heads, n_kv_heads, head_dim, ffn, vocab, max_positions;
+    double rope_theta;
+    float rms_eps;
+    bool qkv_bias;
+    enum eye_tristate tie;     /* output matrix = embedding matrix? UNSAID: iff there is no output matrix */
+};
+
+struct eye_vlm_config {
+    const char *model_type;            /* row of the registry: "fast_vlm" */
+    enum eye_name_format names;        /* of the checkpoint's tensors */
+    struct eye_vision_config vision;
+    struct eye_prep_config prep;
+    struct eye_projector_config projector;
+    struct eye_text_config text;
+    int64_t image_token;               /* id that stands for an image row in prompts, or EYE_IMAGE_SENTINEL */
+    int64_t bos, pad;                  /* -1 = none */
+    int64_t eos[EYE_MAX_EOS];          /* config.json's and generation_config.json's */
+    size_t n_eos;
+    int64_t max_prompt_tok;            /* tokenizer_model_max_length, at most text.max_positions */
+    const char *chat_template;         /* name of the built-in template: "qwen2" */
+};
+
+/* Reads config.json, generation_config.json and preprocessor_config.json (or processor_config.json's image_processor) of a
+ * checkpoint. CORRUPT for values of a wrong type or range (file and key named), UNSUPPORTED for what eyelet cannot run (rope
+ * scaling, sliding windows, an unknown model_type, …; the text says which value and what is supported). */
+EYE_MUST_CHECK enum eye_status eye_vlm_config_read(struct eye_vlm_config *c, const struct eye_checkpoint *ckpt,
+                                                   struct eye_err *err);
+
+/* ---- for family files: parts that several families' config.json share ---- */
+
+/* UNSUPPORTED "config.json: key.path: got …, supported: …" */
+EYE_PRINTF(4, 5) enum eye_status eye_config_unsupported(const struct eye_json_at *at, const char *key, struct eye_err *err,
+                                                        const char *fmt, ...);
+/* UNSUPPORTED unless the string is the one that is wanted (or absent, and the default is). */
+EYE_MUST_CHECK enum eye_status eye_config_want(const struct eye_json_at *at, const char *key, const char *def,
+                                               const char *wanted, struct eye_err *err);
+/* A Hugging Face decoder configuration (the object that holds hidden_size): sizes, RoPE, eps, tie, special ids. */
+EYE_MUST_CHECK enum eye_status eye_config_text(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err);
+/* "linear", "identity", "mlp2x_gelu", … */
+EYE_MUST_CHECK enum eye_status eye_config_projector_type(const struct eye_json_at *at, const char *key, const char *type,
+                                                         struct eye_projector_config *p, struct eye_err *err);
+/* A CLIPImageProcessor's configuration. Absent members keep what c->prep has. */
+EYE_MUST_CHECK enum eye_status eye_config_image_processor(const struct eye_json_at *at, struct eye_prep_config *p,
+                                                          struct eye_err *err);
+/* tie_word_embeddings of at, if it is there. */
+EYE_MUST_CHECK enum eye_status eye_config_tie(const struct eye_json_at *at, enum eye_tristate *tie, struct eye_err *err);
+
+#endif

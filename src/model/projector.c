@@ -1,0 +1,20 @@
+/* The projector: vision features -> rows the decoder takes for embeddings. linear, or N linears with exact GELU between
+ * (mlpNx_gelu), or nothing. Tensors mm.0, mm.2, mm.4, …: LLaVA's nn.Sequential counts the activations too.
+ */
+#include "model/registry.h"
+
+eye_val eye_projector_build(struct eye_build *m, const struct eye_vlm_config *c, eye_val features) {
+    eye_val x = features;
+    for (int64_t i = 0; i < c->projector.n_linear; i++) {
+        int n = (int)(2 * i);
+        if (i > 0) x = eye_act(m->g, x, EYE_ACT_GELU);
+        eye_val w = eye_build_weight(m, EYE_SHAPE(c->text.hidden, eye_dim(m->g, x, -1)), "mm.%d.weight", n), b = EYE_NONE;
+        if (c->projector.bias) b = eye_build_vector(m, c->text.hidden, "mm.%d.bias", n);
+        x = eye_linear(m->g, x, w, b);
+    }
+    if (x != EYE_NONE && eye_dim(m->g, x, -1) != c->text.hidden)
+        return eye_graph_fail(m->g, EYE_E_CORRUPT,
+                              "without a projector the %lld vision features cannot be %lld wide embeddings",
+                              (long long)eye_dim(m->g, x, -1), (long long)c->text.hidden);
+    return x;
+}

@@ -1,0 +1,53 @@
+/* The registry's tables. */
+#include "model/registry.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct eye_vlm_family vlm_family[] = {
+    {"fast_vlm", EYE_NAMES_HF, "qwen2", true, eye_fastvlm_read_hf},
+    {"llava_qwen2", EYE_NAMES_APPLE, "qwen2", false, eye_fastvlm_read_apple},
+};
+
+static const struct eye_vision_family vision_family[] = {
+    {"fastvithd", eye_fastvithd_stride, eye_fastvithd_build},
+};
+
+static const struct eye_text_family text_family[] = {
+    {"qwen2", true, eye_decoder_build},
+};
+
+const struct eye_vlm_family *eye_vlm_family_find(const char *model_type) {
+    for (size_t i = 0; i < EYE_COUNT(vlm_family); i++)
+        if (strcmp(vlm_family[i].model_type, model_type) == 0) return &vlm_family[i];
+    return NULL;
+}
+
+const struct eye_vision_family *eye_vision_family_find(const char *name) {
+    for (size_t i = 0; i < EYE_COUNT(vision_family); i++)
+        if (strcmp(vision_family[i].name, name) == 0) return &vision_family[i];
+    return NULL;
+}
+
+const struct eye_text_family *eye_text_family_find(const char *name) {
+    for (size_t i = 0; i < EYE_COUNT(text_family); i++)
+        if (strcmp(text_family[i].name, name) == 0) return &text_family[i];
+    return NULL;
+}
+
+static void list_add(char *out, size_t cap, const char *name) {
+    size_t n = strlen(out);
+    snprintf(out + n, cap - n, "%s%s", n ? ", " : "", name);
+}
+
+const char *eye_vlm_family_list(char *out, size_t cap) {
+    out[0] = '\0';
+    for (size_t i = 0; i < EYE_COUNT(vlm_family); i++) list_add(out, cap, vlm_family[i].model_type);
+    return out;
+}
+
+const char *eye_text_family_list(char *out, size_t cap) {
+    out[0] = '\0';
+    for (size_t i = 0; i < EYE_COUNT(text_family); i++) list_add(out, cap, text_family[i].name);
+    return out;
+}

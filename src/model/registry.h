@@ -1,0 +1,54 @@
+/* Registry: which families exist. Three short tables; a new architecture is one file with its functions and one row here.
+ *
+ *   vlm families     config.json's model_type -> how the configuration reads, names, template
+ *   vision towers    pixels -> features
+ *   decoders         embeddings -> hidden rows
+ */
+#ifndef EYE_MODEL_REGISTRY_H
+#define EYE_MODEL_REGISTRY_H
+
+#include "model/bind.h"
+#include "model/config.h"
+
+struct eye_vlm_family {
+    const char *model_type;         /* config.json */
+    enum eye_name_format names;     /* of a folder's tensors */
+    const char *chat_template;      /* built-in template of the text room */
+    bool reads_image_processor;     /* preprocessor_config.json has a say */
+    /* Fills c from config.json's root: vision, projector, text, image token, preprocessing defaults. */
+    enum eye_status (*read_config)(const struct eye_json_at *root, struct eye_vlm_config *c, struct eye_err *err);
+};
+const struct eye_vlm_family *eye_vlm_family_find(const char *model_type); /* NULL = unknown */
+/* "fast_vlm, llava_qwen2": what is supported, for error texts. Returns out. */
+const char *eye_vlm_family_list(char *out, size_t cap);
+
+struct eye_vision_family {
+    const char *name;
+    /* What the image side must be a multiple of, from the tensors; 0 = nothing to be seen there. */
+    int64_t (*stride)(const struct eye_binder *b);
+    /* pixels [1, side, side, 3] f32, normalised -> features [n_tok, C]. */
+    eye_val (*build)(struct eye_build *m, const struct eye_vlm_config *c, eye_val pixels);
+};
+const struct eye_vision_family *eye_vision_family_find(const char *name);
+
+struct eye_text_family {
+    const char *name;      /* text model_type of a Hugging Face configuration, and GGUF's general.architecture */
+    bool qkv_bias;
+    /* x [T, hidden] f32 -> normed hidden rows [T, hidden]; appends to one pair of states per layer. */
+    eye_val (*build)(struct eye_build *m, const struct eye_text_config *t, eye_val x);
+};
+const struct eye_text_family *eye_text_family_find(const char *name);
+const char *eye_text_family_list(char *out, size_t cap);
+
+/* ---- what the rows point to; each in the file of its family ---- */
+enum eye_status eye_fastvlm_read_apple(const struct eye_json_at *root, struct eye_vlm_config *c,
+                                       struct eye_err *err); /* fastvlm.c */
+enum eye_status eye_fastvlm_read_hf(const struct eye_json_at *root, struct eye_vlm_config *c, struct eye_err *err);
+int64_t eye_fastvithd_stride(const struct eye_binder *b); /* fastvithd.c */
+eye_val eye_fastvithd_build(struct eye_build *m, const struct eye_vlm_config *c, eye_val pixels);
+eye_val eye_decoder_build(struct eye_build *m, const struct eye_text_config *t, eye_val x); /* decoder.c */
+
+/* features [n, vision.channels] -> [n, text.hidden]; projector.c */
+eye_val eye_projector_build(struct eye_build *m, const struct eye_vlm_config *c, eye_val features);
+
+#endif

@@ -1,0 +1,58 @@
+/* vlm: a checkpoint as one vision-language model: its configuration and the graphs of its parts.
+ *
+ *   pixels -> VISION -> features -> PROJECTOR -> rows \
+ *   ids -> EMBED ------------------------------------> spliced embeddings -> DECODER (KV states) -> hidden -> HEAD -> logits
+ *
+ * Parts are graphs of their own because they run at different times and sizes; the eye_vlm_add_* functions put several into
+ * one graph (export does). Building is cheap (a few hundred nodes, weights borrowed from the checkpoint), so a part may be
+ * built again for another image side. Sits between format and session; knows no kernels and no tokenizer.
+ */
+#ifndef EYE_VLM_H
+#define EYE_VLM_H
+
+#include "model/bind.h"
+#include "model/config.h"
+
+enum eye_part {
+    EYE_PART_VISION,    /* "pixels" [1, side, side, 3] f32 NHWC, normalised -> "v.features" [n_tok, C] */
+    EYE_PART_PROJECTOR, /* "features" [T, C] -> "v.projected" [T, hidden] */
+    EYE_PART_EMBED,     /* "ids" [T] i32 -> "t.embeddings" [T, hidden] */
+    EYE_PART_DECODER,   /* "t.inputs_embeds" [T, hidden], states k_cache.N, v_cache.N -> "t.norm" [T, hidden] */
+    EYE_PART_HEAD,      /* "hidden" [T, hidden] -> "t.logits" [T, vocab] */
+    EYE_N_PART
+};
+
+struct eye_vlm {
+    const struct eye_alloc *alloc;
+    const struct eye_checkpoint *ckpt;  /* borrowed: its mapped weights are what the graphs point to */
+    struct eye_vlm_config config;
+    struct eye_binder bind;
+    bool tied;                          /* the head reads token_embd.weight */
+    bool vision_folded;                 /* a converted file: see struct eye_build */
+    /* How a converted file wants its matrices multiplied, so that it computes what its folder did under the same options;
+     * EYE_W_EXACT for folders. */
+    enum eye_wtype vision_type, decoder_type;
+    char warning[256];                  /* "" or one line for the log */
+};
+
+/* Reads the configuration, then builds every part once to see that tensors and configuration agree. CORRUPT lists missing or
+ * left-over tensors by their names in the checkpoint. ckpt must outlive the model. */
+EYE_MUST_CHECK enum eye_status eye_vlm_open(struct eye_vlm *m, const struct eye_checkpoint *ckpt, const struct eye_alloc *alloc,
+                                            struct eye_err *err);
+void eye_vlm_clear(struct eye_vlm *m);
+
+/* One part as a finished graph, which this initialises (on failure it is cleared). side_px: VISION only, 0 = the
+ * configuration's; ARG if it is no positive multiple of the tower's stride or above EYE_MAX_SIDE_PX. */
+EYE_MUST_CHECK enum eye_status eye_vlm_graph(const struct eye_vlm *m, enum eye_part part, int64_t side_px, struct eye_graph *g,
+                                             struct eye_err *err);
+/* Rows one image becomes at that side; 0 = no such side. */
+int64_t eye_vlm_image_tokens(const struct eye_vlm *m, int64_t side_px);
+
+/* A part's nodes in a graph under construction: input value -> output value, tapped as above. */
+eye_val eye_vlm_add(const struct eye_vlm *m, enum eye_part part, struct eye_graph *g, eye_val x);
+
+/* Names of engine types in files and options: "exact", "f32", "f16", "bf16", "q8_0", "q4_0". */
+const char *eye_wtype_name(enum eye_wtype t);
+bool eye_wtype_parse(const char *name, enum eye_wtype *out);
+
+#endif
