@@ -64,11 +64,12 @@ bool eye_tensor_bytes(const struct eye_tensor *t, size_t *out) {
     if (t->rank < 0 || t->rank > EYE_MAX_RANK || (unsigned)t->dtype >= EYE_N_DTYPE) return false;
     int64_t rows, elems, row = t->rank ? t->dims[t->rank - 1] : 1;
     size_t row_bytes;
-    if (!product(t->dims, t->rank, &elems) || !product(t->dims, t->rank - 1, &rows)) return false;
+    if (!product(t->dims, t->rank, &elems)) return false;
     if (elems == 0) {
         *out = 0;
         return true;
     }
+    if (!product(t->dims, t->rank - 1, &rows)) return false;
     if ((uint64_t)rows > SIZE_MAX || !eye_dtype_row_bytes(t->dtype, (uint64_t)row, &row_bytes)) return false;
     return eye_mul_ok((size_t)rows, row_bytes, out);
 }

@@ -1,0 +1,296 @@
+/* Unit tests of tensor: dtypes, shapes, conversions. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sys.h"
+#include "tensor/tensor.h"
+
+static uint32_t bits_of(float f) {
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    return u;
+}
+
+static float float_of(uint32_t u) {
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+
+static void dtypes_have_names_and_sizes(void **state) {
+    for (int t = 0; t < EYE_N_DTYPE; t++) {
+        enum eye_dtype back;
+        const struct eye_dtype_info *d = eye_dtype_info((enum eye_dtype)t);
+        assert_true(eye_dtype_parse(d->name, &back));
+        assert_int_equal(back, t);
+        assert_true(d->block_elems > 0 && d->block_bytes > 0);
+    }
+    enum eye_dtype none;
+    assert_false(eye_dtype_parse("q4_K", &none));
+    size_t n;
+    assert_true(eye_dtype_row_bytes(EYE_F16, 5, &n) && n == 10);
+    assert_true(eye_dtype_row_bytes(EYE_Q8_0, 64, &n) && n == 68);
+    assert_true(eye_dtype_row_bytes(EYE_Q8_0, 65, &n) && n == 102);
+    assert_true(eye_dtype_row_bytes(EYE_Q4_0, 1, &n) && n == 18);
+    assert_true(eye_dtype_row_bytes(EYE_Q4_0, 0, &n) && n == 0);
+    assert_false(eye_dtype_row_bytes(EYE_F64, UINT64_MAX / 4, &n));
+    assert_true(eye_dtype_row_bytes(EYE_U8, UINT64_MAX, &n) && n == UINT64_MAX);
+}
+
+static void shapes_are_checked(void **state) {
+    static const struct {
+        enum eye_dtype dtype;
+        int rank;
+        int64_t dims[5];
+        bool ok;
+        size_t bytes;
+    } rows[] = {
+        {EYE_F32, 0, {0}, true, 4},
+        {EYE_F32, 2, {3, 5}, true, 60},
+        {EYE_Q4_0, 2, {3, 33}, true, 3 * 36},
+        {EYE_F32, 5, {1, 2, 3, 4, 5}, true, 480},
+        {EYE_F32, 3, {INT64_MAX, INT64_MAX, 0}, true, 0},
+        {EYE_F32, 3, {0, INT64_MAX, INT64_MAX}, true, 0},
+        {EYE_F32, 2, {-1, 5}, false, 0},
+        {EYE_F32, 2, {0, -5}, false, 0},
+        {EYE_F32, 2, {-3, -5}, false, 0},
+        {EYE_U8, 2, {INT64_MAX, 3}, false, 0},
+        {EYE_F32, 2, {(int64_t)1 << 32, (int64_t)1 << 32}, false, 0},
+        {EYE_F64, 2, {(int64_t)1 << 31, (int64_t)1 << 31}, false, 0},
+        {EYE_F32, 6, {1, 1, 1, 1, 1}, false, 0},
+        {EYE_F32, -1, {1}, false, 0},
+        {EYE_N_DTYPE, 1, {1}, false, 0},
+    };
+    for (size_t i = 0; i < EYE_COUNT(rows); i++) {
+        struct eye_tensor t = {.dtype = rows[i].dtype, .rank = rows[i].rank};
+        memcpy(t.dims, rows[i].dims, sizeof t.dims);
+        size_t bytes = 0;
+        assert_int_equal(eye_tensor_bytes(&t, &bytes), rows[i].ok);
+        if (rows[i].ok) assert_int_equal(bytes, rows[i].bytes);
+    }
+    struct eye_tensor t = {.rank = 3, .dims = {2, 3, 4}};
+    assert_int_equal(eye_tensor_elems(&t), 24);
+    char text[40];
+    assert_string_equal(eye_shape_text(t.dims, 3, text, sizeof text), "[2, 3, 4]");
+    assert_string_equal(eye_shape_text(t.dims, 0, text, sizeof text), "[]");
+    assert_string_equal(eye_shape_text(t.dims, 3, text, 5), "[2, ");
+    assert_string_equal(eye_shape_text(t.dims, 3, text, 1), "");
+}
+
+/* ---- scalars ---- */
+
+static void f16_survives_the_way_there_and_back(void **state) {
+    for (uint32_t h = 0; h < 65536; h++) {
+        float f = eye_f16_to_f32((uint16_t)h);
+        uint32_t exp = h >> 10 & 31, man = h & 0x3ff;
+        double want = exp ? ldexp(1024 + man, (int)exp - 25) : ldexp(man, -24);
+        if (exp < 31)
+            assert_true((double)f == (h & 0x8000 ? -want : want));
+        else
+            assert_true(man ? isnan(f) : isinf(f));
+        assert_int_equal(bits_of(f) >> 31, h >> 15);
+        assert_int_equal(eye_f32_to_f16(f), exp == 31 && man ? h | 0x200 : h);
+    }
+}
+
+/* The nearest f16, ties to even, found the slow way: walk the finite values of one sign with bisection. */
+static uint16_t nearest_f16(float f) {
+    double x = fabs((double)f);
+    uint16_t lo = 0, hi = 0x7c00; /* 0x7c00 stands for 65536, what the next value would be */
+    while (hi - lo > 1) {
+        uint16_t mid = (uint16_t)((lo + hi) / 2);
+        if ((double)eye_f16_to_f32(mid) <= x)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    double a = x - (double)eye_f16_to_f32(lo), b = (hi == 0x7c00 ? 65536.0 : (double)eye_f16_to_f32(hi)) - x;
+    uint16_t r = a < b || (a == b && !(lo & 1)) ? lo : hi;
+    return (uint16_t)(r | (signbit(f) ? 0x8000 : 0));
+}
+
+static void f16_rounds_to_nearest_even(void **state) {
+    struct eye_rng rng;
+    eye_rng_seed(&rng, 2);
+    for (int i = 0; i < 300000; i++) {
+        uint32_t exp = 100 + (uint32_t)(eye_rng_u64(&rng) % 46), man = (uint32_t)eye_rng_u64(&rng) & 0x7fffff;
+        if (i % 2) man &= 0x7ff000; /* many exact ties */
+        float f = float_of((uint32_t)(i & 4) << 29 | exp << 23 | man);
+        assert_int_equal(eye_f32_to_f16(f), nearest_f16(f));
+    }
+    assert_int_equal(eye_f32_to_f16(65519.996f), 0x7bff);
+    assert_int_equal(eye_f32_to_f16(65520.0f), 0x7c00);
+    assert_int_equal(eye_f32_to_f16(-INFINITY), 0xfc00);
+    assert_int_equal(eye_f32_to_f16(3e38f), 0x7c00);
+    assert_int_equal(eye_f32_to_f16(0x1p-25f), 0);
+    assert_int_equal(eye_f32_to_f16(float_of(0x33000001)), 1);
+    assert_int_equal(eye_f32_to_f16(-0.0f), 0x8000);
+    assert_int_equal(eye_f32_to_f16(1e-40f), 0);
+    assert_true(isnan(eye_f16_to_f32(eye_f32_to_f16(NAN))));
+}
+
+static void bf16_rounds_to_nearest_even(void **state) {
+    assert_true(eye_bf16_to_f32(0x3f80) == 1.0f);
+    assert_int_equal(eye_f32_to_bf16(float_of(0x3f808000)), 0x3f80); /* tie, even stays */
+    assert_int_equal(eye_f32_to_bf16(float_of(0x3f818000)), 0x3f82); /* tie, odd moves */
+    assert_int_equal(eye_f32_to_bf16(float_of(0x3f808001)), 0x3f81);
+    assert_int_equal(eye_f32_to_bf16(float_of(0x7f7fffff)), 0x7f80); /* the greatest float rounds to infinity */
+    assert_int_equal(eye_f32_to_bf16(float_of(0x00008001)), 0x0001); /* subnormals are kept */
+    assert_int_equal(eye_f32_to_bf16(float_of(0xff800001)), 0xffc0); /* NaN stays NaN */
+    for (uint32_t h = 0; h < 65536; h++) {
+        bool nan = (h & 0x7fff) > 0x7f80;
+        assert_int_equal(eye_f32_to_bf16(eye_bf16_to_f32((uint16_t)h)), nan ? h | 0x40 : h);
+    }
+}
+
+/* ---- blocks ---- */
+
+/* Reproducible in any language: integers times powers of two, exact in f32. Some blocks are zero, tiny, or tied in magnitude. */
+static void fill(float *x, size_t n) {
+    struct eye_rng rng;
+    eye_rng_seed(&rng, 3);
+    for (size_t i = 0; i < n; i++) {
+        int64_t v = (int64_t)(eye_rng_u64(&rng) >> 44) - (1 << 19);
+        int scale = (int)(i / 32 % 7) * 5 - 45;
+        x[i] = ldexpf((float)v, scale);
+        if (i / 32 % 11 == 3) x[i] = 0;
+        if (i / 32 % 11 == 5) x[i] = i % 2 ? -1.0f : 1.0f;
+    }
+}
+
+#define HASH_Q8_0 0xcb784961b880adcfu
+#define HASH_Q4_0 0x23a5156b154c4c4au
+
+/* The hashes are of bytes that the gguf Python package's quantizer made from the same numbers (test/reference/quant_golden.py). */
+static void blocks_are_those_of_ggml(void **state) {
+    enum { N = 32 * 500 };
+    static float x[N];
+    static uint8_t out[N * 2];
+    size_t bytes;
+    fill(x, N);
+    const char *dump = getenv("EYE_TEST_DUMP");
+    if (dump) {
+        FILE *f = fopen(dump, "wb");
+        assert_non_null(f);
+        assert_int_equal(fwrite(x, sizeof *x, N, f), N);
+        fclose(f);
+    }
+    eye_row_from_f32(EYE_Q8_0, x, out, N);
+    assert_true(eye_dtype_row_bytes(EYE_Q8_0, N, &bytes));
+    assert_true(eye_hash64(out, bytes, 0) == HASH_Q8_0);
+    eye_row_from_f32(EYE_Q4_0, x, out, N);
+    assert_true(eye_dtype_row_bytes(EYE_Q4_0, N, &bytes));
+    assert_true(eye_hash64(out, bytes, 0) == HASH_Q4_0);
+}
+
+/* |x - d16*q| <= |x - d*q| + |q|*|d - d16|: half a step (a whole one where q4_0 clips at 15, whose steps reach 8.5) plus the
+ * scale's f16 rounding, 2^-11 relative or 2^-25 absolute, times |q|; plus float rounding of x*id and d*q, 2^-22 of |x|. */
+static void blocks_stay_within_half_a_step(void **state) {
+    enum { N = 32 * 200 };
+    static float x[N], y[N];
+    static uint8_t out[N * 2];
+    struct eye_rng rng;
+    eye_rng_seed(&rng, 4);
+    for (int i = 0; i < N; i++) x[i] = (float)(eye_rng_unit(&rng) * 2 - 1) * ldexpf(1, i / 32 % 12 - 8);
+    for (int pass = 0; pass < 2; pass++) {
+        enum eye_dtype t = pass ? EYE_Q4_0 : EYE_Q8_0;
+        eye_row_from_f32(t, x, out, N);
+        eye_row_to_f32(t, out, y, N);
+        for (int b = 0; b < N / 32; b++) {
+            double amax = 0;
+            for (int i = 0; i < 32; i++) amax = fmax(amax, fabs((double)x[b * 32 + i]));
+            double d = amax / (pass ? 8 : 127), steps = pass ? 8 : 127;
+            for (int i = 0; i < 32; i++) {
+                double e = fabs((double)x[b * 32 + i] - (double)y[b * 32 + i]);
+                assert_true(e <= d * (pass ? 1.0 : 0.5) + steps * (d * 0x1p-11 + 0x1p-25) + amax * 0x1p-22);
+            }
+        }
+    }
+}
+
+static void a_short_last_block_is_zero_filled(void **state) {
+    float x[40], full[64] = {0}, y[40];
+    uint8_t a[68], b[68];
+    fill(x, 40);
+    memcpy(full, x, sizeof x);
+    for (int pass = 0; pass < 2; pass++) {
+        enum eye_dtype t = pass ? EYE_Q4_0 : EYE_Q8_0;
+        size_t bytes;
+        assert_true(eye_dtype_row_bytes(t, 40, &bytes));
+        memset(a, 1, sizeof a);
+        memset(b, 2, sizeof b);
+        eye_row_from_f32(t, x, a, 40);
+        eye_row_from_f32(t, full, b, 64);
+        assert_memory_equal(a, b, bytes);
+        float guard[41];
+        guard[40] = 7;
+        eye_row_to_f32(t, a, guard, 40);
+        assert_true(guard[40] == 7);
+        eye_row_to_f32(t, b, y, 40);
+        assert_memory_equal(guard, y, sizeof y);
+    }
+}
+
+static void odd_values_do_not_break_blocks(void **state) {
+    float x[32], y[32];
+    struct eye_block_q8_0 b8;
+    struct eye_block_q4_0 b4;
+    static const float odd[] = {NAN, INFINITY, -INFINITY, 1e-45f, -3e38f, 0};
+    for (size_t k = 0; k < EYE_COUNT(odd); k++) {
+        for (int i = 0; i < 32; i++) x[i] = (float)(i - 16);
+        x[5] = odd[k];
+        eye_row_from_f32(EYE_Q8_0, x, &b8, 32); /* UBSan: no conversion of what does not fit */
+        eye_row_from_f32(EYE_Q4_0, x, &b4, 32);
+        for (int i = 0; i < 32; i++) x[i] = odd[k];
+        eye_row_from_f32(EYE_Q8_0, x, &b8, 32);
+        eye_row_from_f32(EYE_Q4_0, x, &b4, 32);
+    }
+    memset(x, 0, sizeof x);
+    eye_row_from_f32(EYE_Q4_0, x, &b4, 32);
+    eye_row_to_f32(EYE_Q4_0, &b4, y, 32);
+    for (int i = 0; i < 32; i++) assert_true(y[i] == 0);
+}
+
+static void plain_rows_convert(void **state) {
+    float x[5] = {1, -2.5f, 0, 65504, 1e-3f}, y[5];
+    double d[5];
+    uint16_t h[5];
+    eye_row_from_f32(EYE_F64, x, d, 5);
+    assert_true(d[1] == -2.5);
+    eye_row_to_f32(EYE_F64, d, y, 5);
+    assert_memory_equal(x, y, sizeof x);
+    eye_row_from_f32(EYE_F32, x, y, 5);
+    assert_memory_equal(x, y, sizeof x);
+    eye_row_from_f32(EYE_F16, x, h, 5);
+    eye_row_to_f32(EYE_F16, h, y, 5);
+    for (int i = 0; i < 4; i++) assert_true(y[i] == x[i]);
+    eye_row_from_f32(EYE_BF16, x, h, 5);
+    eye_row_to_f32(EYE_BF16, h, y, 5);
+    assert_true(y[1] == -2.5f && y[3] == 65536);
+    eye_row_to_f32(EYE_F32, NULL, NULL, 0);
+    eye_row_from_f32(EYE_Q8_0, NULL, NULL, 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(dtypes_have_names_and_sizes),
+        cmocka_unit_test(shapes_are_checked),
+        cmocka_unit_test(f16_survives_the_way_there_and_back),
+        cmocka_unit_test(f16_rounds_to_nearest_even),
+        cmocka_unit_test(bf16_rounds_to_nearest_even),
+        cmocka_unit_test(blocks_are_those_of_ggml),
+        cmocka_unit_test(blocks_stay_within_half_a_step),
+        cmocka_unit_test(a_short_last_block_is_zero_filled),
+        cmocka_unit_test(odd_values_do_not_break_blocks),
+        cmocka_unit_test(plain_rows_convert),
+    };
+    return cmocka_run_group_tests_name("tensor", tests, NULL, NULL);
+}
