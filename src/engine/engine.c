@@ -1,0 +1,55 @@
+/* engine/engine: what all plans of a model share (threads, chosen kernels), and small helpers of steps at run time. */
+#include "engine/engine_impl.h"
+
+#include <string.h>
+
+enum eye_status eye_engine_init(struct eye_engine *e, int n_threads, uint32_t cpu_flags, const struct eye_alloc *alloc,
+                                struct eye_err *err) {
+    memset(e, 0, sizeof *e);
+    e->alloc = alloc;
+    eye_kernels_init(&e->kernels, cpu_flags);
+    return eye_pool_new(&e->pool, n_threads > 0 ? n_threads : eye_cpu_count(), alloc, err);
+}
+
+void eye_engine_clear(struct eye_engine *e) {
+    eye_pool_free(e->pool);
+    memset(e, 0, sizeof *e);
+}
+
+eye_map_fn *eye_act_kernel(const struct eye_kernels *k, enum eye_act_kind act) {
+    switch (act) {
+    case EYE_ACT_GELU: return k->gelu_f32;
+    case EYE_ACT_GELU_TANH: return k->gelu_tanh_f32;
+    case EYE_ACT_QUICK_GELU: return k->quick_gelu_f32;
+    case EYE_ACT_SILU: return k->silu_f32;
+    case EYE_ACT_SIGMOID: return k->sigmoid_f32;
+    case EYE_ACT_RELU: return k->relu_f32;
+    default: return NULL;
+    }
+}
+
+size_t eye_exec_elems(const struct eye_exec *x, eye_val v) {
+    struct eye_bind bind = {.t = x->t};
+    int64_t n = 0;
+    bool ok = eye_value_elems(eye_value_at(x->plan->g, v), &bind, &n);
+    assert(ok && "planned for a larger t");
+    (void)ok;
+    return (size_t)n;
+}
+
+size_t eye_exec_rows(const struct eye_exec *x, eye_val v) {
+    int64_t last = eye_dim(x->plan->g, v, -1);
+    return last > 0 ? eye_exec_elems(x, v) / (size_t)last : 0;
+}
+
+void eye_exec_tasks(struct eye_exec *x, size_t work, size_t n_tasks, eye_task_fn *fn, void *ctx) {
+    if (n_tasks > 1 && work >= EYE_INLINE_WORK)
+        eye_pool_run(x->plan->e->pool, (int)n_tasks, fn, ctx);
+    else
+        for (size_t i = 0; i < n_tasks; i++) fn(ctx, (int)i, 0);
+}
+
+size_t eye_exec_piece(const struct eye_exec *x, size_t n, size_t least) {
+    size_t threads = (size_t)eye_pool_n_threads(x->plan->e->pool);
+    return EYE_MAX(EYE_MAX(eye_ceil_div(n, threads * 4), least), 1);
+}

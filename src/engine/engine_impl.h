@@ -1,0 +1,184 @@
+/* engine, inside the room: what planning, packing, lowerings and the run loop share.
+ *
+ * A plan is made in two passes over the same code: lowerings say what they need (blobs of prepared weights, scratch, memory
+ * they take over), then the blobs are filled, unless only sizes were asked for. A blob is named by its byte offset in the
+ * plan's weight block, so that a step is complete before anything is allocated.
+ */
+#ifndef EYE_ENGINE_IMPL_H
+#define EYE_ENGINE_IMPL_H
+
+#include "engine/engine.h"
+
+#define EYE_NO_BLOB SIZE_MAX
+
+static inline size_t eye_ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+static inline size_t eye_line(size_t bytes) { return EYE_ALIGN_UP(bytes, EYE_CACHE_LINE); }
+
+struct eye_step;
+typedef enum eye_status eye_step_fn(struct eye_exec *x, const struct eye_step *s, struct eye_err *err);
+
+struct eye_step { /* one node that does something at run time */
+    eye_step_fn *run;
+    const struct eye_node *node;
+    const void *data;  /* the lowering's own, in the plan's arena */
+    uint64_t leads_to; /* bit i: output i (mod 63) needs it; bit 63: writes a state, always runs */
+};
+#define EYE_STEP_ALWAYS (UINT64_C(1) << 63)
+
+struct eye_plan {
+    const struct eye_engine *e;
+    const struct eye_graph *g;
+    struct eye_plan_opts opts;   /* defaults resolved */
+    struct eye_arena arena;      /* steps' data, tables below */
+    struct eye_step *step;
+    size_t n_steps;
+    eye_val *root;               /* [n_values]: the value whose memory it uses (itself, or what a view or in-place op took over) */
+    size_t *offset;              /* [n_values]: of roots, in the activations block */
+    size_t *operand;             /* [n_values]: weights read as ordinary f32 operands: their blob; else EYE_NO_BLOB */
+    int32_t *state_slot;         /* [n_values]: states: index into state[] below; else -1 */
+    struct eye_state_spec *state;
+    size_t n_states;
+    bool has_positions;          /* states or rope: past + t is bounded by max_ctx */
+    uint8_t *weights;            /* the blobs; NULL when measure_only */
+    size_t weights_bytes, activations_bytes, thread_bytes, shared_bytes;
+};
+
+struct eye_state_spec {
+    eye_val v;
+    bool is_key; /* panels [pos/16][D][16] per head; else rows [pos][D] per head */
+    int64_t heads, dim;
+};
+
+struct eye_exec {
+    const struct eye_plan *plan;
+    struct eye_kv *kv;      /* of the current run */
+    int64_t t, past;        /* of the current run */
+    void **ptr;             /* [n_values]: by root */
+    uint8_t *activations, *scratch;
+    size_t scratch_bytes;
+    uint64_t *ns;           /* [n_steps] */
+    bool timing;
+};
+
+/* ---- while planning ---- */
+struct eye_blob;
+struct eye_lower {
+    struct eye_plan *plan;
+    const struct eye_engine *e;
+    const struct eye_graph *g;
+    eye_val *alias;             /* [n_values] for eye_graph_place */
+    int32_t *uses;              /* [n_values] readers, outputs included */
+    struct eye_blob *blob;
+    size_t n_blobs, blobs_cap;
+    size_t weights_bytes;
+    size_t packer_bytes;        /* scratch per thread while filling */
+};
+
+typedef enum eye_status eye_lower_fn(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err);
+#define OP(name, min_in, max_in, flags) eye_lower_fn eye_lower_##name;
+#include "graph/ops.def"
+
+/* Zeroed memory of the plan's life for a step's data; NULL = no memory (eye_fail_nomem is the caller's). */
+void *eye_lower_data(struct eye_lower *l, struct eye_step *s, size_t bytes);
+/* Scratch one run of a step needs: per thread, and shared by all. The exec has the largest of all steps. */
+void eye_lower_scratch(struct eye_lower *l, size_t thread_bytes, size_t shared_bytes);
+/* Lets n's result take the memory of `over` if nobody else reads that and the sizes agree. */
+void eye_lower_in_place(struct eye_lower *l, const struct eye_node *n, eye_val over);
+/* v, an input of n (NULL: an output of the graph), is read through eye_exec_ptr at run time: weights become f32 blobs. */
+EYE_MUST_CHECK enum eye_status eye_lower_operand(struct eye_lower *l, const struct eye_node *n, eye_val v, struct eye_err *err);
+/* The input is absent or too early in the list: EYE_NONE. */
+static inline eye_val eye_node_in(const struct eye_node *n, int i) { return i < n->n_in ? n->in[i] : EYE_NONE; }
+/* UNSUPPORTED unless v is a stored float weight. */
+EYE_MUST_CHECK enum eye_status eye_lower_want_weight(struct eye_lower *l, const struct eye_node *n, eye_val v, struct eye_err *err);
+/* Largest element count of v: T = max_t. */
+size_t eye_lower_elems(const struct eye_lower *l, eye_val v);
+
+/* ---- blobs (pack.c) ---- */
+struct eye_packer { /* while filling */
+    const struct eye_plan *plan;
+    struct eye_pool *pool;
+    uint8_t *scratch; /* [n_threads][thread_bytes] */
+    size_t thread_bytes;
+};
+typedef void eye_fill_fn(const struct eye_packer *p, void *dst, const void *ctx);
+/* A block of bytes that fill(ctx) makes later. ctx (copied; zero its padding) identifies the contents: equal ones are stored
+ * once. scratch: bytes per thread that fill needs. */
+EYE_MUST_CHECK enum eye_status eye_lower_blob(struct eye_lower *l, size_t bytes, eye_fill_fn *fill, const void *ctx, size_t ctx_bytes,
+                                              size_t scratch, size_t *blob, struct eye_err *err);
+/* All elements of a weight as f32. v EYE_NONE gives EYE_NO_BLOB. */
+EYE_MUST_CHECK enum eye_status eye_lower_vector(struct eye_lower *l, const struct eye_node *n, eye_val v, size_t *blob,
+                                                struct eye_err *err);
+size_t eye_blob_size(void); /* of one entry of eye_lower.blob */
+EYE_MUST_CHECK enum eye_status eye_pack_all(struct eye_lower *l, struct eye_err *err);
+static inline const void *eye_blob_ptr(const struct eye_plan *p, size_t blob) {
+    return blob == EYE_NO_BLOB ? NULL : p->weights + blob;
+}
+
+/* ---- matrices and the GEMM driver (pack.c, gemm.c) ---- */
+struct eye_matrix { /* weights [n, k], packed for ukr, and the blocking that suits them */
+    const struct eye_gemm_ukr *ukr;
+    size_t n, k;
+    size_t steps;       /* ceil(k / kr) */
+    size_t panel_bytes; /* one rhs panel */
+    size_t lhs_bytes;   /* one full lhs panel, rounded up to cache lines */
+    size_t blob, bias;  /* bias: blob of n f32, or EYE_NO_BLOB */
+    size_t k_chunk;     /* elements of k per pass when several lhs panels share an rhs block */
+    size_t range_cols;  /* columns of one rhs block at most: it and the chunk stay in L2 */
+    size_t block_rows;  /* rows a task packs for itself when there are many; a multiple of mr */
+};
+/* w: [n, ..] weight; the rest of its dims is k. conv: reorder k from [C, kh, kw] to [kh, kw, C]. b: bias or EYE_NONE. */
+EYE_MUST_CHECK enum eye_status eye_lower_matrix(struct eye_lower *l, const struct eye_node *n, eye_val w, eye_val b, enum eye_wtype wtype,
+                                                bool conv, struct eye_matrix *out, struct eye_err *err);
+
+/* Makes rows [row0, row0 + n) of the left side: dst [n][k]. */
+typedef void eye_rows_fn(const void *ctx, size_t row0, size_t n, float *dst);
+struct eye_gemm { /* y [m, n] = act(x w^T + bias) + residual */
+    const struct eye_matrix *w;
+    size_t m;
+    const float *x;        /* [m, k], or NULL: rows makes them */
+    eye_rows_fn *rows;
+    const void *rows_ctx;
+    float *y;              /* may be residual's memory */
+    const float *residual; /* [m, n] or NULL */
+    eye_map_fn *act;       /* or NULL */
+};
+void eye_gemm_run(struct eye_exec *x, const struct eye_gemm *j);
+/* Scratch for any m <= m_max. made_rows: x comes from a rows function. */
+void eye_lower_gemm_scratch(struct eye_lower *l, const struct eye_matrix *w, size_t m_max, bool made_rows);
+/* True when m rows are so many that tasks are blocks of rows that share nothing; false: the left side is shared. */
+static inline bool eye_by_blocks(const struct eye_engine *e, const struct eye_matrix *w, size_t m) {
+    return eye_ceil_div(m, w->block_rows) >= 8 * (size_t)eye_pool_n_threads(e->pool);
+}
+/* Left sides that are packed once for all threads are done in chunks of this many rows. */
+#define EYE_SHARED_ROWS 512
+
+/* ---- while running ---- */
+static inline void *eye_exec_ptr(const struct eye_exec *x, eye_val v) { return v == EYE_NONE ? NULL : x->ptr[x->plan->root[v]]; }
+static inline uint8_t *eye_exec_thread(const struct eye_exec *x, int i_thread) {
+    return x->scratch + x->plan->shared_bytes + (size_t)i_thread * x->plan->thread_bytes;
+}
+static inline uint8_t *eye_exec_shared(const struct eye_exec *x) { return x->scratch; }
+/* Elements of v with this run's T. */
+size_t eye_exec_elems(const struct eye_exec *x, eye_val v);
+/* Rows of v: elements / last dim. */
+size_t eye_exec_rows(const struct eye_exec *x, eye_val v);
+/* The pool, or the caller alone when the work (about one unit per element touched) is not worth waking anybody. */
+void eye_exec_tasks(struct eye_exec *x, size_t work, size_t n_tasks, eye_task_fn *fn, void *ctx);
+#define EYE_INLINE_WORK 16384
+/* n items in about 4 pieces per thread of at least `least` items each; returns the piece size. */
+size_t eye_exec_piece(const struct eye_exec *x, size_t n, size_t least);
+
+/* ---- KV cache (kv.c) ---- */
+struct eye_kv_view { /* one head of one state */
+    void *data;
+    float *scale; /* i8: per position */
+};
+struct eye_kv_view eye_kv_head(const struct eye_kv *kv, int32_t slot, int64_t head);
+const struct eye_plan *eye_kv_plan(const struct eye_kv *kv);
+size_t eye_kv_elem_bytes(enum eye_kv_type t);
+/* Bytes of one state for n_ctx positions (a multiple of 16); false = overflow. */
+bool eye_kv_state_bytes(const struct eye_state_spec *s, enum eye_kv_type t, int64_t n_ctx, size_t *out);
+
+eye_map_fn *eye_act_kernel(const struct eye_kernels *k, enum eye_act_kind act); /* NULL for NONE */
+
+#endif

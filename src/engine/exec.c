@@ -1,0 +1,143 @@
+/* engine/exec: one user's memory for a plan, and the run loop. A run binds pointers and numbers, then calls the steps; it
+ * allocates nothing. */
+#include "engine/engine_impl.h"
+
+#include <string.h>
+
+static size_t exec_bytes(const struct eye_plan *p) {
+    return eye_line(sizeof(struct eye_exec)) + eye_line(p->g->n_values * sizeof(void *)) + p->n_steps * sizeof(uint64_t);
+}
+
+static void *arena_ptr(const struct eye_exec *x, eye_val v) { return x->activations + x->plan->offset[v]; }
+
+enum eye_status eye_exec_new(struct eye_exec **out, const struct eye_plan *p, struct eye_err *err) {
+    if (p->opts.measure_only) return eye_fail(err, EYE_E_ARG, "exec: the plan was made for measuring only");
+    uint8_t *mem = eye_alloc_zero(p->e->alloc, exec_bytes(p));
+    if (!mem) return eye_fail_nomem(err, exec_bytes(p));
+    struct eye_exec *x = (struct eye_exec *)mem;
+    x->plan = p;
+    x->ptr = (void **)(mem + eye_line(sizeof *x));
+    x->ns = (uint64_t *)(mem + eye_line(sizeof *x) + eye_line(p->g->n_values * sizeof(void *)));
+    x->scratch_bytes = p->shared_bytes + (size_t)eye_pool_n_threads(p->e->pool) * p->thread_bytes;
+    x->activations = eye_pages_alloc(p->activations_bytes);
+    x->scratch = x->activations ? eye_pages_alloc(x->scratch_bytes) : NULL;
+    if (!x->scratch) {
+        eye_exec_free(x);
+        return eye_fail_nomem(err, p->activations_bytes + p->shared_bytes);
+    }
+    for (size_t v = 0; v < p->g->n_values; v++) {
+        if (p->g->value[v].kind == EYE_VAL_NODE)
+            x->ptr[v] = arena_ptr(x, p->root[v]);
+        else if (p->operand[v] != EYE_NO_BLOB)
+            x->ptr[v] = p->weights + p->operand[v];
+    }
+    *out = x;
+    return EYE_OK;
+}
+
+void eye_exec_free(struct eye_exec *x) {
+    if (!x) return;
+    if (x->activations) eye_pages_free(x->activations, x->plan->activations_bytes);
+    if (x->scratch) eye_pages_free(x->scratch, x->scratch_bytes);
+    eye_alloc_free(x->plan->e->alloc, x, exec_bytes(x->plan));
+}
+
+/* ---- binding a run ---- */
+
+static enum eye_status bind_positions(struct eye_exec *x, struct eye_kv *kv, int64_t t, int64_t past, struct eye_err *err) {
+    const struct eye_plan *p = x->plan;
+    if (t < 1 || t > p->opts.max_t)
+        return eye_fail(err, EYE_E_ARG, "run: expected 1 to %lld rows (the plan's max_t), got %lld", (long long)p->opts.max_t, (long long)t);
+    int64_t room = p->opts.max_ctx;
+    if (p->n_states) {
+        if (!kv || eye_kv_plan(kv) != p) return eye_fail(err, EYE_E_ARG, "run: a KV cache of this plan is needed, got %s", kv ? "another's" : "none");
+        room = eye_kv_ctx(kv);
+    }
+    if (past < 0 || (p->has_positions && past > room - t))
+        return eye_fail(err, EYE_E_ARG, "run: positions %lld to %lld do not fit the context of %lld", (long long)past, (long long)(past + t - 1),
+                        (long long)room);
+    x->kv = kv;
+    x->t = t;
+    x->past = past;
+    return EYE_OK;
+}
+
+static enum eye_status bind_inputs(struct eye_exec *x, const struct eye_io *in, size_t n_in, struct eye_err *err) {
+    const struct eye_graph *g = x->plan->g;
+    for (size_t i = 0; i < g->n_inputs; i++) x->ptr[g->input[i]] = NULL;
+    for (size_t i = 0; i < n_in; i++) {
+        if (in[i].v < 0 || (size_t)in[i].v >= g->n_values || g->value[in[i].v].kind != EYE_VAL_INPUT)
+            return eye_fail(err, EYE_E_ARG, "run: value %d is no input of the graph", in[i].v);
+        x->ptr[in[i].v] = in[i].data;
+    }
+    for (size_t i = 0; i < g->n_inputs; i++)
+        if (!x->ptr[g->input[i]]) return eye_fail(err, EYE_E_ARG, "run: input \"%s\" was given no data", g->value[g->input[i]].name);
+    return EYE_OK;
+}
+
+static bool is_output(const struct eye_graph *g, eye_val v, size_t *index) {
+    for (*index = 0; *index < g->n_outputs; ++*index)
+        if (g->output[*index] == v) return true;
+    return false;
+}
+
+/* A wanted output's memory is the caller's; of several that share memory the first one's. wanted: bits as in leads_to. */
+static enum eye_status bind_outputs(struct eye_exec *x, const struct eye_io *out, size_t n_out, uint64_t *wanted, struct eye_err *err) {
+    const struct eye_plan *p = x->plan;
+    const struct eye_graph *g = p->g;
+    *wanted = EYE_STEP_ALWAYS;
+    for (size_t i = 0; i < g->n_outputs; i++) {
+        eye_val r = p->root[g->output[i]];
+        if (g->value[r].kind == EYE_VAL_NODE) x->ptr[r] = arena_ptr(x, r);
+    }
+    for (size_t i = 0; i < n_out; i++) {
+        size_t index;
+        if (!is_output(g, out[i].v, &index) || !out[i].data)
+            return eye_fail(err, EYE_E_ARG, "run: value %d is no output of the graph, or has no memory", out[i].v);
+        *wanted |= UINT64_C(1) << (index % 63);
+        eye_val r = p->root[out[i].v];
+        if (g->value[r].kind == EYE_VAL_NODE && x->ptr[r] == arena_ptr(x, r)) x->ptr[r] = out[i].data;
+    }
+    return EYE_OK;
+}
+
+/* Outputs that could not be made in place: inputs and weights passed through, second names of one memory. */
+static void copy_outputs(struct eye_exec *x, const struct eye_io *out, size_t n_out) {
+    for (size_t i = 0; i < n_out; i++) {
+        const void *p = eye_exec_ptr(x, out[i].v);
+        if (p != out[i].data) memcpy(out[i].data, p, eye_exec_elems(x, out[i].v) * sizeof(float));
+    }
+}
+
+enum eye_status eye_exec_run(struct eye_exec *x, struct eye_kv *kv, int64_t t, int64_t past, const struct eye_io *in, size_t n_in,
+                             const struct eye_io *out, size_t n_out, bool (*cancel)(void *), void *cancel_ctx, struct eye_err *err) {
+    const struct eye_plan *p = x->plan;
+    uint64_t wanted;
+    EYE_TRY(bind_positions(x, kv, t, past, err));
+    EYE_TRY(bind_inputs(x, in, n_in, err));
+    EYE_TRY(bind_outputs(x, out, n_out, &wanted, err));
+    if (x->timing) memset(x->ns, 0, p->n_steps * sizeof *x->ns);
+    for (size_t i = 0; i < p->n_steps; i++) {
+        const struct eye_step *s = &p->step[i];
+        if (!(s->leads_to & wanted)) continue;
+        if (cancel && cancel(cancel_ctx)) return eye_fail(err, EYE_E_CANCELLED, "run: cancelled before step %zu of %zu", i + 1, p->n_steps);
+        uint64_t start = x->timing ? eye_now_ns() : 0;
+        EYE_TRY(s->run(x, s, err));
+        if (x->timing) x->ns[i] = eye_now_ns() - start;
+    }
+    copy_outputs(x, out, n_out);
+    return EYE_OK;
+}
+
+/* ---- timing ---- */
+
+void eye_exec_timing(struct eye_exec *x, bool on) { x->timing = on; }
+
+size_t eye_exec_times(const struct eye_exec *x, struct eye_step_time *out, size_t cap) {
+    const struct eye_plan *p = x->plan;
+    for (size_t i = 0; i < EYE_MIN(p->n_steps, cap); i++) {
+        const struct eye_node *n = p->step[i].node;
+        out[i] = (struct eye_step_time){eye_op_info(n->op)->name, p->g->value[n->out].name, x->ns[i]};
+    }
+    return p->n_steps;
+}

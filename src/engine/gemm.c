@@ -1,0 +1,163 @@
+/* engine/gemm: y = act(x w^T + bias) + residual over the pool.
+ *
+ * Two ways of sharing the work, by the number of rows:
+ *   many rows   a task is a block of rows: it packs them for itself and runs through all columns; nothing is shared but w.
+ *   fewer rows  the left side is packed once for everybody, then a task is (a tile of rows) x (a range of columns), so that
+ *               each weight is read from memory once; with one row this streams w at memory speed.
+ * Inside a task an rhs block of range_cols columns x k_chunk stays in L2 while the lhs panels pass by; sums continue through
+ * y or the tile (exact by the kernels' contract), and activation and residual are applied while the tile is in cache.
+ * Every split is over outputs: results depend neither on the tiles nor on the number of threads. */
+#include "engine/engine_impl.h"
+
+#define TILE_ROWS 256u  /* rows of a task when the left side is shared */
+#define TASKS_PER_THREAD 6u
+
+struct gemm_run {
+    struct eye_exec *x;
+    const struct eye_gemm *j;
+    size_t row0, rows;                /* this chunk of the left side */
+    size_t block_rows, n_blocks;      /* tasks along rows */
+    size_t range_cols, n_ranges;      /* along columns */
+};
+
+/* A thread's scratch: [made rows: mr x k f32][lhs block][tile]. The same arithmetic for planning and running. */
+struct layout {
+    size_t lhs, tile, bytes;
+};
+static struct layout thread_layout(const struct eye_engine *e, const struct eye_matrix *w, size_t m, bool made_rows) {
+    size_t mr = w->ukr->mr, rows = EYE_MIN(EYE_MAX(TILE_ROWS, w->block_rows), EYE_ALIGN_UP(m, mr));
+    struct layout t = {0};
+    t.lhs = made_rows ? eye_line(mr * w->k * sizeof(float)) : 0;
+    t.tile = t.lhs + (eye_by_blocks(e, w, m) ? w->block_rows / mr * w->lhs_bytes : 0);
+    t.bytes = t.tile + eye_line((w->k > w->k_chunk ? rows : mr) * EYE_MIN(w->range_cols, EYE_ALIGN_UP(w->n, w->ukr->nr)) * sizeof(float));
+    return t;
+}
+
+void eye_lower_gemm_scratch(struct eye_lower *l, const struct eye_matrix *w, size_t m_max, bool made_rows) {
+    size_t shared_panels = eye_ceil_div(EYE_MIN(m_max, EYE_SHARED_ROWS), w->ukr->mr);
+    eye_lower_scratch(l, thread_layout(l->e, w, m_max, made_rows).bytes, shared_panels * w->lhs_bytes);
+}
+
+/* Packs rows [row0, row0 + rows) of x into panels at dst. made: scratch for mr rows. */
+static void pack_rows(const struct eye_gemm *j, size_t row0, size_t rows, uint8_t *dst, float *made) {
+    const struct eye_matrix *w = j->w;
+    size_t mr = w->ukr->mr;
+    for (size_t i = 0; i < rows; i += mr, dst += w->lhs_bytes) {
+        size_t m = EYE_MIN(mr, rows - i);
+        const float *src = made;
+        if (j->x)
+            src = j->x + (row0 + i) * w->k;
+        else
+            j->rows(j->rows_ctx, row0 + i, m, made);
+        w->ukr->pack_lhs(m, w->k, src, w->k, dst);
+    }
+}
+
+/* A panel's results leave the tile: act, residual, y. */
+static void finish_panel(const struct eye_exec *x, const struct eye_gemm *j, float *c, size_t row, size_t m, size_t col, size_t cols) {
+    const struct eye_kernels *k = &x->plan->e->kernels;
+    for (size_t i = 0; i < m; i++, c += cols) {
+        float *y = j->y + (row + i) * j->w->n + col;
+        const float *r = j->residual ? j->residual + (row + i) * j->w->n + col : NULL;
+        if (j->act && r) {
+            /* not through y: it may be the residual's memory */
+            j->act(c, c, cols);
+            k->add_f32(y, c, r, cols);
+        } else if (j->act) {
+            j->act(y, c, cols);
+        } else {
+            k->add_f32(y, c, r, cols);
+        }
+    }
+}
+
+/* Rows [row, row + rows) (packed at lhs) times columns [col, col + cols). */
+static void do_tile(const struct eye_exec *x, const struct eye_gemm *j, const uint8_t *lhs, size_t row, size_t rows, size_t col,
+                    size_t cols, float *tile) {
+    const struct eye_matrix *w = j->w;
+    const struct eye_gemm_ukr *u = w->ukr;
+    const uint8_t *rhs = (const uint8_t *)eye_blob_ptr(x->plan, w->blob) + col / u->nr * w->panel_bytes;
+    const float *bias = eye_blob_ptr(x->plan, w->bias);
+    bool staged = j->act || j->residual;
+    /* One or two panels have nothing to gain from an rhs block that stays in L2. */
+    size_t chunk = rows <= 2 * (size_t)u->mr ? EYE_MAX(w->k, w->k_chunk) : w->k_chunk;
+    bool single = w->k <= chunk;
+    for (size_t k0 = 0; k0 < w->k; k0 += chunk) {
+        size_t k = EYE_MIN(chunk, w->k - k0), step0 = k0 / u->kr;
+        for (size_t i = 0; i < rows; i += u->mr) {
+            size_t m = EYE_MIN(u->mr, rows - i);
+            float *c = staged ? tile + (single ? 0 : i * cols) : j->y + (row + i) * w->n + col;
+            u->run(m, cols, k, lhs + i / u->mr * w->lhs_bytes + step0 * m * u->lhs_step, rhs + step0 * u->rhs_step, w->panel_bytes, c,
+                   staged ? cols : w->n, bias ? bias + col : NULL, k0 > 0);
+            if (staged && k0 + k == w->k) finish_panel(x, j, c, row + i, m, col, cols);
+        }
+    }
+}
+
+/* ---- many rows ---- */
+
+static void block_task(void *ctx, int i_task, int i_thread) {
+    const struct gemm_run *r = ctx;
+    const struct eye_matrix *w = r->j->w;
+    struct layout t = thread_layout(r->x->plan->e, w, r->j->m, !r->j->x);
+    uint8_t *scratch = eye_exec_thread(r->x, i_thread);
+    size_t row = (size_t)i_task * r->block_rows, rows = EYE_MIN(r->block_rows, r->j->m - row);
+    pack_rows(r->j, row, rows, scratch + t.lhs, (float *)scratch);
+    for (size_t col = 0; col < w->n; col += r->range_cols)
+        do_tile(r->x, r->j, scratch + t.lhs, row, rows, col, EYE_MIN(r->range_cols, w->n - col), (float *)(scratch + t.tile));
+}
+
+/* ---- fewer rows ---- */
+
+static void pack_task(void *ctx, int i_task, int i_thread) {
+    const struct gemm_run *r = ctx;
+    size_t mr = r->j->w->ukr->mr, i = (size_t)i_task * mr;
+    pack_rows(r->j, r->row0 + i, EYE_MIN(mr, r->rows - i), eye_exec_shared(r->x) + (size_t)i_task * r->j->w->lhs_bytes,
+              (float *)eye_exec_thread(r->x, i_thread));
+}
+
+/* Row tiles run fastest: threads that work at the same time read the same weights. */
+static void tile_task(void *ctx, int i_task, int i_thread) {
+    const struct gemm_run *r = ctx;
+    const struct eye_matrix *w = r->j->w;
+    struct layout t = thread_layout(r->x->plan->e, w, r->j->m, !r->j->x);
+    size_t i = (size_t)i_task % r->n_blocks * r->block_rows, col = (size_t)i_task / r->n_blocks * r->range_cols;
+    do_tile(r->x, r->j, eye_exec_shared(r->x) + i / w->ukr->mr * w->lhs_bytes, r->row0 + i, EYE_MIN(r->block_rows, r->rows - i), col,
+            EYE_MIN(r->range_cols, w->n - col), (float *)(eye_exec_thread(r->x, i_thread) + t.tile));
+}
+
+/* Enough tasks for all threads, but not smaller than needed. */
+static void choose_grid(struct gemm_run *r) {
+    const struct eye_matrix *w = r->j->w;
+    size_t mr = w->ukr->mr, nr = w->ukr->nr, panels = eye_ceil_div(w->n, nr);
+    size_t want = (size_t)eye_pool_n_threads(r->x->plan->e->pool) * TASKS_PER_THREAD;
+    r->block_rows = EYE_MAX(TILE_ROWS / mr, 1) * mr;
+    while (eye_ceil_div(r->rows, r->block_rows) * panels < want && r->block_rows > 2 * mr)
+        r->block_rows = eye_ceil_div(r->block_rows / 2, mr) * mr;
+    r->n_blocks = eye_ceil_div(r->rows, r->block_rows);
+    size_t per_task = EYE_MIN(w->range_cols / nr, EYE_MAX(panels * r->n_blocks / want, 1));
+    r->n_ranges = eye_ceil_div(panels, per_task);
+    r->range_cols = eye_ceil_div(panels, r->n_ranges) * nr;
+    r->n_ranges = eye_ceil_div(w->n, r->range_cols);
+}
+
+static void shared_run(struct eye_exec *x, const struct eye_gemm *j) {
+    struct gemm_run r = {.x = x, .j = j};
+    for (r.row0 = 0; r.row0 < j->m; r.row0 += EYE_SHARED_ROWS) {
+        r.rows = EYE_MIN(EYE_SHARED_ROWS, j->m - r.row0);
+        eye_exec_tasks(x, r.rows * j->w->k, eye_ceil_div(r.rows, j->w->ukr->mr), pack_task, &r);
+        choose_grid(&r);
+        eye_exec_tasks(x, r.rows * j->w->n * j->w->k / 4, r.n_blocks * r.n_ranges, tile_task, &r);
+    }
+}
+
+void eye_gemm_run(struct eye_exec *x, const struct eye_gemm *j) {
+    if (!eye_by_blocks(x->plan->e, j->w, j->m)) {
+        shared_run(x, j);
+        return;
+    }
+    size_t mr = j->w->ukr->mr, n_blocks = eye_ceil_div(j->m, j->w->block_rows);
+    struct gemm_run r = {.x = x, .j = j, .range_cols = j->w->range_cols};
+    r.block_rows = eye_ceil_div(eye_ceil_div(j->m, mr), n_blocks) * mr; /* even blocks */
+    eye_pool_run(x->plan->e->pool, (int)eye_ceil_div(j->m, r.block_rows), block_task, &r);
+}

@@ -1,0 +1,73 @@
+/* engine/kv: the KV cache of one session: for every state of a plan's graph one block, heads outermost, positions rounded up
+ * to attention panels. i8 caches carry one f32 scale per head and position behind the block. */
+#include "engine/engine_impl.h"
+
+#include <string.h>
+
+struct eye_kv {
+    const struct eye_plan *plan;
+    int64_t n_ctx;         /* positions a run may use */
+    int64_t positions;     /* n_ctx rounded up to panels */
+    uint8_t *mem;
+    size_t bytes;
+    size_t *offset;        /* [n_states] */
+};
+
+size_t eye_kv_elem_bytes(enum eye_kv_type t) { return t == EYE_KV_F32 ? 4 : t == EYE_KV_F16 ? 2 : 1; }
+
+bool eye_kv_state_bytes(const struct eye_state_spec *s, enum eye_kv_type t, int64_t n_ctx, size_t *out) {
+    size_t rows, data, scales = 0;
+    if (!eye_mul_ok((size_t)s->heads, (size_t)n_ctx, &rows) || !eye_mul_ok(rows, (size_t)s->dim * eye_kv_elem_bytes(t), &data)) return false;
+    if (t == EYE_KV_I8 && !eye_mul_ok(rows, sizeof(float), &scales)) return false;
+    return eye_add_ok(eye_line(data), scales, out);
+}
+
+enum eye_status eye_kv_new(struct eye_kv **out, const struct eye_plan *plan, int64_t n_ctx, struct eye_err *err) {
+    if (n_ctx < 1 || n_ctx > plan->opts.max_ctx)
+        return eye_fail(err, EYE_E_ARG, "KV cache: expected 1 to %lld positions (the plan's max_ctx), got %lld", (long long)plan->opts.max_ctx,
+                        (long long)n_ctx);
+    size_t head = eye_line(sizeof(struct eye_kv)), bytes = head + plan->n_states * sizeof(size_t);
+    struct eye_kv *kv = eye_alloc_zero(plan->e->alloc, bytes);
+    if (!kv) return eye_fail_nomem(err, bytes);
+    kv->plan = plan;
+    kv->n_ctx = n_ctx;
+    kv->positions = EYE_ALIGN_UP(n_ctx, EYE_ATTN_LANES);
+    kv->offset = (size_t *)((uint8_t *)kv + head);
+    for (size_t i = 0; i < plan->n_states; i++) {
+        size_t state;
+        kv->offset[i] = kv->bytes;
+        if (!eye_kv_state_bytes(&plan->state[i], plan->opts.kv_type, kv->positions, &state) || !eye_add_ok(kv->bytes, state, &kv->bytes) ||
+            kv->bytes > SIZE_MAX / 2) {
+            eye_alloc_free(plan->e->alloc, kv, bytes);
+            return eye_fail(err, EYE_E_LIMIT, "KV cache: %lld positions exceed the address space", (long long)n_ctx);
+        }
+        kv->bytes = eye_line(kv->bytes);
+    }
+    kv->mem = eye_pages_alloc(kv->bytes);
+    if (!kv->mem) {
+        size_t wanted = kv->bytes;
+        eye_alloc_free(plan->e->alloc, kv, bytes);
+        return eye_fail_nomem(err, wanted);
+    }
+    *out = kv;
+    return EYE_OK;
+}
+
+void eye_kv_free(struct eye_kv *kv) {
+    if (!kv) return;
+    eye_pages_free(kv->mem, kv->bytes);
+    eye_alloc_free(kv->plan->e->alloc, kv, eye_line(sizeof *kv) + kv->plan->n_states * sizeof(size_t));
+}
+
+int64_t eye_kv_ctx(const struct eye_kv *kv) { return kv->n_ctx; }
+const struct eye_plan *eye_kv_plan(const struct eye_kv *kv) { return kv->plan; }
+
+struct eye_kv_view eye_kv_head(const struct eye_kv *kv, int32_t slot, int64_t head) {
+    const struct eye_state_spec *s = &kv->plan->state[slot];
+    enum eye_kv_type t = kv->plan->opts.kv_type;
+    uint8_t *base = kv->mem + kv->offset[slot];
+    size_t head_bytes = (size_t)(kv->positions * s->dim) * eye_kv_elem_bytes(t);
+    struct eye_kv_view view = {base + (size_t)head * head_bytes, NULL};
+    if (t == EYE_KV_I8) view.scale = (float *)(base + eye_line((size_t)s->heads * head_bytes)) + head * kv->positions;
+    return view;
+}

@@ -1,0 +1,144 @@
+/* engine/lower_ffn: act(x w1^T + b1) w2^T + b2 + residual, the feed-forward block.
+ *
+ * Many rows: a task takes a block of rows through both matrices; the hidden rows exist only in pieces of f_chunk columns,
+ * which the second product consumes at once as a piece of its k (its sums continue in the block's output tile). So hidden
+ * values never leave L2, where a FastViTHD stage would write and read 100 MB. Fewer rows: two shared GEMMs through scratch.
+ * Both give the same bits. */
+#include "engine/engine_impl.h"
+
+#include <string.h>
+
+#define F_CHUNK_BYTES (192u << 10) /* of w1 or w2 that one hidden piece meets */
+#define F_CHUNK_COLS 512u
+
+struct ffn {
+    struct eye_matrix w1, w2;
+    eye_map_fn *act;
+    size_t f_chunk;
+    size_t hidden_offset; /* of the hidden rows in shared scratch */
+};
+struct ffn_run {
+    struct eye_exec *x;
+    const struct ffn *d;
+    const float *in, *residual;
+    float *y;
+    size_t m, block_rows;
+};
+
+/* A thread's scratch for one block of rows. */
+struct layout {
+    size_t hidden, hidden_lhs, hidden_lhs_bytes, out, bytes; /* the packed x is at 0 */
+};
+static struct layout block_layout(const struct ffn *d, size_t rows) {
+    const struct eye_gemm_ukr *u = d->w2.ukr;
+    size_t panels = eye_ceil_div(rows, u->mr);
+    struct layout t;
+    t.hidden_lhs_bytes = eye_line(eye_ceil_div(d->f_chunk, u->kr) * u->mr * u->lhs_step);
+    t.hidden = panels * d->w1.lhs_bytes;
+    t.hidden_lhs = t.hidden + eye_line(u->mr * d->f_chunk * sizeof(float));
+    t.out = t.hidden_lhs + panels * t.hidden_lhs_bytes;
+    t.bytes = t.out + eye_line(rows * d->w2.n * sizeof(float));
+    return t;
+}
+
+/* ---- many rows ---- */
+
+/* Hidden columns [f0, f0 + f) of m rows: product, activation, packed for w2. */
+static void hidden_piece(const struct ffn_run *r, const uint8_t *lhs, size_t m, size_t f0, size_t f, float *hidden, uint8_t *dst) {
+    const struct eye_matrix *w = &r->d->w1;
+    const float *bias = eye_blob_ptr(r->x->plan, w->bias);
+    const uint8_t *rhs = (const uint8_t *)eye_blob_ptr(r->x->plan, w->blob) + f0 / w->ukr->nr * w->panel_bytes;
+    w->ukr->run(m, f, w->k, lhs, rhs, w->panel_bytes, hidden, f, bias ? bias + f0 : NULL, false);
+    if (r->d->act) r->d->act(hidden, hidden, m * f);
+    r->d->w2.ukr->pack_lhs(m, f, hidden, f, dst);
+}
+
+static void ffn_task(void *ctx, int i_task, int i_thread) {
+    const struct ffn_run *r = ctx;
+    const struct ffn *d = r->d;
+    const struct eye_matrix *w1 = &d->w1, *w2 = &d->w2;
+    size_t mr = w2->ukr->mr, row = (size_t)i_task * r->block_rows, rows = EYE_MIN(r->block_rows, r->m - row);
+    struct layout t = block_layout(d, r->block_rows);
+    uint8_t *mem = eye_exec_thread(r->x, i_thread);
+    float *out = (float *)(mem + t.out);
+    const float *bias = eye_blob_ptr(r->x->plan, w2->bias);
+    const uint8_t *rhs = eye_blob_ptr(r->x->plan, w2->blob);
+    for (size_t i = 0; i < rows; i += mr)
+        w1->ukr->pack_lhs(EYE_MIN(mr, rows - i), w1->k, r->in + (row + i) * w1->k, w1->k, mem + i / mr * w1->lhs_bytes);
+    for (size_t f0 = 0; f0 < w1->n; f0 += d->f_chunk) {
+        size_t f = EYE_MIN(d->f_chunk, w1->n - f0);
+        for (size_t i = 0; i < rows; i += mr)
+            hidden_piece(r, mem + i / mr * w1->lhs_bytes, EYE_MIN(mr, rows - i), f0, f, (float *)(mem + t.hidden),
+                         mem + t.hidden_lhs + i / mr * t.hidden_lhs_bytes);
+        for (size_t i = 0; i < rows; i += mr)
+            w2->ukr->run(EYE_MIN(mr, rows - i), w2->n, f, mem + t.hidden_lhs + i / mr * t.hidden_lhs_bytes,
+                         rhs + f0 / w2->ukr->kr * w2->ukr->rhs_step, w2->panel_bytes, out + i * w2->n, w2->n, bias, f0 > 0);
+    }
+    float *y = r->y + row * w2->n;
+    if (r->residual)
+        r->x->plan->e->kernels.add_f32(y, out, r->residual + row * w2->n, rows * w2->n);
+    else
+        memcpy(y, out, rows * w2->n * sizeof *y);
+}
+
+/* ---- fewer rows ---- */
+
+static void two_products(struct eye_exec *x, const struct ffn_run *r) {
+    const struct ffn *d = r->d;
+    float *hidden = (float *)(eye_exec_shared(x) + d->hidden_offset);
+    for (size_t row = 0; row < r->m; row += EYE_SHARED_ROWS) {
+        size_t rows = EYE_MIN(EYE_SHARED_ROWS, r->m - row), at = row * d->w2.n;
+        struct eye_gemm first = {.w = &d->w1, .m = rows, .x = r->in + row * d->w1.k, .y = hidden, .act = d->act};
+        struct eye_gemm second = {.w = &d->w2, .m = rows, .x = hidden, .y = r->y + at, .residual = r->residual ? r->residual + at : NULL};
+        eye_gemm_run(x, &first);
+        eye_gemm_run(x, &second);
+    }
+}
+
+static enum eye_status run_ffn(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    const struct ffn *d = s->data;
+    const struct eye_node *n = s->node;
+    struct ffn_run r = {.x = x, .d = d, .in = eye_exec_ptr(x, n->in[0]), .residual = eye_exec_ptr(x, eye_node_in(n, 5)),
+                        .y = eye_exec_ptr(x, n->out), .m = eye_exec_rows(x, n->in[0])};
+    if (!d->f_chunk || !eye_by_blocks(x->plan->e, &d->w1, r.m)) {
+        two_products(x, &r);
+        return EYE_OK;
+    }
+    size_t mr = d->w1.ukr->mr, n_blocks = eye_ceil_div(r.m, d->w1.block_rows);
+    r.block_rows = eye_ceil_div(eye_ceil_div(r.m, mr), n_blocks) * mr;
+    eye_pool_run(x->plan->e->pool, (int)eye_ceil_div(r.m, r.block_rows), ffn_task, &r);
+    return EYE_OK;
+}
+
+/* A hidden piece is whole panels of w1 and whole steps of w2. 0: the two matrices' kernels do not fit together. */
+static size_t choose_f_chunk(const struct ffn *d) {
+    const struct eye_gemm_ukr *u1 = d->w1.ukr, *u2 = d->w2.ukr;
+    if (u1->mr != u2->mr || u1->nr % u2->kr != 0) return 0;
+    size_t row_bytes = EYE_MAX(d->w1.panel_bytes / u1->nr, 1);
+    size_t cols = EYE_MIN(EYE_MIN(F_CHUNK_BYTES / row_bytes, F_CHUNK_COLS), EYE_ALIGN_UP(d->w1.n, u1->nr));
+    return EYE_MAX(cols / u1->nr, 1) * u1->nr;
+}
+
+enum eye_status eye_lower_ffn(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
+    eye_val residual = eye_node_in(n, 5);
+    struct ffn *d = eye_lower_data(l, s, sizeof *d);
+    if (!d) return eye_fail_nomem(err, sizeof *d);
+    EYE_TRY(eye_lower_matrix(l, n, n->in[1], eye_node_in(n, 2), n->attr.wtype, false, &d->w1, err));
+    EYE_TRY(eye_lower_matrix(l, n, n->in[3], eye_node_in(n, 4), n->attr.wtype, false, &d->w2, err));
+    EYE_TRY(eye_lower_operand(l, n, n->in[0], err));
+    if (residual != EYE_NONE) {
+        EYE_TRY(eye_lower_operand(l, n, residual, err));
+        eye_lower_in_place(l, n, residual);
+    }
+    d->act = eye_act_kernel(&l->e->kernels, n->attr.act);
+    d->f_chunk = choose_f_chunk(d);
+    size_t m = eye_lower_elems(l, n->in[0]) / d->w1.k, rows = EYE_MIN(m, EYE_SHARED_ROWS);
+    size_t panels = EYE_MAX(eye_ceil_div(rows, d->w1.ukr->mr) * d->w1.lhs_bytes, eye_ceil_div(rows, d->w2.ukr->mr) * d->w2.lhs_bytes);
+    d->hidden_offset = eye_line(panels);
+    eye_lower_gemm_scratch(l, &d->w1, rows, false);
+    eye_lower_gemm_scratch(l, &d->w2, rows, false);
+    eye_lower_scratch(l, d->f_chunk && eye_by_blocks(l->e, &d->w1, m) ? block_layout(d, d->w1.block_rows).bytes : 0,
+                      d->hidden_offset + eye_line(rows * d->w1.n * sizeof(float)));
+    s->run = run_ffn;
+    return EYE_OK;
+}

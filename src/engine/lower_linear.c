@@ -1,0 +1,69 @@
+/* engine/lower_linear: y = act(x w^T + b) + residual, and the lookup of embedding rows. */
+#include "engine/engine_impl.h"
+
+struct linear {
+    struct eye_matrix w;
+    eye_map_fn *act;
+};
+
+static enum eye_status run_linear(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    const struct linear *d = s->data;
+    const struct eye_node *n = s->node;
+    struct eye_gemm j = {.w = &d->w, .m = eye_exec_rows(x, n->in[0]), .x = eye_exec_ptr(x, n->in[0]), .y = eye_exec_ptr(x, n->out),
+                         .residual = eye_exec_ptr(x, eye_node_in(n, 3)), .act = d->act};
+    eye_gemm_run(x, &j);
+    return EYE_OK;
+}
+
+enum eye_status eye_lower_linear(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
+    eye_val residual = eye_node_in(n, 3);
+    struct linear *d = eye_lower_data(l, s, sizeof *d);
+    if (!d) return eye_fail_nomem(err, sizeof *d);
+    EYE_TRY(eye_lower_matrix(l, n, n->in[1], eye_node_in(n, 2), n->attr.wtype, false, &d->w, err));
+    EYE_TRY(eye_lower_operand(l, n, n->in[0], err));
+    if (residual != EYE_NONE) {
+        EYE_TRY(eye_lower_operand(l, n, residual, err));
+        eye_lower_in_place(l, n, residual); /* a tile reads its residual before it writes */
+    }
+    d->act = eye_act_kernel(&l->e->kernels, n->attr.act);
+    eye_lower_gemm_scratch(l, &d->w, eye_lower_elems(l, n->in[0]) / d->w.k, false);
+    s->run = run_linear;
+    return EYE_OK;
+}
+
+/* ---- embed ---- */
+
+struct embed_run {
+    const struct eye_value *table;
+    const int32_t *ids;
+    float *y;
+    size_t n, c, piece;
+};
+
+static void embed_task(void *ctx, int i_task, int i_thread) {
+    const struct embed_run *r = ctx;
+    size_t first = (size_t)i_task * r->piece, end = EYE_MIN(first + r->piece, r->n);
+    for (size_t t = first; t < end; t++) eye_weight_row(r->table, r->ids[t], r->y + t * r->c);
+}
+
+static enum eye_status run_embed(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    const struct eye_node *n = s->node;
+    struct embed_run r = {.table = eye_value_at(x->plan->g, n->in[1]), .ids = eye_exec_ptr(x, n->in[0]), .y = eye_exec_ptr(x, n->out)};
+    r.n = eye_exec_elems(x, n->in[0]);
+    r.c = (size_t)r.table->dims[1];
+    r.piece = eye_exec_piece(x, r.n, 4);
+    for (size_t t = 0; t < r.n; t++)
+        if (r.ids[t] < 0 || r.ids[t] >= r.table->dims[0])
+            return eye_fail(err, EYE_E_ARG, "embed: id %d is outside the table of %lld rows", r.ids[t], (long long)r.table->dims[0]);
+    eye_exec_tasks(x, r.n * r.c, eye_ceil_div(r.n, r.piece), embed_task, &r);
+    return EYE_OK;
+}
+
+/* Rows are read from the stored table: a packed copy would only be larger. */
+enum eye_status eye_lower_embed(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
+    EYE_TRY(eye_lower_want_weight(l, n, n->in[1], err));
+    if (eye_value_at(l->g, n->in[0])->kind != EYE_VAL_INPUT)
+        return eye_fail(err, EYE_E_UNSUPPORTED, "engine: embed wants its ids to be an input");
+    s->run = run_embed;
+    return EYE_OK;
+}
