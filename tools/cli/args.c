@@ -81,7 +81,8 @@ static bool set_value(const struct command *cmd, const struct arg *a, const char
     case ARG_INT: {
         long long v = strtoll(text, &end, 10);
         snprintf(want, sizeof want, "a whole number from %.0f to %.0f", a->min, a->max);
-        if (end == text || *end || errno || (double)v < a->min || (double)v > a->max) return bad_value(cmd, a, from, text, want), false;
+        if (end == text || *end || errno || (double)v < a->min || (double)v > a->max)
+            return bad_value(cmd, a, from, text, want), false;
         *(int32_t *)field(a, opts) = (int32_t)v;
         return true;
     }
@@ -228,7 +229,8 @@ static bool take_letters(struct line *l, const char *text, bool *want_help) {
     return true;
 }
 
-bool args_parse(const struct command *cmd, int argc, char *const *argv, void *opts, char **operand, int *n_operands, bool *want_help) {
+bool args_parse(const struct command *cmd, int argc, char *const *argv, void *opts, char **operand, int *n_operands,
+                bool *want_help) {
     struct line l = {.cmd = cmd, .argc = argc, .argv = argv, .opts = opts};
     *n_operands = 0;
     *want_help = false;
@@ -285,14 +287,15 @@ static void print_wrapped(const char *text, int column) {
 
 static void help_row(const struct arg *a) {
     char left[128], note[256] = "";
-    int n = snprintf(left, sizeof left, "  %c%c%c --%s%s%s", a->letter ? '-' : ' ', a->letter ? a->letter : ' ', a->letter ? ',' : ' ',
-                     a->name, a->value ? " " : "", a->value ? a->value : "");
+    int n = snprintf(left, sizeof left, "  %c%c%c --%s%s%s", a->letter ? '-' : ' ', a->letter ? a->letter : ' ',
+                     a->letter ? ',' : ' ', a->name, a->value ? " " : "", a->value ? a->value : "");
     printf("%s%*s", left, n < HELP_COLUMN - 1 ? HELP_COLUMN - n : 1, "");
     if (n >= HELP_COLUMN - 1) printf("\n%*s", HELP_COLUMN, "");
     size_t at = (size_t)snprintf(note, sizeof note, "%s", a->help);
     if (a->type == ARG_CHOICE)
         for (int i = 0; a->choices[i] && at < sizeof note; i++)
-            at += (size_t)snprintf(note + at, sizeof note - at, "%s%s%s", i ? ", " : ": ", a->choices[i], i ? "" : " (default)");
+            at += (size_t)snprintf(note + at, sizeof note - at, "%s%s%s", i ? ", " : ": ", a->choices[i],
+                                   i ? "" : " (default)");
     print_wrapped(note, HELP_COLUMN);
     if ((a->type == ARG_INT || a->type == ARG_REAL) && a->def != 0) printf(" (default %g)", a->def);
     putchar('\n');

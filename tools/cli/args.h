@@ -58,7 +58,8 @@ struct command {
 
 /* Fills opts (zeroed, cmd->opts_bytes) from the table's defaults, the environment and argv; operand gets room for argc
  * pointers. False: a usage error was printed to stderr in one line. *want_help: -h or --help was met. */
-bool args_parse(const struct command *cmd, int argc, char *const *argv, void *opts, char **operand, int *n_operands, bool *want_help);
+bool args_parse(const struct command *cmd, int argc, char *const *argv, void *opts, char **operand, int *n_operands,
+                bool *want_help);
 /* Help text of one command to stdout. */
 void args_help(const struct command *cmd);
 /* The nearest of n names to what was typed, or NULL when none is near. */

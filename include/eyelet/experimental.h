@@ -1,0 +1,96 @@
+/* Looking inside: intermediate results, per-op times, what files hold, conversion. For the program `eyelet`, tests and the
+ * curious.
+ *
+ *   struct eye_probe probe = {.stage = EYE_PROBE_VISION, .query = &query};
+ *   struct eye_array rows = {0};
+ *   if (eye_probe_run(model, &probe, &rows, &err) != EYE_OK) goto fail;
+ *   if (eye_array_save(&rows, "vision.npy", &err) != EYE_OK) goto fail;
+ *   eye_array_free(&rows);
+ *
+ * These calls are in the static library only and may change with any version.
+ */
+#ifndef EYELET_EXPERIMENTAL_H
+#define EYELET_EXPERIMENTAL_H
+
+#include "eyelet/model.h"
+#include "eyelet/session.h"
+#include "eyelet/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+uint64_t eye_peak_rss_bytes(void); /* of this process so far */
+
+/* ---- intermediate results ---- */
+#define EYE_ARRAY_MAX_RANK 5
+struct eye_array { /* f32, row-major */
+    float *data;
+    int32_t rank;
+    int64_t dims[EYE_ARRAY_MAX_RANK];
+    size_t bytes;
+    const struct eye_alloc *alloc; /* private */
+};
+void eye_array_free(struct eye_array *a);
+/* Writes a .npy file, version 1.0, '<f4'. */
+EYE_MUST_CHECK enum eye_status eye_array_save(const struct eye_array *a, const char *path, struct eye_err *err);
+
+enum eye_probe_stage {
+    EYE_PROBE_PIXELS,     /* [3, H, W]: what the vision tower sees */
+    EYE_PROBE_VISION,     /* [image_tokens, C] */
+    EYE_PROBE_PROJECTED,  /* [image_tokens, hidden] */
+    EYE_PROBE_EMBEDDINGS, /* [T, hidden] after splicing */
+    EYE_PROBE_LOGITS,     /* [T, n_vocab] of the prefill */
+    EYE_PROBE_LAYER       /* any named value of the vision or decoder graph, in the engine's layout (images NHWC) */
+};
+struct eye_probe {
+    enum eye_probe_stage stage;
+    const char *layer;               /* LAYER: a name eye_model_layers() gives */
+    const struct eye_query *query; /* its first image for PIXELS, VISION, PROJECTED and vision layers */
+    const int32_t *ids;            /* [n_ids] instead of the query's text; NULL = query->text. EYE_TOKEN_IMAGE_ROW as usual */
+    size_t n_ids;
+    bool last;                       /* the last row only (EMBEDDINGS, LOGITS, decoder layers) */
+};
+/* Runs what is needed for one stage. *out is set on success; free it with eye_array_free(). Nothing is kept in the model but
+ * packed weights. Returns EYE_OK; ARG (no image, no prompt, unknown layer); and what generate returns. */
+EYE_MUST_CHECK enum eye_status eye_probe_run(struct eye_model *model, const struct eye_probe *probe, struct eye_array *out,
+                                             struct eye_err *err);
+/* Names of the values a LAYER probe takes: vision first, then decoder. They belong to the model. */
+EYE_MUST_CHECK enum eye_status eye_model_layers(struct eye_model *model, const char *const **names, size_t *n,
+                                                struct eye_err *err);
+
+/* ---- time per op ---- */
+struct eye_op_time {
+    const char *graph; /* "vision", "projector", "decoder" */
+    const char *op;    /* "linear" */
+    const char *name;  /* of the value it makes; "" = unnamed */
+    uint64_t ns;
+};
+/* From now on the session notes how long each op of its last runs took. */
+void eye_session_time_ops(struct eye_session *s, bool on);
+/* Of the last image and the last prefill or step: the first min(n, cap) are written, n is returned. */
+size_t eye_session_op_times(const struct eye_session *s, struct eye_op_time *out, size_t cap);
+
+/* ---- what a file or folder holds ---- */
+struct eye_listing;
+struct eye_listed_tensor {
+    const char *name;   /* as in the file */
+    const char *dtype;  /* "f32", "q8_0" */
+    int32_t rank;
+    int64_t dims[EYE_ARRAY_MAX_RANK]; /* outermost first */
+    uint64_t bytes;
+};
+/* A folder, a .gguf or a .safetensors file; reads headers only. */
+EYE_MUST_CHECK enum eye_status eye_listing_open(const char *path, struct eye_listing **listing, struct eye_err *err);
+void eye_listing_close(struct eye_listing *l);
+const char *eye_listing_format(const struct eye_listing *l); /* "gguf", "safetensors" */
+size_t eye_listing_n_tensors(const struct eye_listing *l);
+void eye_listing_tensor(const struct eye_listing *l, size_t i, struct eye_listed_tensor *out);
+/* Metadata as text; false = no such entry. Long values are cut and end in "…". */
+size_t eye_listing_n_metadata(const struct eye_listing *l);
+bool eye_listing_metadata(const struct eye_listing *l, size_t i, const char **key, const char **value);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

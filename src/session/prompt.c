@@ -1,0 +1,175 @@
+/* prompt: a query to ids. The text room renders and tokenizes; here images become rows, the image-first order is made, and the
+ * whole is held against the context. */
+#include <limits.h>
+#include <string.h>
+
+#include "session/session_impl.h"
+
+/* What an image is asked when nobody asks. */
+#define DEFAULT_PROMPT "Describe this image."
+
+struct assembly {
+    const struct eye_model *m;
+    const struct eye_query *q;
+    enum eye_template kind;
+    struct eye_turn turn;
+    size_t n_first; /* image rows before everything */
+};
+
+static enum eye_status check_query(const struct eye_model *m, const struct eye_query *q, struct eye_err *err) {
+    if (!q->text && q->raw) return eye_fail(err, EYE_E_ARG, "prompt: a raw one needs a text");
+    if (q->n_images && !q->images) return eye_fail(err, EYE_E_ARG, "prompt: %zu images, but no memory with them", q->n_images);
+    if (q->n_images && m->image_tokens == 0)
+        return eye_fail(err, EYE_E_ARG, "prompt: %zu images to a model without eyes", q->n_images);
+    /* More than any context takes, and few enough for the sums below. */
+    if (q->n_images > (size_t)m->opts.n_ctx)
+        return eye_fail(err, EYE_E_LIMIT, "prompt: %zu images do not fit a context of %d positions", q->n_images,
+                        m->opts.n_ctx);
+    return EYE_OK;
+}
+
+/* Positions the ids take, image marks counted in rows. */
+static size_t positions(const struct assembly *a, const struct eye_ids *ids) {
+    size_t n = a->n_first;
+    for (size_t i = 0; i < ids->n; i++) n += ids->p[i] == EYE_TOKEN_IMAGE ? (size_t)a->m->image_tokens : 1;
+    return n;
+}
+
+/* most: positions the prompt may take. */
+static enum eye_status encode_whole(const struct assembly *a, struct eye_prompt *p, size_t most, struct eye_ids *ids,
+                                    struct eye_err *err) {
+    EYE_TRY(eye_prompt_render(p, a->kind, &a->turn, 1, NULL, err));
+    EYE_TRY(eye_prompt_encode(p, a->m->tokenizer, ids, err));
+    size_t n = positions(a, ids), n_image = a->q->n_images * (size_t)a->m->image_tokens;
+    if (n == 0) return eye_fail(err, EYE_E_ARG, "prompt: it is empty");
+    if (n <= most) return EYE_OK;
+    return eye_fail(err, EYE_E_LIMIT,
+                    "prompt: %zu tokens (%zu of images) and an answer do not fit: the context has room for %zu and one; "
+                    "raise it, shorten the text, or let it be cut (truncate)",
+                    n, n_image, most);
+}
+
+static enum eye_status encode_cut(const struct assembly *a, struct eye_prompt *p, size_t room, struct eye_ids *ids,
+                                  bool *truncated, struct eye_err *err) {
+    /* Room for the answer as asked for, but no more than a quarter of what there is: the question matters too. */
+    size_t reserve = (size_t)EYE_MAX(a->q->reserve, 1), most = room - EYE_MAX(EYE_MIN(reserve, room / 4), 1), n_dropped;
+    if (a->n_first > most)
+        return eye_fail(err, EYE_E_LIMIT, "prompt: %zu image rows do not fit: the context has room for %zu", a->n_first, most);
+    EYE_TRY(eye_prompt_fit(p, a->kind, &a->turn, 1, NULL, a->m->tokenizer, (size_t)a->m->image_tokens, most - a->n_first, ids,
+                           &n_dropped, err));
+    *truncated = n_dropped > 0;
+    if (positions(a, ids) == 0) return eye_fail(err, EYE_E_ARG, "prompt: it is empty");
+    return EYE_OK;
+}
+
+/* Each mark becomes its rows, from the back so that nothing is overwritten before it is read. */
+static enum eye_status expand_images(const struct assembly *a, struct eye_ids *ids, struct eye_err *err) {
+    size_t from = ids->n, to = positions(a, ids), rows = (size_t)a->m->image_tokens;
+    EYE_TRY(eye_ids_reserve(ids, to - from, err));
+    ids->n = to;
+    while (from > 0) {
+        int32_t id = ids->p[--from];
+        size_t n = id == EYE_TOKEN_IMAGE ? rows : 1;
+        to -= n;
+        for (size_t i = 0; i < n; i++) ids->p[to + i] = id == EYE_TOKEN_IMAGE ? EYE_TOKEN_IMAGE_ROW : id;
+    }
+    for (size_t i = 0; i < a->n_first; i++) ids->p[i] = EYE_TOKEN_IMAGE_ROW;
+    return EYE_OK;
+}
+
+enum eye_status eye_query_assemble(const struct eye_model *m, const struct eye_query *q, int32_t room, struct eye_ids *ids,
+                                   bool *truncated, struct eye_err *err) {
+    EYE_TRY(check_query(m, q, err));
+    bool first = q->position == EYE_IMAGES_FIRST;
+    const char *text = q->text ? q->text : DEFAULT_PROMPT;
+    struct assembly a = {
+        .m = m, .q = q, .kind = q->raw ? EYE_TEMPLATE_RAW : m->chat,
+        .turn = {EYE_ROLE_USER, text, strlen(text), first ? 0 : (int)q->n_images},
+        .n_first = first ? q->n_images * (size_t)m->image_tokens : 0,
+    };
+    struct eye_prompt p;
+    enum eye_status st;
+    ids->n = 0;
+    *truncated = false;
+    if (room >= 0 && room < 2) return eye_fail(err, EYE_E_LIMIT, "prompt: the context is full (%d positions left)", room);
+    eye_prompt_init(&p, m->alloc);
+    if (q->truncate && room >= 0)
+        st = encode_cut(&a, &p, (size_t)room, ids, truncated, err);
+    else
+        st = encode_whole(&a, &p, room < 0 ? SIZE_MAX : (size_t)room - 1, ids, err);
+    if (st == EYE_OK) st = expand_images(&a, ids, err);
+    eye_prompt_clear(&p);
+    return st;
+}
+
+enum eye_status eye_session_assemble(struct eye_session *s, const struct eye_query *query, int32_t *ids, size_t cap, size_t *n,
+                                     bool *truncated, struct eye_err *err) {
+    struct eye_ids list = {.alloc = s->alloc};
+    bool cut;
+    int32_t room = s->n_ctx - s->n_past - (s->pending >= 0);
+    enum eye_status st = eye_query_assemble(s->model, query, room, &list, &cut, err);
+    if (st == EYE_OK) {
+        for (size_t i = 0; i < EYE_MIN(list.n, cap); i++) ids[i] = list.p[i];
+        *n = list.n;
+        if (truncated) *truncated = cut;
+    }
+    eye_ids_clear(&list);
+    return st;
+}
+
+/* ---- text without a session ---- */
+
+enum eye_status eye_model_tokenize(const struct eye_model *m, const char *text, size_t len, uint32_t flags, int32_t *ids,
+                                   size_t cap, size_t *n, struct eye_err *err) {
+    struct eye_ids list = {.alloc = m->alloc};
+    struct eye_encode_opts opts = {.add_before = (flags & EYE_TOKENIZE_BOS) != 0,
+                                   .no_special = !(flags & EYE_TOKENIZE_SPECIAL)};
+    enum eye_status st = eye_tokenizer_encode(m->tokenizer, text, len, &opts, &list, err);
+    if (st == EYE_OK) {
+        if (EYE_MIN(list.n, cap)) memcpy(ids, list.p, EYE_MIN(list.n, cap) * sizeof *ids);
+        *n = list.n;
+    }
+    eye_ids_clear(&list);
+    return st;
+}
+
+static enum eye_status give_text(struct eye_buf *b, char *out, size_t cap, size_t *len, struct eye_err *err) {
+    enum eye_status st = b->failed ? eye_fail_nomem(err, b->len) : EYE_OK;
+    if (st == EYE_OK) {
+        if (EYE_MIN(b->len, cap)) memcpy(out, b->p, EYE_MIN(b->len, cap));
+        *len = b->len;
+    }
+    eye_buf_clear(b);
+    return st;
+}
+
+enum eye_status eye_model_detokenize(const struct eye_model *m, const int32_t *ids, size_t n, char *out, size_t cap,
+                                     size_t *len, struct eye_err *err) {
+    struct eye_buf text;
+    eye_buf_init(&text, m->alloc);
+    eye_tokenizer_decode(m->tokenizer, ids, n, false, &text);
+    return give_text(&text, out, cap, len, err);
+}
+
+enum eye_status eye_model_chat_text(const struct eye_model *m, const char *user, int32_t n_images, char *out, size_t cap,
+                                    size_t *len, struct eye_err *err) {
+    struct eye_turn turn = {EYE_ROLE_USER, user, strlen(user), n_images};
+    struct eye_prompt p;
+    struct eye_buf text;
+    if (n_images < 0 || n_images > m->opts.n_ctx)
+        return eye_fail(err, EYE_E_ARG, "n_images is %d, expected 0 to %d", n_images, m->opts.n_ctx);
+    eye_prompt_init(&p, m->alloc);
+    eye_buf_init(&text, m->alloc);
+    enum eye_status st = eye_prompt_render(&p, m->chat, &turn, 1, NULL, err);
+    for (size_t i = 0; st == EYE_OK && i < p.n_segment; i++) {
+        const struct eye_segment *s = &p.segment[i];
+        if (s->is_image)
+            eye_buf_adds(&text, EYE_IMAGE_MARK);
+        else
+            eye_buf_add(&text, p.text.p + s->from, s->to - s->from);
+    }
+    eye_prompt_clear(&p);
+    if (st == EYE_OK) return give_text(&text, out, cap, len, err);
+    eye_buf_clear(&text);
+    return st;
+}

@@ -1,0 +1,242 @@
+/* session: one context. Images through preprocessing, vision tower and projector; ids through embedding, decoder and head.
+ *
+ *   encode   picture -> pixels [1,S,S,3] -> VISION -> features [n,C] -> PROJECTOR -> rows [n,hidden]
+ *   prefill  ids -> EMBED -> image rows spliced -> DECODER (appends to the KV cache, at most EYE_PREFILL_ROWS at a time)
+ *            -> hidden -> HEAD (last row only) -> logits
+ *
+ * A step is a prefill of one row: same code, same numbers. Everything it touches was allocated before. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "session/session_impl.h"
+
+/* ---- new, free ---- */
+
+/* Wants the lock held, as does what calls it. */
+static enum eye_status exec_for(struct eye_session *s, enum eye_part part, struct eye_err *err) {
+    const struct eye_plan *plan;
+    if (s->exec[part]) return EYE_OK;
+    EYE_TRY(eye_model_plan(s->model, part, &plan, err));
+    EYE_TRY(eye_exec_new(&s->exec[part], plan, err));
+    eye_exec_timing(s->exec[part], s->time_ops);
+    return EYE_OK;
+}
+
+static enum eye_status take_memory(struct eye_session *s, struct eye_err *err) {
+    const struct eye_text_config *t = &s->model->vlm.config.text;
+    size_t rows = (size_t)s->rows, width = (size_t)t->hidden * sizeof(float);
+    const struct eye_plan *decoder;
+    EYE_TRY(exec_for(s, EYE_PART_EMBED, err));
+    EYE_TRY(exec_for(s, EYE_PART_DECODER, err));
+    EYE_TRY(exec_for(s, EYE_PART_HEAD, err));
+    EYE_TRY(eye_model_plan(s->model, EYE_PART_DECODER, &decoder, err));
+    EYE_TRY(eye_kv_new(&s->kv, decoder, s->n_ctx, err));
+    s->ids = eye_alloc_zero(s->alloc, rows * sizeof *s->ids);
+    s->embeds = eye_alloc_zero(s->alloc, rows * width);
+    s->hidden = eye_alloc_zero(s->alloc, rows * width);
+    s->logits = eye_alloc_zero(s->alloc, (size_t)t->vocab * sizeof *s->logits);
+    if (s->ids && s->embeds && s->hidden && s->logits) return EYE_OK;
+    return eye_fail_nomem(err, 2 * rows * width + (size_t)t->vocab * sizeof *s->logits);
+}
+
+static enum eye_status take_image_memory(struct eye_session *s, struct eye_err *err) {
+    struct eye_model *m = s->model;
+    size_t side = (size_t)m->opts.image_side;
+    size_t features = (size_t)m->image_tokens * (size_t)m->vlm.config.vision.channels * sizeof *s->features;
+    EYE_TRY(exec_for(s, EYE_PART_VISION, err));
+    EYE_TRY(exec_for(s, EYE_PART_PROJECTOR, err));
+    if (!s->pixels_u8) s->pixels_u8 = eye_alloc_raw(s->alloc, side * side * 3);
+    if (!s->pixels) s->pixels = eye_alloc_raw(s->alloc, side * side * 3 * sizeof *s->pixels);
+    if (!s->features) s->features = eye_alloc_raw(s->alloc, features);
+    return s->pixels_u8 && s->pixels && s->features ? EYE_OK : eye_fail_nomem(err, side * side * 15 + features);
+}
+
+enum eye_status eye_session_new(struct eye_model *m, const struct eye_session_opts *opts, struct eye_session **session,
+                                struct eye_err *err) {
+    struct eye_session_opts o = opts ? *opts : (struct eye_session_opts){0};
+    if (o.n_ctx < 0 || o.n_ctx > m->opts.n_ctx)
+        return eye_fail(err, EYE_E_ARG, "n_ctx is %d, expected 0 to %d (the model's: raise it when opening)", o.n_ctx,
+                        m->opts.n_ctx);
+    struct eye_session *s = eye_alloc_zero(m->alloc, sizeof *s);
+    if (!s) return eye_fail_nomem(err, sizeof *s);
+    s->model = m;
+    s->alloc = m->alloc;
+    s->opts = o;
+    s->n_ctx = o.n_ctx ? o.n_ctx : m->opts.n_ctx;
+    s->rows = EYE_MIN(EYE_PREFILL_ROWS, s->n_ctx);
+    s->pending = -1;
+    s->prompt.alloc = m->alloc;
+    eye_buf_init(&s->piece, m->alloc);
+    pthread_mutex_lock(&m->lock);
+    m->n_sessions++;
+    enum eye_status st = take_memory(s, err);
+    if (st == EYE_OK && o.with_images) st = take_image_memory(s, err);
+    pthread_mutex_unlock(&m->lock);
+    if (st != EYE_OK) {
+        eye_session_free(s);
+        return st;
+    }
+    *session = s;
+    return EYE_OK;
+}
+
+void eye_session_free(struct eye_session *s) {
+    if (!s) return;
+    struct eye_model *m = s->model;
+    const struct eye_vlm_config *c = &m->vlm.config;
+    size_t rows = (size_t)s->rows, width = (size_t)c->text.hidden * sizeof(float), side = (size_t)m->opts.image_side;
+    for (int i = 0; i < EYE_N_PART; i++) eye_exec_free(s->exec[i]);
+    eye_kv_free(s->kv);
+    eye_alloc_free(s->alloc, s->ids, rows * sizeof *s->ids);
+    eye_alloc_free(s->alloc, s->embeds, rows * width);
+    eye_alloc_free(s->alloc, s->hidden, rows * width);
+    eye_alloc_free(s->alloc, s->logits, (size_t)c->text.vocab * sizeof *s->logits);
+    eye_alloc_free(s->alloc, s->pixels_u8, side * side * 3);
+    eye_alloc_free(s->alloc, s->pixels, side * side * 3 * sizeof *s->pixels);
+    eye_alloc_free(s->alloc, s->features, (size_t)m->image_tokens * (size_t)c->vision.channels * sizeof *s->features);
+    eye_sampler_clear(&s->sampler);
+    eye_ids_clear(&s->prompt);
+    eye_buf_clear(&s->piece);
+    eye_alloc_free(s->alloc, s->tokens, (size_t)s->n_ctx * sizeof *s->tokens);
+    eye_pages_free(s->text, s->text_bytes);
+    eye_alloc_free(s->alloc, s->image_rows, s->image_rows_cap * sizeof *s->image_rows);
+    eye_alloc_free(s->alloc, s->logprobs, s->logprobs_cap * sizeof *s->logprobs);
+    eye_alloc_free(s->alloc, s->top, s->top_cap * sizeof *s->top);
+    eye_alloc_free(s->alloc, s, sizeof *s);
+    pthread_mutex_lock(&m->lock);
+    m->n_sessions--;
+    pthread_mutex_unlock(&m->lock);
+}
+
+void eye_session_reset(struct eye_session *s) {
+    s->n_past = 0;
+    s->pending = -1;
+}
+
+int32_t eye_session_n_ctx(const struct eye_session *s) { return s->n_ctx; }
+int32_t eye_session_n_past(const struct eye_session *s) { return s->n_past; }
+
+/* ---- images ---- */
+
+enum eye_status eye_model_pixels(struct eye_model *m, const struct eye_image *img, enum eye_preproc_layout layout, uint8_t *u8,
+                                 float *pixels, struct eye_err *err) {
+    const struct eye_prep_config *c = &m->vlm.config.prep;
+    struct eye_preproc pp = {.width = m->opts.image_side, .height = m->opts.image_side,
+                             .mode = m->opts.fit == EYE_FIT_PAD ? EYE_PREPROC_PAD : EYE_PREPROC_CROP};
+    for (int i = 0; i < 3; i++) {
+        pp.mean[i] = (double)c->mean[i];
+        pp.std[i] = (double)c->std[i];
+    }
+    eye_preproc_fill(pp.mean, pp.fill);
+    pthread_mutex_lock(&m->lock);
+    enum eye_status st = eye_model_engine(m, err);
+    if (st == EYE_OK) st = eye_preproc_u8(&pp, img, u8, NULL, m->engine.pool, m->alloc, err);
+    if (st == EYE_OK) st = eye_preproc_f32(&pp, u8, layout, pixels, m->engine.pool, err);
+    pthread_mutex_unlock(&m->lock);
+    return st;
+}
+
+/* One part with one input and one output. Wants the lock held. */
+static enum eye_status run_part(struct eye_session *s, enum eye_part part, int64_t t, int64_t past, void *in, float *out,
+                                struct eye_err *err) {
+    const struct eye_graph *g = &s->model->part[part].graph;
+    struct eye_io i = {g->input[0], in}, o = {g->output[0], out};
+    return eye_exec_run(s->exec[part], part == EYE_PART_DECODER ? s->kv : NULL, t, past, &i, 1, &o, 1, s->opts.cancel,
+                        s->opts.cancel_ctx, err);
+}
+
+static enum eye_status run_vision(struct eye_session *s, float *out, uint64_t *vision_us, uint64_t *projector_us,
+                                  struct eye_err *err) {
+    struct eye_model *m = s->model;
+    pthread_mutex_lock(&m->lock);
+    uint64_t begin = eye_now_ns();
+    enum eye_status st = run_part(s, EYE_PART_VISION, 1, 0, s->pixels, s->features, err);
+    uint64_t middle = eye_now_ns();
+    if (st == EYE_OK) st = run_part(s, EYE_PART_PROJECTOR, m->image_tokens, 0, s->features, out, err);
+    pthread_mutex_unlock(&m->lock);
+    *vision_us = (middle - begin) / 1000;
+    *projector_us = (eye_now_ns() - middle) / 1000;
+    return st;
+}
+
+enum eye_status eye_session_encode_image(struct eye_session *s, const struct eye_image *img, float *out,
+                                         struct eye_timings *timings, struct eye_err *err) {
+    uint64_t vision_us, projector_us;
+    pthread_mutex_lock(&s->model->lock);
+    enum eye_status st = take_image_memory(s, err);
+    pthread_mutex_unlock(&s->model->lock);
+    if (st != EYE_OK) return st;
+    uint64_t begin = eye_now_ns();
+    EYE_TRY(eye_model_pixels(s->model, img, EYE_PREPROC_HWC, s->pixels_u8, s->pixels, err));
+    uint64_t preprocess_us = (eye_now_ns() - begin) / 1000;
+    EYE_TRY(run_vision(s, out, &vision_us, &projector_us, err));
+    if (timings) {
+        timings->preprocess_us += preprocess_us;
+        timings->vision_us += vision_us;
+        timings->projector_us += projector_us;
+    }
+    return EYE_OK;
+}
+
+/* ---- prefill and step ---- */
+
+enum eye_status eye_session_check_ids(const struct eye_session *s, const int32_t *ids, size_t n, size_t *n_image_rows,
+                                      struct eye_err *err) {
+    int32_t n_vocab = eye_model_n_vocab(s->model);
+    *n_image_rows = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] == EYE_TOKEN_IMAGE_ROW)
+            ++*n_image_rows;
+        else if (ids[i] < 0 || ids[i] >= n_vocab)
+            return eye_fail(err, EYE_E_ARG, "token %zu is %d, expected 0 to %d", i, ids[i], n_vocab - 1);
+    }
+    return EYE_OK;
+}
+
+enum eye_status eye_session_embed(struct eye_session *s, const int32_t *ids, size_t n, const float **image_rows,
+                                  struct eye_err *err) {
+    size_t width = (size_t)s->model->vlm.config.text.hidden;
+    for (size_t i = 0; i < n; i++) s->ids[i] = EYE_MAX(ids[i], 0); /* image rows get some row first */
+    EYE_TRY(run_part(s, EYE_PART_EMBED, (int64_t)n, 0, s->ids, s->embeds, err));
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] != EYE_TOKEN_IMAGE_ROW) continue;
+        memcpy(s->embeds + i * width, *image_rows, width * sizeof(float));
+        *image_rows += width;
+    }
+    return EYE_OK;
+}
+
+static enum eye_status run_rows(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows, float *logits,
+                                struct eye_err *err) {
+    size_t width = (size_t)s->model->vlm.config.text.hidden;
+    for (size_t done = 0; done < n;) {
+        size_t rows = EYE_MIN((size_t)s->rows, n - done);
+        int64_t past = s->n_past + (int64_t)done;
+        EYE_TRY(eye_session_embed(s, ids + done, rows, &image_rows, err));
+        EYE_TRY(run_part(s, EYE_PART_DECODER, (int64_t)rows, past, s->embeds, s->hidden, err));
+        done += rows;
+        if (done == n && logits) EYE_TRY(run_part(s, EYE_PART_HEAD, 1, 0, s->hidden + (rows - 1) * width, logits, err));
+    }
+    return EYE_OK;
+}
+
+enum eye_status eye_session_prefill(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows, float *logits,
+                                    struct eye_err *err) {
+    size_t n_image_rows, left = (size_t)(s->n_ctx - s->n_past);
+    if (n == 0) return eye_fail(err, EYE_E_ARG, "no tokens");
+    if (n > left)
+        return eye_fail(err, EYE_E_LIMIT, "%zu tokens do not fit: %zu of the context's %d positions are left", n, left,
+                        s->n_ctx);
+    EYE_TRY(eye_session_check_ids(s, ids, n, &n_image_rows, err));
+    if (n_image_rows && !image_rows)
+        return eye_fail(err, EYE_E_ARG, "%zu image rows among the tokens, but no features", n_image_rows);
+    pthread_mutex_lock(&s->model->lock);
+    enum eye_status st = run_rows(s, ids, n, image_rows, logits, err);
+    pthread_mutex_unlock(&s->model->lock);
+    if (st == EYE_OK) s->n_past += (int32_t)n; /* on failure what was written stands beyond the end: as if it were not */
+    return st;
+}
+
+enum eye_status eye_session_step(struct eye_session *s, int32_t id, float *logits, struct eye_err *err) {
+    return eye_session_prefill(s, &id, 1, NULL, logits, err);
+}

@@ -1,0 +1,117 @@
+/* session, inside the room: what model.c, session.c, prompt.c, generate.c and probe.c share. */
+#ifndef EYE_SESSION_IMPL_H
+#define EYE_SESSION_IMPL_H
+
+#include <pthread.h>
+
+#include "base/sys.h"
+#include "engine/engine.h"
+#include "eyelet/image.h"
+#include "eyelet/model.h"
+#include "eyelet/session.h"
+#include "format/checkpoint.h"
+#include "image/preproc.h"
+#include "model/vlm.h"
+#include "session/answer.h"
+#include "session/sampler.h"
+#include "text/template.h"
+
+#define EYE_PREFILL_ROWS 512 /* a prompt goes through the decoder in pieces of so many rows */
+
+struct eye_part_plan { /* one part, ready to run; built when first needed */
+    struct eye_graph graph;
+    struct eye_plan *plan; /* NULL = not yet */
+};
+
+struct eye_model {
+    struct eye_alloc alloc_copy;
+    const struct eye_alloc *alloc; /* NULL, or &alloc_copy */
+    struct eye_model_opts opts;    /* every 0 resolved, but for types "as stored" */
+    struct eye_checkpoint ckpt;
+    struct eye_vlm vlm;
+    struct eye_tokenizer *tokenizer;
+    char architecture[128], tokenizer_text[64];
+    uint64_t n_params, param_bytes;
+    int64_t image_tokens;
+    uint32_t cpu_flags;
+    size_t max_piece_bytes;        /* longest text one token can become */
+    enum eye_template chat;
+    int32_t end[EYE_MAX_EOS + EYE_TEMPLATE_MAX_STOP]; /* [n_end] tokens that end an answer */
+    size_t n_end;
+    pthread_mutex_t lock;          /* over all below, and over the pool: runs of different sessions take turns */
+    struct eye_engine engine;
+    bool engine_ready;
+    struct eye_part_plan part[EYE_N_PART];
+    char **layer;                  /* [n_layers] names for probes */
+    size_t n_layers, layers_cap;
+    bool layers_listed;
+    struct eye_arena names;        /* of layer */
+    uint32_t n_sessions;
+};
+
+struct eye_session {
+    struct eye_model *model;
+    const struct eye_alloc *alloc;
+    struct eye_session_opts opts;
+    int32_t n_ctx, n_past;
+    int32_t pending;               /* last token of an answer: chosen, not yet in the context; -1 = none */
+    struct eye_exec *exec[EYE_N_PART];
+    struct eye_kv *kv;
+    int64_t rows;                  /* rows of the buffers below */
+    int32_t *ids;                  /* [rows] */
+    float *embeds, *hidden;        /* [rows, hidden] */
+    float *logits;                 /* [n_vocab] */
+    struct eye_sampler sampler;    /* ready with the first generation */
+    bool time_ops;
+    /* made with the first image */
+    uint8_t *pixels_u8;            /* [side, side, 3] */
+    float *pixels, *features;      /* [1, side, side, 3], [image_tokens, C] */
+    /* of the last generation */
+    struct eye_ids prompt;         /* EYE_TOKEN_IMAGE_ROW for image rows */
+    struct eye_buf piece;
+    struct eye_answer answer;
+    int32_t *tokens;               /* [n_ctx] */
+    char *text;                    /* [text_bytes] */
+    size_t text_bytes;
+    float *image_rows;             /* [image_rows_cap] */
+    size_t image_rows_cap;
+    struct eye_logprob *logprobs;  /* [logprobs_cap] */
+    size_t logprobs_cap;
+    struct eye_candidate *top;     /* [top_cap] scratch for logprobs */
+    size_t top_cap;
+};
+
+/* ---- model.c ---- */
+/* These want model->lock held. */
+EYE_MUST_CHECK enum eye_status eye_model_engine(struct eye_model *m, struct eye_err *err);
+/* The part's plan, built and its weights packed if it is not there yet. */
+EYE_MUST_CHECK enum eye_status eye_model_plan(struct eye_model *m, enum eye_part part, const struct eye_plan **plan,
+                                              struct eye_err *err);
+/* A part's graph after fold, quantize and fuse, as the engine wants it. tap: a value to make an output as well; with it, or
+ * with keep_taps, named values survive. *tapped (may be NULL) is that value. The caller clears g. */
+EYE_MUST_CHECK enum eye_status eye_model_graph(const struct eye_model *m, enum eye_part part, bool keep_taps, const char *tap,
+                                               struct eye_graph *g, eye_val *tapped, struct eye_err *err);
+/* Plan options of a part; progress only when not measuring. */
+struct eye_plan_opts eye_model_plan_opts(const struct eye_model *m, enum eye_part part, bool measure_only);
+EYE_PRINTF(4, 5) void eye_model_log(const struct eye_model *m, enum eye_log_level level, const char *id, const char *fmt, ...);
+
+/* ---- session.c ---- */
+/* Picture to the tower's input, [side, side, 3] uint8 (NULL = not wanted) and normalised f32 in the layout asked for. Takes the
+ * model's lock. */
+EYE_MUST_CHECK enum eye_status eye_model_pixels(struct eye_model *m, const struct eye_image *img,
+                                                enum eye_preproc_layout layout, uint8_t *u8, float *pixels,
+                                                struct eye_err *err);
+/* n <= s->rows ids to s->embeds, image rows copied from image_rows (which it advances). Wants the model's lock held. */
+EYE_MUST_CHECK enum eye_status eye_session_embed(struct eye_session *s, const int32_t *ids, size_t n, const float **image_rows,
+                                                 struct eye_err *err);
+/* Checks ids against the vocabulary and counts image rows. */
+EYE_MUST_CHECK enum eye_status eye_session_check_ids(const struct eye_session *s, const int32_t *ids, size_t n,
+                                                     size_t *n_image_rows, struct eye_err *err);
+
+/* ---- prompt.c ---- */
+/* Query to ids for `room` free positions, one of them kept for the answer; EYE_TOKEN_IMAGE_ROW for image rows. Replaces what is
+ * in ids. room < 0: any length. */
+EYE_MUST_CHECK enum eye_status eye_query_assemble(const struct eye_model *m, const struct eye_query *q, int32_t room,
+                                                  struct eye_ids *ids, bool *truncated, struct eye_err *err);
+
+#endif

@@ -1,0 +1,123 @@
+/* cli: see cli.h. */
+#include "cli.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* In the order of the enums of eyelet/model.h. */
+const char *const cli_weight_names[] = {"stored", "f32", "f16", "bf16", "q8_0", "q4_0", NULL};
+const char *const cli_cache_names[] = {"f16", "f32", "i8", NULL};
+const char *const cli_fit_names[] = {"model", "pad", "crop", NULL};
+
+int cli_open(struct ui *ui, const struct model_args *a, struct eye_model **model) {
+    struct eye_err err = {0};
+    struct eye_model_opts opts = {
+        .n_threads = a->n_threads,
+        .cpu_features = a->cpu,
+        .n_ctx = a->n_ctx,
+        .image_side = a->image_side,
+        .no_mmap = a->no_mmap,
+        .decoder_type = (enum eye_weight_type)a->decoder,
+        .vision_type = (enum eye_weight_type)a->vision,
+        .cache_type = (enum eye_cache_type)a->cache,
+        .fit = (enum eye_fit)a->fit,
+        .log = ui_log,
+        .log_ctx = ui,
+        .progress = ui_progress,
+        .progress_ctx = ui,
+    };
+    if (!a->path)
+        return ui_failf(
+            ui, "no model: this build brings no default one; give a checkpoint folder or .gguf file with -m (or EYELET_MODEL). "
+                "One to start with is apple/FastVLM-0.5B on huggingface.co");
+    return eye_model_open(a->path, &opts, model, &err) == EYE_OK ? EXIT_DONE : ui_fail(ui, &err);
+}
+
+int cli_load_images(struct ui *ui, const struct arg_list *files, bool no_exif, struct eye_image *img, uint64_t *decode_us) {
+    struct eye_image_opts opts = {.no_exif_orientation = no_exif};
+    struct eye_err err = {0};
+    uint64_t begin = ui_now_us();
+    for (int32_t i = 0; i < files->n; i++) {
+        if (eye_image_load(files->item[i], &opts, &img[i], &err) != EYE_OK) {
+            cli_free_images(img, i);
+            return ui_fail(ui, &err);
+        }
+        if (img[i].n_warnings > 0)
+            ui_note(ui, "%s: damaged in %d places; the picture may look odd", files->item[i], img[i].n_warnings);
+    }
+    *decode_us = files->n ? ui_now_us() - begin : 0;
+    return EXIT_DONE;
+}
+
+void cli_free_images(struct eye_image *img, int32_t n) {
+    for (int32_t i = 0; i < n; i++) eye_image_free(&img[i]);
+}
+
+bool cli_parse_ids(const char *text, int32_t min, int32_t **ids, size_t *n) {
+    size_t cap = strlen(text) / 2 + 1;
+    *ids = malloc(cap * sizeof **ids);
+    *n = 0;
+    if (!*ids) return false;
+    for (;;) {
+        text += strspn(text, " ,\t\r\n");
+        if (!*text) return true;
+        char *end;
+        errno = 0;
+        long v = strtol(text, &end, 10);
+        if (end == text || errno || v < min || v > INT32_MAX || (*end && !strchr(" ,\t\r\n", *end))) break;
+        (*ids)[(*n)++] = (int32_t)v;
+        text = end;
+    }
+    free(*ids);
+    *ids = NULL;
+    return false;
+}
+
+char *cli_bytes(uint64_t bytes, char *out, size_t cap) {
+    static const char *const unit[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double v = (double)bytes;
+    int i = 0;
+    while (v >= 1024 && i < 4) {
+        v /= 1024;
+        i++;
+    }
+    snprintf(out, cap, i ? "%.2f %s" : "%.0f %s", v, unit[i]);
+    return out;
+}
+
+int cli_read_file(struct ui *ui, const char *path, char **text, size_t *len) {
+    bool is_stdin = strcmp(path, "-") == 0;
+    FILE *f = is_stdin ? stdin : fopen(path, "rb");
+    size_t cap = 0, n = 0;
+    char *p = NULL;
+    if (!f) return ui_failf(ui, "%s: cannot open: %s", path, strerror(errno));
+    bool failed = false;
+    for (;;) {
+        if (n + 1 >= cap) {
+            cap = cap ? cap * 2 : 65536;
+            char *q = realloc(p, cap);
+            if (!q) {
+                failed = true;
+                errno = ENOMEM;
+                break;
+            }
+            p = q;
+        }
+        size_t got = fread(p + n, 1, cap - n - 1, f);
+        n += got;
+        if (got == 0) break;
+    }
+    failed = failed || ferror(f);
+    int code = failed ? ui_failf(ui, "%s: cannot read: %s", path, strerror(errno)) : EXIT_DONE;
+    if (!is_stdin) fclose(f);
+    if (failed) {
+        free(p);
+        return code;
+    }
+    p[n] = '\0';
+    *text = p;
+    *len = n;
+    return EXIT_DONE;
+}

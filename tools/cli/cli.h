@@ -1,0 +1,57 @@
+/* cli: what the commands share: the list of them, options of every command that opens a model, small helpers. */
+#ifndef EYELET_CLI_H
+#define EYELET_CLI_H
+
+#include <stddef.h>
+
+#include "args.h"
+#include "ui.h"
+
+extern const struct command cmd_run, cmd_probe, cmd_tokens, cmd_inspect, cmd_bench;
+
+/* ---- opening a model ---- */
+struct model_args { /* a member `model` of each command's options */
+    const char *path;
+    int32_t n_threads, n_ctx, image_side;
+    int32_t decoder, vision; /* enum eye_weight_type */
+    int32_t cache, fit;      /* enum eye_cache_type, enum eye_fit */
+    const char *cpu;
+    bool no_mmap, quiet, verbose;
+};
+extern const char *const cli_weight_names[], *const cli_cache_names[], *const cli_fit_names[];
+
+#define MODEL_PATH_ARG(T) {ARG_TEXT, 'm', "model", "MODEL", "checkpoint folder or .gguf file", offsetof(T, model.path)}
+#define MODEL_ARGS(T) \
+    {ARG_GROUP, .help = "Model"}, \
+    {ARG_INT, 't', "threads", "N", "threads that compute; 0 = all processors", offsetof(T, model.n_threads), 0, 1024}, \
+    {ARG_INT, 'c', "ctx-size", "N", "positions of the context; 0 = the model's own, at most 4096", \
+     offsetof(T, model.n_ctx), 0, 1 << 24}, \
+    {ARG_CHOICE, 0, "decoder", "TYPE", "weights of the decoder", offsetof(T, model.decoder), .choices = cli_weight_names}, \
+    {ARG_CHOICE, 0, "vision", "TYPE", "weights of the vision tower", offsetof(T, model.vision), .choices = cli_weight_names}, \
+    {ARG_CHOICE, 0, "kv", "TYPE", "keys and values", offsetof(T, model.cache), .choices = cli_cache_names}, \
+    {ARG_INT, 0, "image-side", "N", "pixels of the square the vision tower sees; 0 = the model's own", \
+     offsetof(T, model.image_side), 0, 8192}, \
+    {ARG_CHOICE, 0, "preprocess", "HOW", "how an image becomes square", offsetof(T, model.fit), .choices = cli_fit_names}, \
+    {ARG_TEXT, 0, "cpu", "LIST", "use at most these CPU features, \"avx2,avx512\"; \"base\" = none", offsetof(T, model.cpu)}, \
+    {ARG_FLAG, 0, "no-mmap", NULL, "read files into memory instead of mapping them", offsetof(T, model.no_mmap)}, \
+    {ARG_GROUP, .help = "Messages"}, \
+    {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, model.quiet)}, \
+    {ARG_FLAG, 'v', "verbose", NULL, "say more", offsetof(T, model.verbose)}
+
+/* Opens the model with progress and warnings on ui; says what is wrong itself. Returns EXIT_DONE or another exit code. */
+int cli_open(struct ui *ui, const struct model_args *a, struct eye_model **model);
+
+/* ---- images ---- */
+/* Loads n pictures into img[]; *decode_us is the time it took. On failure none is left open. */
+int cli_load_images(struct ui *ui, const struct arg_list *files, bool no_exif, struct eye_image *img, uint64_t *decode_us);
+void cli_free_images(struct eye_image *img, int32_t n);
+
+/* ---- text ---- */
+/* "1 2 3" (blanks or commas) to ids of at least min, malloc'd; false = not numbers, or no memory. */
+bool cli_parse_ids(const char *text, int32_t min, int32_t **ids, size_t *n);
+/* "1.50 GiB" into out; returns out. */
+char *cli_bytes(uint64_t bytes, char *out, size_t cap);
+/* Whole file ("-" = standard input) into malloc'd, NUL-terminated memory. */
+int cli_read_file(struct ui *ui, const char *path, char **text, size_t *len);
+
+#endif

@@ -1,0 +1,272 @@
+/* eyelet bench: how long each stage takes on this machine. One warm-up, then runs; median, least and most of each. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "eyelet/experimental.h"
+
+struct bench_opts {
+    struct model_args model;
+    const char *image;
+    int32_t n_runs, n_prefill, n_decode;
+    bool json, csv, ops;
+};
+
+#define T struct bench_opts
+static const struct arg bench_args[] = {
+    MODEL_PATH_ARG(T),
+    {ARG_TEXT, 'i', "image", "FILE", "picture; left out: a made-up one", offsetof(T, image)},
+    {ARG_INT, 'r', "runs", "N", "measured runs", offsetof(T, n_runs), 1, 1000, .def = 5},
+    {ARG_INT, 0, "prefill", "N", "tokens of the prefill; 0 = one image and 32 tokens of text", offsetof(T, n_prefill), 0,
+     1 << 20},
+    {ARG_INT, 0, "decode", "N", "tokens decoded after it", offsetof(T, n_decode), 1, 1 << 20, .def = 64},
+    {ARG_FLAG, 0, "ops", NULL, "time per op as well (of the last run)", offsetof(T, ops)},
+    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
+    {ARG_FLAG, 0, "csv", NULL, "comma-separated values", offsetof(T, csv)},
+    MODEL_ARGS(T),
+    {ARG_END},
+};
+#undef T
+
+enum stage { IMAGE_DECODE, RESIZE, VISION, PROJECTOR, PREFILL, DECODE, N_STAGES };
+static const char *const stage_names[N_STAGES] = {"image decode", "resize", "vision", "projector", "prefill", "decode"};
+
+struct bench { /* everything of one measurement */
+    const struct bench_opts *o;
+    struct ui *ui;
+    struct eye_model *model;
+    struct eye_session *s;
+    struct eye_model_info info;
+    struct eye_image img;    /* made up, or loaded anew in each run */
+    uint8_t *pixels;         /* of the made-up image */
+    float *rows;             /* [image_tokens, hidden] */
+    float *logits;           /* [n_vocab] */
+    int32_t *ids;            /* [n_prefill] */
+    size_t n_prefill, n_image_tok;
+    uint64_t *us[N_STAGES];  /* [n_runs] */
+    struct eye_op_time *op;
+    size_t n_ops;
+};
+
+/* ---- measuring ---- */
+
+/* Smooth colours with some texture: what a resize and a tower get to see makes no difference to their time. */
+static bool make_image(struct bench *b, int side) {
+    struct eye_err err;
+    b->pixels = malloc((size_t)side * (size_t)side * 3);
+    if (!b->pixels) return false;
+    for (int y = 0; y < side; y++)
+        for (int x = 0; x < side; x++) {
+            uint8_t *p = b->pixels + ((size_t)y * (size_t)side + (size_t)x) * 3;
+            p[0] = (uint8_t)(x * 255 / side);
+            p[1] = (uint8_t)(y * 255 / side);
+            p[2] = (uint8_t)((x * 7) ^ (y * 13));
+        }
+    return eye_image_wrap(&b->img, b->pixels, side, side, 0, &err) == EYE_OK;
+}
+
+static enum eye_status run_image(struct bench *b, uint64_t us[N_STAGES], struct eye_err *err) {
+    struct eye_timings t = {0};
+    uint64_t begin = ui_now_us();
+    if (b->o->image) {
+        eye_image_free(&b->img);
+        enum eye_status st = eye_image_load(b->o->image, NULL, &b->img, err);
+        if (st != EYE_OK) return st;
+        us[IMAGE_DECODE] = ui_now_us() - begin;
+    }
+    enum eye_status st = eye_session_encode_image(b->s, &b->img, b->rows, &t, err);
+    us[RESIZE] = t.preprocess_us;
+    us[VISION] = t.vision_us;
+    us[PROJECTOR] = t.projector_us;
+    return st;
+}
+
+static enum eye_status run_text(struct bench *b, uint64_t us[N_STAGES], struct eye_err *err) {
+    eye_session_reset(b->s);
+    uint64_t begin = ui_now_us();
+    enum eye_status st = eye_session_prefill(b->s, b->ids, b->n_prefill, b->rows, b->logits, err);
+    us[PREFILL] = ui_now_us() - begin;
+    begin = ui_now_us();
+    for (int32_t i = 0; st == EYE_OK && i < b->o->n_decode; i++)
+        st = eye_session_step(b->s, b->ids[b->n_prefill - 1], b->logits, err);
+    us[DECODE] = ui_now_us() - begin;
+    return st;
+}
+
+static enum eye_status measure(struct bench *b, struct eye_err *err) {
+    for (int32_t run = -1; run < b->o->n_runs; run++) { /* run -1 warms up: packs weights, touches memory */
+        uint64_t us[N_STAGES] = {0};
+        ui_progress(b->ui, run < 0 ? "warming up" : "measuring", (double)(run + 1) / (b->o->n_runs + 1));
+        if (b->info.image_side) {
+            enum eye_status st = run_image(b, us, err);
+            if (st != EYE_OK) return st;
+        }
+        enum eye_status st = run_text(b, us, err);
+        if (st != EYE_OK) return st;
+        for (int k = 0; run >= 0 && k < N_STAGES; k++) b->us[k][run] = us[k];
+    }
+    ui_progress(b->ui, "measuring", 1);
+    return EYE_OK;
+}
+
+/* ---- results ---- */
+
+struct summary { double median_ms, min_ms, max_ms; };
+
+static int compare_us(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static struct summary summarize(uint64_t *us, int32_t n) {
+    qsort(us, (size_t)n, sizeof *us, compare_us);
+    double median = n % 2 ? (double)us[n / 2] : ((double)us[n / 2 - 1] + (double)us[n / 2]) / 2;
+    struct summary s = {median / 1e3, (double)us[0] / 1e3, (double)us[n - 1] / 1e3};
+    return s;
+}
+
+static size_t stage_tokens(const struct bench *b, int k) {
+    return k == PREFILL ? b->n_prefill : k == DECODE ? (size_t)b->o->n_decode : 0;
+}
+
+static double rate(size_t tokens, double ms) { return tokens && ms > 0 ? (double)tokens * 1e3 / ms : 0; }
+
+static bool stage_ran(const struct bench *b, int k) {
+    return k == IMAGE_DECODE ? b->o->image != NULL : k >= PREFILL || b->info.image_side > 0;
+}
+
+static void print_table(struct bench *b) {
+    char rss[32];
+    printf("%s, decoder %s, vision %s, kv %s, %d threads, %zu prompt tokens (%zu of the image)\n", b->info.architecture,
+           cli_weight_names[b->info.decoder_type], cli_weight_names[b->info.vision_type], cli_cache_names[b->info.cache_type],
+           b->info.n_threads, b->n_prefill, b->n_image_tok);
+    printf("%-14s %10s %10s %10s %12s\n", "stage", "median ms", "min", "max", "tok/s");
+    for (int k = 0; k < N_STAGES; k++) {
+        char tokens[32] = "";
+        if (!stage_ran(b, k)) continue;
+        struct summary s = summarize(b->us[k], b->o->n_runs);
+        size_t n = stage_tokens(b, k);
+        if (n) snprintf(tokens, sizeof tokens, "%.1f", rate(n, s.median_ms));
+        printf("%-14s %10.2f %10.2f %10.2f %12s\n", stage_names[k], s.median_ms, s.min_ms, s.max_ms, tokens);
+    }
+    printf("%-14s %10s\n", "peak memory", cli_bytes(eye_peak_rss_bytes(), rss, sizeof rss));
+}
+
+static void print_csv(struct bench *b) {
+    printf("stage,median_ms,min_ms,max_ms,tokens,tok_per_s\n");
+    for (int k = 0; k < N_STAGES; k++) {
+        if (!stage_ran(b, k)) continue;
+        struct summary s = summarize(b->us[k], b->o->n_runs);
+        size_t n = stage_tokens(b, k);
+        printf("%s,%.3f,%.3f,%.3f,%zu,%.2f\n", stage_names[k], s.median_ms, s.min_ms, s.max_ms, n, rate(n, s.median_ms));
+    }
+    printf("peak_rss_bytes,%llu,,,,\n", (unsigned long long)eye_peak_rss_bytes());
+}
+
+static void print_json(struct bench *b) {
+    json_t *root = json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:i}", "architecture", b->info.architecture, "decoder",
+                             cli_weight_names[b->info.decoder_type], "vision", cli_weight_names[b->info.vision_type], "kv",
+                             cli_cache_names[b->info.cache_type], "threads", b->info.n_threads, "runs", b->o->n_runs,
+                             "image_tokens", (int)b->n_image_tok);
+    json_t *stages = json_object();
+    for (int k = 0; k < N_STAGES; k++) {
+        if (!stage_ran(b, k)) continue;
+        struct summary s = summarize(b->us[k], b->o->n_runs);
+        json_t *o = json_pack("{s:f,s:f,s:f}", "median_ms", s.median_ms, "min_ms", s.min_ms, "max_ms", s.max_ms);
+        size_t n = stage_tokens(b, k);
+        if (n) json_object_set_new(o, "tokens", json_integer((json_int_t)n));
+        if (n) json_object_set_new(o, "tok_per_s", json_real(rate(n, s.median_ms)));
+        json_object_set_new(stages, stage_names[k], o);
+    }
+    json_object_set_new(root, "stages", stages);
+    json_object_set_new(root, "peak_rss_bytes", json_integer((json_int_t)eye_peak_rss_bytes()));
+    if (b->o->ops) {
+        json_t *ops = json_array();
+        for (size_t i = 0; i < b->n_ops; i++)
+            json_array_append_new(ops, json_pack("{s:s,s:s,s:s,s:I}", "graph", b->op[i].graph, "op", b->op[i].op, "name",
+                                                 b->op[i].name, "ns", (json_int_t)b->op[i].ns));
+        json_object_set_new(root, "ops", ops);
+    }
+    json_dumpf(root, stdout, JSON_REAL_PRECISION(6));
+    putchar('\n');
+    json_decref(root);
+}
+
+static void print_ops(const struct bench *b) {
+    printf("\n%-10s %-12s %10s  %s\n", "graph", "op", "us", "value");
+    for (size_t i = 0; i < b->n_ops; i++)
+        printf("%-10s %-12s %10.1f  %s\n", b->op[i].graph, b->op[i].op, (double)b->op[i].ns / 1e3, b->op[i].name);
+}
+
+/* ---- the command ---- */
+
+static bool prepare(struct bench *b) {
+    eye_model_get_info(b->model, &b->info);
+    b->n_image_tok = b->info.image_side ? (size_t)b->info.image_tokens : 0;
+    b->n_prefill = b->o->n_prefill ? (size_t)b->o->n_prefill : b->n_image_tok + 32;
+    if (b->n_image_tok > b->n_prefill) b->n_image_tok = b->n_prefill;
+    b->rows = malloc(((size_t)b->info.image_tokens * (size_t)b->info.hidden + 1) * sizeof *b->rows);
+    b->logits = malloc((size_t)b->info.n_vocab * sizeof *b->logits);
+    b->ids = malloc(b->n_prefill * sizeof *b->ids);
+    if (!b->rows || !b->logits || !b->ids) return false;
+    for (size_t i = 0; i < b->n_prefill; i++)
+        b->ids[i] = i < b->n_image_tok ? EYE_TOKEN_IMAGE_ROW : (int32_t)((i * 7919) % (size_t)(b->info.n_vocab / 2));
+    if (b->n_image_tok == b->n_prefill) b->ids[b->n_prefill - 1] = 0, b->n_image_tok--;
+    for (int k = 0; k < N_STAGES; k++)
+        if (!(b->us[k] = calloc((size_t)b->o->n_runs, sizeof *b->us[k]))) return false;
+    return b->o->image || !b->info.image_side || make_image(b, b->info.image_side);
+}
+
+static void release(struct bench *b) {
+    for (int k = 0; k < N_STAGES; k++) free(b->us[k]);
+    free(b->op);
+    free(b->ids);
+    free(b->logits);
+    free(b->rows);
+    eye_image_free(&b->img);
+    free(b->pixels);
+    eye_session_free(b->s);
+    eye_model_close(b->model);
+}
+
+static int bench(struct bench *b) {
+    struct eye_err err = {0};
+    struct eye_session_opts sopts = {.cancel = ui_interrupted};
+    if (!prepare(b)) return ui_failf(b->ui, "out of memory");
+    if (eye_session_new(b->model, &sopts, &b->s, &err) != EYE_OK) return ui_fail(b->ui, &err);
+    if (b->o->ops) eye_session_time_ops(b->s, true);
+    if (measure(b, &err) != EYE_OK) return ui_fail(b->ui, &err);
+    if (b->o->ops) {
+        b->n_ops = eye_session_op_times(b->s, NULL, 0);
+        b->op = calloc(b->n_ops + 1, sizeof *b->op);
+        if (!b->op) return ui_failf(b->ui, "out of memory");
+        eye_session_op_times(b->s, b->op, b->n_ops);
+    }
+    (b->o->json ? print_json : b->o->csv ? print_csv : print_table)(b);
+    if (b->o->ops && !b->o->json && !b->o->csv) print_ops(b);
+    return EXIT_DONE;
+}
+
+static int run(void *opts, char *const *operand, int n_operands) {
+    const struct bench_opts *o = opts;
+    struct ui ui;
+    struct bench b = {.o = o, .ui = &ui};
+    (void)operand, (void)n_operands;
+    ui_init(&ui, o->model.quiet, o->model.verbose);
+    ui_catch_interrupt();
+    int code = cli_open(&ui, &o->model, &b.model);
+    if (code == EXIT_DONE) code = bench(&b);
+    ui_clear(&ui);
+    release(&b);
+    return code;
+}
+
+const struct command cmd_bench = {
+    .name = "bench",
+    .usage = "-m MODEL [-i IMAGE] [-r RUNS] [--json | --csv] [--ops]",
+    .summary = "how long each stage takes: image decode, resize, vision, projector, prefill, decode; peak memory",
+    .args = bench_args, .opts_bytes = sizeof(struct bench_opts), .run = run,
+};
