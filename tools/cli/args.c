@@ -13,7 +13,7 @@
 
 int args_usage(const struct command *cmd, const char *fmt, ...) {
     va_list ap;
-    fprintf(stderr, "eyelet%s%s: ", cmd ? " " : "", cmd ? cmd->name : "");
+    fprintf(stderr, "eyelet: ");
     va_start(ap, fmt);
     vfprintf(stderr, fmt, ap);
     va_end(ap);
@@ -174,7 +174,7 @@ static bool unknown_option(const struct command *cmd, const char *typed, size_t 
     snprintf(name, sizeof name, "%.*s", (int)(len < MAX_NAME ? len : MAX_NAME), typed);
     const char *near = args_nearest(name, names, n);
     if (near)
-        args_usage(cmd, "unknown option \"--%s\"; did you mean \"--%s\"?", name, near);
+        args_usage(cmd, "unknown option \"--%s\", did you mean \"--%s\"", name, near);
     else
         args_usage(cmd, "unknown option \"--%s\"", name);
     return false;

@@ -64,7 +64,7 @@ bool args_parse(const struct command *cmd, int argc, char *const *argv, void *op
 void args_help(const struct command *cmd);
 /* The nearest of n names to what was typed, or NULL when none is near. */
 const char *args_nearest(const char *typed, const char *const *names, size_t n);
-/* One line to stderr, "eyelet CMD: …; see "eyelet help CMD""; returns EXIT_USAGE. cmd may be NULL. */
+/* One line to stderr, "eyelet: …; see "eyelet help CMD""; returns EXIT_USAGE. cmd may be NULL. */
 __attribute__((format(printf, 2, 3))) int args_usage(const struct command *cmd, const char *fmt, ...);
 
 #endif

@@ -31,7 +31,7 @@ static int unknown_command(const char *name) {
     for (; n < N_COMMANDS; n++) names[n] = commands[n]->name;
     for (size_t i = 0; n < N_WORDS; i++) names[n++] = other_words[i];
     const char *near = args_nearest(name, names, n);
-    if (near) return args_usage(NULL, "unknown command \"%s\"; did you mean \"%s\"?", name, near);
+    if (near) return args_usage(NULL, "unknown command \"%s\", did you mean \"%s\"", name, near);
     return args_usage(NULL, "unknown command \"%s\"", name);
 }
 
