@@ -1,0 +1,115 @@
+"""Writes the seed files of the format targets: python make_corpus.py (in test/fuzz). Standard library only.
+
+Valid files that reach every branch of the readers, and a few that must be refused. What a fuzzer finds is added by hand.
+"""
+import json
+import pathlib
+import struct
+
+HERE = pathlib.Path(__file__).parent / "corpus"
+
+
+def put(target, name, data):
+    folder = HERE / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+# ---- safetensors ----
+SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+
+
+def safetensors(tensors, metadata=None, pad=0, length=None):
+    """tensors: (name, dtype, shape); pad: blanks after the header; length: a false header length."""
+    header, at = ({"__metadata__": metadata} if metadata else {}), 0
+    for name, dtype, shape in tensors:
+        n = SIZES.get(dtype, 1)
+        for d in shape:
+            n *= d
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + n]}
+        at += n
+    text = json.dumps(header, separators=(",", ":")).encode() + b" " * pad
+    return struct.pack("<Q", len(text) if length is None else length) + text + bytes(i % 256 for i in range(at))
+
+
+put("safetensors", "all_types", safetensors([(t.lower(), t, [2, 3]) for t in SIZES], {"format": "pt", "note": "x"}))
+for blanks in (1, 2, 4):
+    put("safetensors", f"misaligned_{blanks}", safetensors([("w", "F64", [3]), ("v", "BF16", [1, 5])], pad=blanks))
+put("safetensors", "scalar_and_empty", safetensors([("s", "I64", []), ("e", "F32", [0, 7]), ("r5", "U8", [1, 2, 1, 2, 1])]))
+put("safetensors", "f8", safetensors([("w", "F8_E4M3", [4])]))
+put("safetensors", "long_header", safetensors([("w", "U8", [4])], length=2**64 - 1))
+put("safetensors", "no_tensors", safetensors([]))
+put("safetensors", "lfs", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+
+
+# ---- gguf ----
+SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<B", 10: "<Q", 11: "<q", 12: "<d"}
+
+
+def string(s):
+    return struct.pack("<Q", len(s)) + s.encode()
+
+
+def value(kind, v):
+    return string(v) if kind == 8 else struct.pack(SCALARS[kind], v)
+
+
+def key(name, kind, v):
+    return string(name) + struct.pack("<I", kind) + value(kind, v)
+
+
+def array(name, kind, items):
+    return string(name) + struct.pack("<IIQ", 9, kind, len(items)) + b"".join(value(kind, v) for v in items)
+
+
+def gguf(keys, tensors, alignment=32, version=3):
+    """keys: encoded; tensors: (name, dims innermost first, ggml type, bytes)."""
+    infos, data = b"", b""
+    for name, dims, kind, n in tensors:
+        infos += string(name) + struct.pack("<I", len(dims)) + struct.pack(f"<{len(dims)}Q", *dims) + struct.pack("<IQ", kind, len(data))
+        data += bytes(i % 256 for i in range(n)) + bytes(-n % alignment)
+    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(keys)) + b"".join(keys) + infos
+    return head + bytes(-len(head) % alignment) + data
+
+
+every_key = [key(f"k{kind}", kind, 1) for kind in SCALARS] + [key("text", 8, "qwen2")]
+every_array = [array(f"a{kind}", kind, [0, 1]) for kind in SCALARS] + [array("texts", 8, ["a", "", "bc"]), array("none", 8, [])]
+put("gguf", "all_keys", gguf(every_key + every_array, []))
+put("gguf", "all_types", gguf([], [("f32", [3, 2], 0, 24), ("f16", [2], 1, 4), ("bf16", [2], 30, 4), ("f64", [1], 28, 8),
+                                   ("i8", [5], 24, 5), ("i16", [1], 25, 2), ("i32", [1], 26, 4), ("i64", [1], 27, 8),
+                                   ("q8_0", [32, 2], 8, 68), ("q4_0", [64], 2, 36), ("short", [33], 2, 36)]))
+for align in (1, 8, 64):
+    put("gguf", f"alignment_{align}", gguf([key("general.alignment", 4, align)], [("a", [3], 0, 12), ("b", [1], 28, 8)], align))
+put("gguf", "version_2", gguf([key("general.architecture", 8, "llama")], [("t", [4], 0, 16)], version=2))
+put("gguf", "q4_k", gguf([], [("t", [256], 12, 144)]))
+put("gguf", "nested", gguf([string("n") + struct.pack("<IIQ", 9, 9, 1) + struct.pack("<IQ", 0, 0)], []))
+put("gguf", "counts", b"GGUF" + struct.pack("<IQQ", 3, 2**60 + 1, 2**61 + 1) + bytes(64))
+
+# ---- json ----
+put("json", "config", json.dumps({"hidden_size": 896, "eps": 1e-6, "tied": True, "name": "x\u0000\u00e4", "none": None,
+                                  "list": [1, 2.0, -3], "text_config": {"layers": [{"x": 1}, {"x": "y"}]}}))
+put("json", "big_integers", '{"a":1000000000000000019884624838656,"b":-9223372036854775809,"c":9223372036854775807,"d":1e308}')
+put("json", "deep", "[" * 64 + "]" * 64)
+put("json", "too_deep", "[" * 65 + "]" * 65)
+put("json", "duplicate", '{"a":1,"a":2}')
+put("json", "escapes", r'["\ud83d\ude00", "\ud800", "\"[[\\"]')
+put("json", "tokenizer", json.dumps({"version": "1.0", "model": {"vocab": {"a": 0, "b": 1}, "merges": [["a", "b"], "a b"]}}))
+
+
+# ---- npy ----
+def npy(descr, shape, data, order="False", version=1):
+    text = f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}".encode()
+    size = "<H" if version == 1 else "<I"
+    total = 8 + struct.calcsize(size) + len(text) + 1
+    text += b" " * (-total % 64) + b"\n"
+    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack(size, len(text)) + text + data
+
+
+put("npy", "f4", npy("<f4", "(2, 3)", bytes(24)))
+put("npy", "i4_version_2", npy("<i4", "(2,)", bytes(8), version=2))
+put("npy", "u1_scalar", npy("|u1", "()", b"x"))
+put("npy", "f8_empty", npy("<f8", "(0, 5)", b""))
+put("npy", "fortran", npy("<f4", "(2, 3)", bytes(24), order="True"))
+put("npy", "big_endian", npy(">f4", "(2, 3)", bytes(24)))
+put("npy", "huge", npy("<f4", "(4611686018427387905, 4)", bytes(16)))
+put("npy", "double_quotes", b"\x93NUMPY\x01\x00\x37\x00" + b'{"shape":(1,),"descr":"<f2","fortran_order":False}     \n')
