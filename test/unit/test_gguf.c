@@ -24,7 +24,7 @@ static uint32_t touch(const struct eye_table *t) {
 
 static enum eye_status open_gguf(const void *p, size_t n, const struct eye_alloc *alloc, struct eye_err *err) {
     struct eye_gguf g;
-    volatile double sink = 0;
+    static volatile double sink; /* static: read by nobody, yet not "unused" */
     EYE_TRY(eye_gguf_open_bytes(&g, p, n, "f.gguf", alloc, err));
     touch(&g.table);
     for (size_t i = 0; i < g.n_kv; i++)
