@@ -56,7 +56,8 @@ void eye_alloc_free(const struct eye_alloc *a, void *p, size_t bytes) {
         free(p);
 }
 
-enum eye_status eye_alloc_grow(const struct eye_alloc *a, void **p, size_t *cap, size_t need, size_t elem, struct eye_err *err) {
+enum eye_status eye_alloc_grow(const struct eye_alloc *a, void **p, size_t *cap, size_t need, size_t elem,
+                               struct eye_err *err) {
     if (need <= *cap) return EYE_OK;
     size_t old_bytes = *cap * elem, new_cap = EYE_MAX(need, 8), geometric, bytes;
     if (eye_add_ok(*cap, *cap / 2, &geometric)) new_cap = EYE_MAX(new_cap, geometric);

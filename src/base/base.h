@@ -65,7 +65,7 @@ EYE_MUST_CHECK enum eye_status eye_alloc_grow(const struct eye_alloc *a, void **
 /* Big anonymous block (packed weights, KV cache): mmap with transparent huge pages asked for; falls back to plain pages. */
 void *eye_pages_alloc(size_t bytes);
 void eye_pages_free(void *p, size_t bytes);
-/* Allocations made so far by the process allocator and eye_alloc_*: tests compare before and after (no allocation in decode). */
+/* Allocations made so far through eye_alloc_* and eye_pages_*: tests compare before and after (no allocation in decode). */
 uint64_t eye_alloc_count(void);
 
 /* ---- arena: many small things, one lifetime. Chunked; pointers stay valid until clear. Not thread-safe. ---- */
@@ -77,7 +77,7 @@ struct eye_arena {
 };
 void eye_arena_init(struct eye_arena *a, const struct eye_alloc *alloc);
 void eye_arena_clear(struct eye_arena *a); /* frees all chunks; usable again */
-void *eye_arena_alloc(struct eye_arena *a, size_t bytes); /* zeroed, 64-byte aligned when bytes >= 64, else 16; NULL = no memory */
+void *eye_arena_alloc(struct eye_arena *a, size_t bytes); /* zeroed; 64-byte aligned from 64 bytes on, else 16; NULL = no memory */
 char *eye_arena_strdup(struct eye_arena *a, const char *s, size_t len);
 EYE_PRINTF(2, 3) char *eye_arena_printf(struct eye_arena *a, const char *fmt, ...); /* NULL = no memory */
 

@@ -170,7 +170,8 @@ enum eye_status eye_pool_new(struct eye_pool **out, int n_threads, const struct 
     if (rc != 0) {
         join_workers(p, n);
         pool_release(p);
-        return eye_fail(err, EYE_E_IO, "cannot start thread %d of %d: the system's limit is reached (ulimit -u)", n + 1, n_threads);
+        return eye_fail(err, EYE_E_IO, "cannot start thread %d of %d: the system's limit is reached (ulimit -u)", n + 1,
+                        n_threads);
     }
     *out = p;
     return EYE_OK;

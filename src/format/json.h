@@ -56,7 +56,8 @@ struct eye_json_at eye_json_item(const struct eye_json_at *array, size_t i); /* 
  * value below 2^53 (1e6, 32.0) is an integer too; any number is a double. */
 EYE_MUST_CHECK enum eye_status eye_json_int(const struct eye_json_at *at, const char *key, int64_t def, int64_t *out,
                                             struct eye_err *err);
-EYE_MUST_CHECK enum eye_status eye_json_int_in(const struct eye_json_at *at, const char *key, int64_t lo, int64_t hi, int64_t def,
+EYE_MUST_CHECK enum eye_status eye_json_int_in(const struct eye_json_at *at, const char *key, int64_t lo, int64_t hi,
+                                               int64_t def,
                                                int64_t *out, struct eye_err *err); /* CORRUPT outside lo..hi */
 EYE_MUST_CHECK enum eye_status eye_json_need_int(const struct eye_json_at *at, const char *key, int64_t lo, int64_t hi,
                                                  int64_t *out, struct eye_err *err); /* and when absent */

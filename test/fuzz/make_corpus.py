@@ -66,7 +66,7 @@ def gguf(keys, tensors, alignment=32, version=3):
     """keys: encoded; tensors: (name, dims innermost first, ggml type, bytes)."""
     infos, data = b"", b""
     for name, dims, kind, n in tensors:
-        infos += string(name) + struct.pack("<I", len(dims)) + struct.pack(f"<{len(dims)}Q", *dims) + struct.pack("<IQ", kind, len(data))
+        infos += string(name) + struct.pack(f"<I{len(dims)}Q", len(dims), *dims) + struct.pack("<IQ", kind, len(data))
         data += bytes(i % 256 for i in range(n)) + bytes(-n % alignment)
     head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(keys)) + b"".join(keys) + infos
     return head + bytes(-len(head) % alignment) + data

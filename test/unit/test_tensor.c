@@ -169,7 +169,7 @@ static void fill(float *x, size_t n) {
 #define HASH_Q8_0 0xcb784961b880adcfu
 #define HASH_Q4_0 0x23a5156b154c4c4au
 
-/* The hashes are of bytes that the gguf Python package's quantizer made from the same numbers (test/reference/quant_golden.py). */
+/* The hashes are of bytes that the gguf Python package made from the same numbers (test/reference/quant_golden.py). */
 static void blocks_are_those_of_ggml(void **state) {
     enum { N = 32 * 500 };
     static float x[N];
