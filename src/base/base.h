@@ -77,7 +77,7 @@ struct eye_arena {
 };
 void eye_arena_init(struct eye_arena *a, const struct eye_alloc *alloc);
 void eye_arena_clear(struct eye_arena *a); /* frees all chunks; usable again */
-void *eye_arena_alloc(struct eye_arena *a, size_t bytes); /* zeroed; 64-byte aligned from 64 bytes on, else 16; NULL = no memory */
+void *eye_arena_alloc(struct eye_arena *a, size_t bytes); /* zeroed; aligned to 64 from 64 bytes on, else 16; or NULL */
 char *eye_arena_strdup(struct eye_arena *a, const char *s, size_t len);
 EYE_PRINTF(2, 3) char *eye_arena_printf(struct eye_arena *a, const char *fmt, ...); /* NULL = no memory */
 

@@ -51,7 +51,7 @@ float eye_bf16_to_f32(uint16_t h);
 uint16_t eye_f32_to_bf16(float f);
 
 /* One row of n elements, any float or block dtype, to or from f32. The plain C versions; the kernels room has fast ones.
- * Quantization is ggml's reference rounding: q8_0 d = amax/127, round-to-nearest-away; q4_0 d = (value of largest magnitude)/-8,
+ * Quantization is ggml's rounding: q8_0 d = amax/127, round-to-nearest-away; q4_0 d = (value of largest magnitude)/-8,
  * q = min(15, (int)(x/d + 8.5)). */
 void eye_row_to_f32(enum eye_dtype t, const void *src, float *dst, size_t n);
 void eye_row_from_f32(enum eye_dtype t, const float *src, void *dst, size_t n);

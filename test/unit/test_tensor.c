@@ -153,7 +153,7 @@ static void bf16_rounds_to_nearest_even(void **state) {
 
 /* ---- blocks ---- */
 
-/* Reproducible in any language: integers times powers of two, exact in f32. Some blocks are zero, tiny, or tied in magnitude. */
+/* Reproducible in any language: integers times powers of two, exact in f32. Some blocks are zero, tiny or tied. */
 static void fill(float *x, size_t n) {
     struct eye_rng rng;
     eye_rng_seed(&rng, 3);
