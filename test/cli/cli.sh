@@ -1,0 +1,172 @@
+#!/bin/sh
+# The command line as people meet it: exact messages, exit codes, help, and runs over a small random checkpoint.
+# Usage: cli.sh EYELET MAKE_CHECKPOINT [WRAPPER…]   (the wrapper runs foreign programs, for instance under qemu)
+set -u
+eyelet=$1
+make=$2
+shift 2
+n_ok=0
+n_bad=0
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+for v in $(env | sed -n 's/^\(EYELET_[A-Z_]*\)=.*/\1/p'); do unset "$v"; done
+wrapper="$*"
+
+run() { # arguments of eyelet; leaves $tmp/out, $tmp/err, $rc
+    # shellcheck disable=SC2086
+    $wrapper "$eyelet" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
+    rc=$?
+}
+good() { n_ok=$((n_ok + 1)); }
+bad() {
+    n_bad=$((n_bad + 1))
+    printf 'not ok: %s\n' "$1"
+    sed 's/^/    out: /' "$tmp/out"
+    sed 's/^/    err: /' "$tmp/err"
+}
+# Exit code, exact stdout, exact stderr of a command.
+exactly() { # title, code, stdout, stderr, arguments…
+    title=$1 code=$2 out=$3 err=$4
+    shift 4
+    run "$@"
+    if [ "$rc" = "$code" ] && [ "$(cat "$tmp/out")" = "$out" ] && [ "$(cat "$tmp/err")" = "$err" ]; then good; else bad "$title (exit $rc)"; fi
+}
+usage() { # stderr, arguments…
+    err=$1
+    shift
+    exactly "$*" 2 "" "eyelet: $err" "$@"
+}
+fails() { # part of stderr, arguments…
+    part=$1
+    shift
+    run "$@"
+    if [ "$rc" = 1 ] && [ ! -s "$tmp/out" ] && grep -qF -- "$part" "$tmp/err" && [ "$(wc -l <"$tmp/err")" = 1 ] &&
+        grep -q '^eyelet: ' "$tmp/err"; then good; else bad "$* (exit $rc, expected: $part)"; fi
+}
+prints() { # part of stdout, arguments…
+    part=$1
+    shift
+    run "$@"
+    if [ "$rc" = 0 ] && grep -qF -- "$part" "$tmp/out"; then good; else bad "$* (exit $rc, expected: $part)"; fi
+}
+same() { # title, command line a and b as two quoted strings: same stdout
+    # shellcheck disable=SC2086
+    run $2 && cp "$tmp/out" "$tmp/first" && run $3
+    if [ "$rc" = 0 ] && [ -s "$tmp/out" ] && cmp -s "$tmp/first" "$tmp/out"; then good; else bad "$1"; fi
+}
+
+# ---- usage ----
+usage 'no command; see "eyelet help"'
+usage 'unknown command "rn", did you mean "run"; see "eyelet help"' rn
+usage 'unknown command "zzzzz"; see "eyelet help"' zzzzz
+usage 'unknown option "--model" before a command; see "eyelet help"' --model x run
+usage 'unknown option "--tmp", did you mean "--temp"; see "eyelet help run"' run --tmp 1
+usage 'unknown option "--quux"; see "eyelet help run"' run --quux
+usage 'unknown option "-Z"; see "eyelet help run"' run -Z
+usage 'option "-n" needs a value: N; see "eyelet help run"' run -n
+usage 'option "--json" takes no value; see "eyelet help run"' run --json=1
+usage '-n is "x", expected a whole number from 0 to 16777216; see "eyelet help run"' run -n x
+usage '-n is "5x", expected a whole number from 0 to 16777216; see "eyelet help run"' run -n5x
+usage '--top-p is "2", expected a number from 0 to 1; see "eyelet help run"' run --top-p=2
+usage '-s is "-1", expected a whole number from 0 to 18446744073709551615; see "eyelet help run"' run -s -1
+usage '--kv is "f64", expected one of f16, f32, i8; see "eyelet help run"' run --kv f64
+usage 'unexpected argument "x"; see "eyelet help run"' run x
+usage 'nothing to do: give an image (-i), a prompt (-p) or both; see "eyelet help run"' run
+usage '--raw needs a prompt (-p); see "eyelet help run"' run --raw -i x.png
+usage '--logprobs shows in --json only; see "eyelet help run"' run -p x --logprobs 2
+usage 'MODEL|FILE is missing; see "eyelet help inspect"' inspect
+usage '"b" is one argument too many (TEXT); see "eyelet help tokens"' tokens a b
+usage 'nothing to do: give TEXT, --file or --decode; see "eyelet help tokens"' tokens
+usage '--decode is "1 x", expected token ids; see "eyelet help tokens"' tokens --decode "1 x"
+usage '--stage is missing; see "eyelet help probe"' probe
+usage '-o is missing: the .npy file to write; see "eyelet help probe"' probe --stage logits
+EYELET_TOP_K=many usage 'EYELET_TOP_K is "many", expected a whole number from 0 to 2147483647; see "eyelet help run"' run -p x
+
+# ---- help ----
+run version
+if [ "$rc" = 0 ] && grep -qxE 'eyelet [0-9]+\.[0-9]+\.[0-9]+' "$tmp/out"; then good; else bad version; fi
+prints 'Usage: eyelet COMMAND [OPTIONS]' help
+for c in $(sed -n 's/^  \([a-z]*\) .*/\1/p' "$tmp/out"); do
+    case $c in help | version) continue ;; esac
+    prints "Usage: eyelet $c " help "$c"
+    prints "Usage: eyelet $c " "$c" --help
+    if awk 'length($0) > 128 { exit 1 }' "$tmp/out"; then good; else bad "help of $c is wider than 128 columns"; fi
+done
+
+# ---- failures ----
+fails 'no model: ' run -p hello
+fails '/nowhere: ' run -m /nowhere -p hello
+fails '/nowhere: ' inspect /nowhere
+printf 'not a model' >"$tmp/bad.gguf"
+fails 'bad.gguf: ' inspect "$tmp/bad.gguf"
+
+# ---- a model ----
+model=$tmp/model
+# shellcheck disable=SC2086
+$wrapper "$make" --size tiny -o "$model" || exit 1
+printf 'P6 5 3 255\n' >"$tmp/a.ppm"
+printf 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS' >>"$tmp/a.ppm"
+
+text='Hello <|im_end|> wörld 12'
+run tokens -m "$model" "$text" && ids=$(cat "$tmp/out")
+exactly 'tokens round trip' 0 "$text" "" tokens -m "$model" --decode "$ids"
+printf '%s' "$text" >"$tmp/text"
+exactly 'tokens --file' 0 "$ids" "" tokens -m "$model" --file "$tmp/text"
+EYELET_MODEL=$model exactly 'the model from the environment' 0 "$ids" "" tokens "$text"
+exactly 'tokens of nothing' 0 "" "" tokens -m "$model" ""
+run tokens -m "$model" --plain "$text"
+if [ "$rc" = 0 ] && [ "$(cat "$tmp/out")" != "$ids" ]; then good; else bad 'tokens --plain'; fi
+prints '"tokens": [' tokens -m "$model" --json "$text"
+fails 'nofile: ' tokens -m "$model" --file "$tmp/nofile"
+
+greedy="run -m $model -i $tmp/a.ppm -n 12 --ignore-eos"
+same 'the same answer twice' "$greedy" "$greedy"
+same 'one thread or three' "$greedy -t 1" "$greedy -t 3"
+same 'mapped or read' "$greedy" "$greedy --no-mmap"
+same 'a seed is a seed' "$greedy --temp 1 -s 5" "$greedy --temp 1.0 --seed=5"
+run run -m "$model" -p hi -n 5 --ignore-eos && cp "$tmp/out" "$tmp/first"
+EYELET_PREDICT=3 run run -m "$model" -p hi -n 5 --ignore-eos
+if cmp -s "$tmp/first" "$tmp/out"; then good; else bad 'the command line wins over the environment'; fi
+EYELET_PREDICT=5 run run -m "$model" -p hi --ignore-eos
+if cmp -s "$tmp/first" "$tmp/out"; then good; else bad 'a number from the environment'; fi
+run run -m "$model" -i "$tmp/a.ppm" -p What -n 4 --ignore-eos --json --logprobs 2 --profile "$tmp/profile.json"
+if [ "$rc" = 0 ] && [ "$(wc -l <"$tmp/out")" = 1 ] && grep -q '"finish_reason": "length"' "$tmp/out" &&
+    grep -q '"image_tokens": ' "$tmp/out" && grep -q '"logprobs": ' "$tmp/out" && [ ! -s "$tmp/err" ]; then good; else bad 'run --json'; fi
+for key in init-time num-prompt-tokens prompt-processing-rate time-to-first-token num-generated-tokens token-generation-rate \
+    token-generation-time image-decode-time preprocess-time vision-time projector-time peak-rss; do
+    if grep -q "\"$key\": {\"value\": " "$tmp/profile.json"; then good; else bad "profile: no $key"; fi
+done
+fails 'do not fit' run -m "$model" -p "one two three four five six seven eight nine ten" -c 30
+fails 'context of' run -m "$model" -p x -c 100000
+fails 'marks, but 0 images' run -m "$model" --raw -p 'a <image> b'
+fails 'nopic.png: ' run -m "$model" -i "$tmp/nopic.png"
+fails 'image side 100' run -m "$model" -p x --image-side 100
+
+# ---- probe ----
+probe() { # shape, arguments…
+    shape=$1
+    shift
+    exactly "probe $*" 0 "$tmp/x.npy: float32 $shape" "" probe -m "$model" -i "$tmp/a.ppm" -o "$tmp/x.npy" "$@"
+}
+probe '[3, 256, 256]' --stage pixels
+run probe -m "$model" --stage list
+layer=$(sed -n 2p "$tmp/out")
+for stage in vision projected "layer:$layer" layer:t.norm embeddings logits; do
+    run probe -m "$model" -i "$tmp/a.ppm" -p What -o "$tmp/x.npy" --stage "$stage"
+    if [ "$rc" = 0 ] && [ -s "$tmp/x.npy" ]; then good; else bad "probe --stage $stage"; fi
+done
+run probe -m "$model" --tokens "1 2 3" --stage logits --last -o "$tmp/x.npy"
+if [ "$rc" = 0 ] && grep -q 'float32 \[1, ' "$tmp/out"; then good; else bad 'probe --tokens --last'; fi
+fails 'needs an image' probe -m "$model" --stage vision -o "$tmp/x.npy"
+fails 'no layer "nope"' probe -m "$model" -i "$tmp/a.ppm" --stage layer:nope -o "$tmp/x.npy"
+
+# ---- inspect, bench ----
+prints 'architecture' inspect "$model"
+prints '"memory_bytes": ' inspect "$model" --json
+prints 'token' inspect "$model/model.safetensors"
+prints 'peak memory' bench -m "$model" -r 2 --decode 4
+prints 'prefill,' bench -m "$model" -r 1 --decode 2 --csv
+prints '"ops": ' bench -m "$model" -r 1 --decode 2 --json --ops
+
+printf '%d passed, %d failed\n' "$n_ok" "$n_bad"
+[ "$n_bad" = 0 ]

@@ -1,0 +1,568 @@
+/* Sessions over a small random checkpoint: the equivalences that hold for any weights (KV cache on = off, prefill = step by
+ * step, 1 = N threads, mmap = read), the token loop, prompts that do not fit, memory that runs out. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/base.h"
+#include "eyelet/experimental.h"
+#include "eyelet/eyelet.h"
+#include "support/make_checkpoint.h"
+#include "support/support.h"
+#include "tensor/tensor.h"
+
+static char folder[512];
+
+static struct eye_model *open_model(struct eye_model_opts opts) {
+    struct eye_model *m = NULL;
+    struct eye_err err = {0};
+    if (eye_model_open(folder, &opts, &m, &err) != EYE_OK) fail_msg("%s", err.text);
+    return m;
+}
+
+static struct eye_session *open_session(struct eye_model *m, int32_t n_ctx) {
+    struct eye_session *s = NULL;
+    struct eye_err err = {0};
+    struct eye_session_opts o = {.n_ctx = n_ctx};
+    if (eye_session_new(m, &o, &s, &err) != EYE_OK) fail_msg("%s", err.text);
+    return s;
+}
+
+/* Something to look at that no symmetry of the tower can confuse with its mirror image. */
+static struct eye_image picture(int width, int height) {
+    static uint8_t rgb[97 * 61 * 3];
+    struct eye_image img;
+    struct eye_err err;
+    for (int i = 0; i < width * height * 3; i++) rgb[i] = (uint8_t)(i * 37 + i / 29 * 11);
+    assert_int_equal(eye_image_wrap(&img, rgb, width, height, 0, &err), EYE_OK);
+    return img;
+}
+
+/* n ids that are tokens, or image rows where the ids say so. */
+static void some_ids(int32_t *ids, size_t n, int32_t n_vocab) {
+    for (size_t i = 0; i < n; i++) ids[i] = (int32_t)((i * 7919 + 13) % (size_t)(n_vocab / 2));
+}
+
+static float *floats(size_t n) {
+    float *p = calloc(n, sizeof *p);
+    assert_non_null(p);
+    return p;
+}
+
+#define CALL(x)                                                                                                                \
+    do {                                                                                                                       \
+        struct eye_err *err_ = &err;                                                                                           \
+        if ((x) != EYE_OK) fail_msg("%s", err_->text);                                                                         \
+    } while (0)
+
+/* ---- equivalences ---- */
+
+/* One prefill, longer than a piece of 512 rows, against single steps, against starting anew for each length. */
+static void test_prefill_is_step_by_step(void **state) {
+    (void)state;
+    enum { N = 530 };
+    static const enum eye_cache_type types[] = {EYE_CACHE_F16, EYE_CACHE_F32, EYE_CACHE_I8};
+    for (size_t k = 0; k < EYE_COUNT(types); k++) {
+        struct eye_err err;
+        struct eye_model *m = open_model((struct eye_model_opts){.n_ctx = 600, .cache_type = types[k]});
+        struct eye_session *a = open_session(m, 0), *b = open_session(m, 0);
+        size_t n_vocab = (size_t)eye_model_n_vocab(m);
+        float *whole = floats(n_vocab), *step = floats(n_vocab), *anew = floats(n_vocab);
+        int32_t ids[N];
+        some_ids(ids, N, (int32_t)n_vocab);
+        CALL(eye_session_prefill(a, ids, N, NULL, whole, &err));
+        for (int i = 0; i < N; i++) CALL(eye_session_step(b, ids[i], step, &err));
+        assert_memory_equal(whole, step, n_vocab * sizeof(float));
+        assert_int_equal(eye_session_n_past(a), N);
+        assert_int_equal(eye_session_n_past(b), N);
+        for (int len = 1; len <= 40; len += 13) { /* KV cache of a longer past = none */
+            eye_session_reset(b);
+            CALL(eye_session_prefill(b, ids, (size_t)len, NULL, step, &err));
+            eye_session_reset(a);
+            for (int i = 0; i < len; i++) CALL(eye_session_step(a, ids[i], anew, &err));
+            assert_memory_equal(step, anew, n_vocab * sizeof(float));
+        }
+        free(whole), free(step), free(anew);
+        eye_session_free(a);
+        eye_session_free(b);
+        eye_model_close(m);
+    }
+}
+
+/* Rows of an image and logits behind them, under options that must not change a bit. */
+static void image_and_logits(struct eye_model_opts opts, float **rows, float **logits, size_t *n_rows, size_t *n_logits) {
+    struct eye_err err;
+    struct eye_model *m = open_model(opts);
+    struct eye_session *s = open_session(m, 0);
+    struct eye_image img = picture(97, 61);
+    size_t n = (size_t)eye_model_image_tokens(m);
+    int32_t *ids = calloc(n + 5, sizeof *ids);
+    assert_non_null(ids);
+    *n_rows = n * (size_t)eye_model_hidden(m);
+    *n_logits = (size_t)eye_model_n_vocab(m);
+    *rows = floats(*n_rows);
+    *logits = floats(*n_logits);
+    some_ids(ids, n + 5, eye_model_n_vocab(m));
+    for (size_t i = 0; i < n; i++) ids[2 + i] = EYE_TOKEN_IMAGE_ROW;
+    CALL(eye_session_encode_image(s, &img, *rows, NULL, &err));
+    CALL(eye_session_prefill(s, ids, n + 5, *rows, *logits, &err));
+    free(ids);
+    eye_session_free(s);
+    eye_model_close(m);
+}
+
+static void test_threads_and_mmap_change_nothing(void **state) {
+    (void)state;
+    static const struct eye_model_opts same[] = {{.n_threads = 2}, {.n_threads = 5}, {.n_threads = 1, .no_mmap = true}};
+    static const struct eye_model_opts types[] = {
+        {.n_threads = 1}, {.n_threads = 1, .decoder_type = EYE_WEIGHT_Q8_0, .vision_type = EYE_WEIGHT_BF16}};
+    for (size_t t = 0; t < EYE_COUNT(types); t++) {
+        float *rows, *logits;
+        size_t n_rows, n_logits;
+        image_and_logits(types[t], &rows, &logits, &n_rows, &n_logits);
+        for (size_t i = 0; i < EYE_COUNT(same); i++) {
+            float *rows2, *logits2;
+            struct eye_model_opts o = types[t];
+            o.n_threads = same[i].n_threads;
+            o.no_mmap = same[i].no_mmap;
+            image_and_logits(o, &rows2, &logits2, &n_rows, &n_logits);
+            assert_memory_equal(rows, rows2, n_rows * sizeof(float));
+            assert_memory_equal(logits, logits2, n_logits * sizeof(float));
+            free(rows2), free(logits2);
+        }
+        free(rows), free(logits);
+    }
+}
+
+/* The stages a probe shows are the ones that the session runs. */
+static void test_probe_is_what_runs(void **state) {
+    (void)state;
+    struct eye_err err;
+    struct eye_model *m = open_model((struct eye_model_opts){0});
+    struct eye_session *s = open_session(m, 0);
+    struct eye_image img = picture(40, 60);
+    struct eye_query q = {.text = "What?", .images = &img, .n_images = 1};
+    struct eye_array rows = {0}, logits = {0}, last = {0}, norm = {0};
+    size_t n, n_vocab = (size_t)eye_model_n_vocab(m), n_rows = (size_t)(eye_model_image_tokens(m) * eye_model_hidden(m));
+    int32_t ids[600];
+    float *mine = floats(n_rows), *my_logits = floats(n_vocab);
+    CALL(eye_session_encode_image(s, &img, mine, NULL, &err));
+    CALL(eye_session_assemble(s, &q, ids, EYE_COUNT(ids), &n, NULL, &err));
+    CALL(eye_session_prefill(s, ids, n, mine, my_logits, &err));
+    CALL(eye_probe_run(m, &(struct eye_probe){.stage = EYE_PROBE_PROJECTED, .query = &q}, &rows, &err));
+    CALL(eye_probe_run(m, &(struct eye_probe){.stage = EYE_PROBE_LOGITS, .query = &q}, &logits, &err));
+    CALL(eye_probe_run(m, &(struct eye_probe){.stage = EYE_PROBE_LOGITS, .query = &q, .last = true}, &last, &err));
+    CALL(eye_probe_run(m, &(struct eye_probe){.stage = EYE_PROBE_LAYER, .layer = "t.norm", .query = &q}, &norm, &err));
+    assert_int_equal(rows.bytes, n_rows * sizeof(float));
+    assert_memory_equal(rows.data, mine, rows.bytes);
+    assert_int_equal(logits.dims[0], n);
+    assert_int_equal(last.dims[0], 1);
+    assert_memory_equal(logits.data + (n - 1) * n_vocab, my_logits, n_vocab * sizeof(float));
+    assert_memory_equal(last.data, my_logits, n_vocab * sizeof(float));
+    assert_int_equal(norm.dims[0], n);
+    assert_int_equal(norm.dims[1], eye_model_hidden(m));
+    eye_array_free(&rows);
+    eye_array_free(&logits);
+    eye_array_free(&last);
+    eye_array_free(&norm);
+    free(mine), free(my_logits);
+    eye_session_free(s);
+    eye_model_close(m);
+}
+
+/* ---- the token loop ---- */
+
+static int32_t argmax(const float *x, int32_t n) {
+    int32_t best = 0;
+    for (int32_t i = 1; i < n; i++)
+        if (x[i] > x[best]) best = i;
+    return best;
+}
+
+struct heard {
+    char text[4096];
+    size_t len, n_calls, stop_after;
+    uint64_t allocs_first, allocs_last;
+};
+
+static bool hear(void *ctx, const char *text, size_t n) {
+    struct heard *h = ctx;
+    assert_true(h->len + n < sizeof h->text);
+    memcpy(h->text + h->len, text, n);
+    h->len += n;
+    h->text[h->len] = '\0';
+    h->allocs_last = eye_alloc_count();
+    if (h->n_calls++ == 0) h->allocs_first = h->allocs_last;
+    return h->n_calls == h->stop_after;
+}
+
+static void test_generate_is_the_loop_by_hand(void **state) {
+    (void)state;
+    struct eye_err err;
+    struct eye_model *m = open_model((struct eye_model_opts){0});
+    struct eye_session *a = open_session(m, 0), *b = open_session(m, 0);
+    struct eye_image img[] = {picture(33, 60), picture(60, 33)};
+    struct eye_query q = {.text = "Describe both.", .images = img, .n_images = 2};
+    struct heard h = {.len = 0};
+    struct eye_generate_opts o = {.n_predict = 24, .ignore_eos = true, .on_text = hear, .on_text_ctx = &h, .n_logprobs = 3};
+    struct eye_result r;
+    int32_t n_vocab = eye_model_n_vocab(m);
+    size_t n, per_image = (size_t)(eye_model_image_tokens(m) * eye_model_hidden(m));
+    int32_t ids[1200];
+    float *rows = floats(2 * per_image), *logits = floats((size_t)n_vocab);
+    CALL(eye_session_generate(a, &q, &o, &r, &err));
+    CALL(eye_session_assemble(b, &q, ids, EYE_COUNT(ids), &n, NULL, &err));
+    for (int i = 0; i < 2; i++) CALL(eye_session_encode_image(b, &img[i], rows + (size_t)i * per_image, NULL, &err));
+    CALL(eye_session_prefill(b, ids, n, rows, logits, &err));
+    assert_int_equal(r.n_tokens, 24);
+    assert_int_equal(r.finish, EYE_FINISH_LENGTH);
+    assert_int_equal(r.n_prompt_tok, n);
+    assert_int_equal(r.n_image_tok, 2 * eye_model_image_tokens(m));
+    for (size_t i = 0; i < r.n_tokens; i++) {
+        int32_t id = argmax(logits, n_vocab);
+        assert_int_equal(r.tokens[i], id);
+        assert_int_equal(r.logprobs[i * 4].token, id);
+        assert_int_equal(r.logprobs[i * 4 + 1].token, id); /* greedy: the chosen is the most likely */
+        CALL(eye_session_step(b, id, logits, &err));
+    }
+    assert_string_equal(r.text, h.text);
+    assert_int_equal(r.text_bytes, strlen(r.text));
+    /* Bytes that form no character may be held to the end, where the flush gives them; between pieces nothing is allocated. */
+    assert_true(h.n_calls > 2);
+    assert_int_equal(h.allocs_first, h.allocs_last);
+    free(rows), free(logits);
+    eye_session_free(a);
+    eye_session_free(b);
+    eye_model_close(m);
+}
+
+/* Two answers in one context = one context of all their tokens: the last token of an answer is not lost. */
+static void test_a_second_turn_sees_the_whole_first(void **state) {
+    (void)state;
+    struct eye_err err;
+    struct eye_model *m = open_model((struct eye_model_opts){0});
+    struct eye_session *a = open_session(m, 0), *b = open_session(m, 0);
+    struct eye_query first = {.text = "once upon", .raw = true}, second = {.text = "a time", .raw = true};
+    struct eye_generate_opts o = {.n_predict = 5, .ignore_eos = true}, one = {.n_predict = 1, .ignore_eos = true};
+    struct eye_result r;
+    int32_t ids[256], answer;
+    size_t n, more;
+    int32_t n_vocab = eye_model_n_vocab(m);
+    float *logits = floats((size_t)n_vocab);
+    CALL(eye_model_tokenize(m, first.text, strlen(first.text), 0, ids, EYE_COUNT(ids), &n, &err));
+    CALL(eye_session_generate(a, &first, &o, &r, &err));
+    memcpy(ids + n, r.tokens, 5 * sizeof *ids);
+    n += 5;
+    CALL(eye_model_tokenize(m, second.text, strlen(second.text), 0, ids + n, EYE_COUNT(ids) - n, &more, &err));
+    CALL(eye_session_generate(a, &second, &one, &r, &err));
+    answer = r.tokens[0];
+    CALL(eye_session_prefill(b, ids, n + more, NULL, logits, &err));
+    assert_int_equal(answer, argmax(logits, n_vocab));
+    assert_int_equal(eye_session_n_past(a), n + more);
+    free(logits);
+    eye_session_free(a);
+    eye_session_free(b);
+    eye_model_close(m);
+}
+
+static bool cancel_now(void *ctx) { return *(bool *)ctx; }
+
+static void test_ways_to_end(void **state) {
+    (void)state;
+    struct eye_err err;
+    bool cancelled = false;
+    struct eye_model *m = open_model((struct eye_model_opts){0});
+    struct eye_session *s = NULL;
+    struct eye_session_opts so = {.n_ctx = 40, .cancel = cancel_now, .cancel_ctx = &cancelled};
+    struct eye_query q = {.text = "tell me", .raw = true};
+    struct eye_generate_opts o = {.ignore_eos = true};
+    struct eye_result r;
+    CALL(eye_session_new(m, &so, &s, &err));
+    CALL(eye_session_generate(s, &q, &o, &r, &err));
+    assert_int_equal(r.finish, EYE_FINISH_CONTEXT);
+    assert_int_equal(r.n_prompt_tok + r.n_tokens, 40); /* to the last position */
+    assert_int_equal(eye_session_generate(s, &q, &o, &r, &err), EYE_E_LIMIT);
+
+    eye_session_reset(s);
+    struct heard h = {.stop_after = 3};
+    o.on_text = hear;
+    o.on_text_ctx = &h;
+    CALL(eye_session_generate(s, &q, &o, &r, &err));
+    assert_int_equal(r.finish, EYE_FINISH_CALLER);
+    assert_int_equal(h.n_calls, 3);
+
+    /* A stop string from the middle of the text it would give. */
+    char piece[4] = {0};
+    eye_session_reset(s);
+    o.on_text = NULL;
+    CALL(eye_session_generate(s, &q, &o, &r, &err));
+    size_t at = 0;
+    while (at + 3 < r.text_bytes && ((unsigned char)r.text[at] > 127 || (unsigned char)r.text[at + 1] > 127)) at++;
+    assert_true(at + 2 < r.text_bytes);
+    memcpy(piece, r.text + at, 2);
+    at = (size_t)(strstr(r.text, piece) - r.text);
+    char *before = calloc(at + 1, 1);
+    memcpy(before, r.text, at);
+    const char *stop[] = {piece};
+    o.stop = stop;
+    o.n_stop = 1;
+    eye_session_reset(s);
+    CALL(eye_session_generate(s, &q, &o, &r, &err));
+    assert_int_equal(r.finish, EYE_FINISH_STOP);
+    assert_string_equal(r.text, before);
+    free(before);
+
+    eye_session_reset(s);
+    cancelled = true;
+    assert_int_equal(eye_session_generate(s, &q, &o, &r, &err), EYE_E_CANCELLED);
+    eye_session_free(s);
+    eye_model_close(m);
+}
+
+static void test_sampling_is_reproducible(void **state) {
+    (void)state;
+    struct eye_err err;
+    int32_t first[16];
+    for (int32_t threads = 1; threads <= 3; threads++) {
+        struct eye_model *m = open_model((struct eye_model_opts){.n_threads = threads});
+        struct eye_session *s = open_session(m, 0);
+        struct eye_query q = {.text = "tell me"};
+        struct eye_generate_opts o = {
+            .n_predict = 16, .ignore_eos = true, .temperature = 1, .top_k = 50, .top_p = 0.95f, .seed = 42};
+        struct eye_result r;
+        CALL(eye_session_generate(s, &q, &o, &r, &err));
+        assert_int_equal(r.n_tokens, 16);
+        if (threads == 1) memcpy(first, r.tokens, sizeof first);
+        assert_memory_equal(first, r.tokens, sizeof first);
+        o.seed = 43;
+        eye_session_reset(s);
+        CALL(eye_session_generate(s, &q, &o, &r, &err));
+        assert_memory_not_equal(first, r.tokens, sizeof first);
+        eye_session_free(s);
+        eye_model_close(m);
+    }
+}
+
+/* ---- prompts ---- */
+
+static void test_prompts_that_do_not_fit(void **state) {
+    (void)state;
+    struct eye_err err;
+    struct eye_model *m = open_model((struct eye_model_opts){0});
+    struct eye_session *big = open_session(m, 0);
+    struct eye_image img = picture(20, 20);
+    char text[2000];
+    for (size_t i = 0; i + 1 < sizeof text; i++) text[i] = i % 5 == 4 ? ' ' : (char)('a' + i % 7);
+    text[sizeof text - 1] = '\0';
+    struct eye_query q = {.text = text, .images = &img, .n_images = 1}, empty = {.text = "", .images = &img, .n_images = 1};
+    int32_t all[2100], cut[2100], none[600];
+    size_t n_all, n_cut, n_none;
+    bool truncated;
+    CALL(eye_session_assemble(big, &q, all, EYE_COUNT(all), &n_all, &truncated, &err));
+    assert_false(truncated);
+    CALL(eye_session_assemble(big, &empty, none, EYE_COUNT(none), &n_none, NULL, &err));
+    struct eye_session *s = open_session(m, (int32_t)n_none + 40);
+    assert_int_equal(eye_session_assemble(s, &q, cut, EYE_COUNT(cut), &n_cut, NULL, &err), EYE_E_LIMIT);
+    char want[64];
+    snprintf(want, sizeof want, "%zu tokens", n_all);
+    assert_non_null(strstr(err.text, want));
+    snprintf(want, sizeof want, "room for %zu", n_none + 39);
+    assert_non_null(strstr(err.text, want));
+
+    q.truncate = true;
+    q.reserve = 10;
+    CALL(eye_session_assemble(s, &q, cut, EYE_COUNT(cut), &n_cut, &truncated, &err));
+    assert_true(truncated);
+    assert_true(n_cut <= n_none + 30 && n_cut > n_none + 15); /* 10 kept for the answer; most of the rest used */
+    size_t tail = 0, head = 0;
+    while (tail < n_cut && cut[n_cut - 1 - tail] == all[n_all - 1 - tail]) tail++;
+    while (head < n_cut && cut[head] == all[head]) head++;
+    assert_true(tail >= 5); /* the template's tail: <|im_end|> \n <|im_start|> assistant \n */
+    assert_true(head + tail >= n_cut - 1);
+    size_t n_rows = 0;
+    for (size_t i = 0; i < n_cut; i++) n_rows += cut[i] == EYE_TOKEN_IMAGE_ROW;
+    assert_int_equal(n_rows, eye_model_image_tokens(m));
+
+    struct eye_session *tiny = open_session(m, 20); /* not even the template */
+    assert_int_equal(eye_session_assemble(tiny, &q, cut, EYE_COUNT(cut), &n_cut, NULL, &err), EYE_E_LIMIT);
+    eye_session_free(tiny);
+    eye_session_free(s);
+    eye_session_free(big);
+    eye_model_close(m);
+}
+
+static void test_image_places(void **state) {
+    (void)state;
+    struct eye_err err;
+    struct eye_model *m = open_model((struct eye_model_opts){0});
+    struct eye_session *s = open_session(m, 0);
+    struct eye_image img = picture(20, 20);
+    size_t rows = (size_t)eye_model_image_tokens(m), n, n_plain;
+    int32_t ids[600], plain[600];
+    struct eye_query q = {.text = "a<image>b", .images = &img, .n_images = 1, .raw = true};
+    CALL(eye_session_assemble(s, &q, ids, EYE_COUNT(ids), &n, NULL, &err));
+    assert_int_equal(n, rows + 2);
+    for (size_t i = 1; i <= rows; i++) assert_int_equal(ids[i], EYE_TOKEN_IMAGE_ROW);
+
+    struct eye_query chat = {.text = "what", .images = &img, .n_images = 1, .position = EYE_IMAGES_FIRST},
+                     words = {.text = "what"};
+    CALL(eye_session_assemble(s, &chat, ids, EYE_COUNT(ids), &n, NULL, &err));
+    CALL(eye_session_assemble(s, &words, plain, EYE_COUNT(plain), &n_plain, NULL, &err));
+    assert_int_equal(n, rows + n_plain);
+    for (size_t i = 0; i < rows; i++) assert_int_equal(ids[i], EYE_TOKEN_IMAGE_ROW);
+    assert_memory_equal(ids + rows, plain, n_plain * sizeof *plain);
+
+    q.n_images = 0;
+    assert_int_equal(eye_session_assemble(s, &q, ids, EYE_COUNT(ids), &n, NULL, &err), EYE_E_ARG);
+    q = (struct eye_query){.raw = true};
+    assert_int_equal(eye_session_assemble(s, &q, ids, EYE_COUNT(ids), &n, NULL, &err), EYE_E_ARG);
+    q.text = "";
+    assert_int_equal(eye_session_assemble(s, &q, ids, EYE_COUNT(ids), &n, NULL, &err), EYE_E_ARG);
+    eye_session_free(s);
+    eye_model_close(m);
+}
+
+/* ---- arguments, memory ---- */
+
+static void test_arguments(void **state) {
+    (void)state;
+    static const struct eye_model_opts bad[] = {
+        {.n_threads = -1}, {.n_ctx = 1 << 30}, {.image_side = 100}, {.image_side = -64}, {.cpu_features = "avx9"},
+        {.decoder_type = (enum eye_weight_type)99},
+    };
+    struct eye_err err;
+    struct eye_model *m = NULL;
+    for (size_t i = 0; i < EYE_COUNT(bad); i++) {
+        err.text[0] = '\0';
+        assert_int_equal(eye_model_open(folder, &bad[i], &m, &err), EYE_E_ARG);
+        assert_true(err.text[0] != '\0');
+        assert_null(m);
+    }
+    m = open_model((struct eye_model_opts){.n_ctx = 64});
+    struct eye_session *s = NULL;
+    assert_int_equal(eye_session_new(m, &(struct eye_session_opts){.n_ctx = 65}, &s, &err), EYE_E_ARG);
+    s = open_session(m, 64);
+    int32_t ids[65] = {0};
+    assert_int_equal(eye_session_prefill(s, ids, 0, NULL, NULL, &err), EYE_E_ARG);
+    assert_int_equal(eye_session_prefill(s, ids, 65, NULL, NULL, &err), EYE_E_LIMIT);
+    ids[3] = eye_model_n_vocab(m);
+    assert_int_equal(eye_session_prefill(s, ids, 5, NULL, NULL, &err), EYE_E_ARG);
+    ids[3] = EYE_TOKEN_IMAGE_ROW;
+    assert_int_equal(eye_session_prefill(s, ids, 5, NULL, NULL, &err), EYE_E_ARG);
+    assert_int_equal(eye_session_n_past(s), 0);
+    eye_session_free(s);
+    eye_model_close(m);
+}
+
+static void test_other_sides(void **state) {
+    (void)state;
+    struct eye_model_info info;
+    struct eye_model *m = open_model((struct eye_model_opts){0});
+    eye_model_get_info(m, &info);
+    eye_model_close(m);
+    m = open_model((struct eye_model_opts){.image_side = info.image_side / 2});
+    assert_int_equal(eye_model_image_tokens(m), info.image_tokens / 4);
+    struct eye_session *s = open_session(m, 0);
+    struct eye_image img = picture(50, 20);
+    struct eye_err err;
+    float *rows = floats((size_t)(info.image_tokens * info.hidden));
+    CALL(eye_session_encode_image(s, &img, rows, NULL, &err));
+    free(rows);
+    eye_session_free(s);
+    eye_model_close(m);
+}
+
+/* The measured estimate is what is then taken, within the small things it leaves out. */
+static void test_memory_estimate(void **state) {
+    (void)state;
+    struct eye_err err;
+    struct eye_memory a, b;
+    struct eye_model *m = open_model((struct eye_model_opts){0});
+    CALL(eye_model_memory(m, 0, &a, &err));
+    struct eye_session *s = NULL;
+    CALL(eye_session_new(m, &(struct eye_session_opts){.with_images = true}, &s, &err));
+    CALL(eye_model_memory(m, 0, &b, &err)); /* now from the plans that run */
+    assert_memory_equal(&a, &b, sizeof a);
+    CALL(eye_model_memory(m, 128, &b, &err));
+    assert_true(b.cache < a.cache && b.weights == a.weights);
+    assert_true(a.weights > 0 && a.cache > 0 && a.activations > 0 && a.total >= a.weights + a.cache + a.activations);
+    eye_session_free(s);
+    eye_model_close(m);
+}
+
+/* Opens, looks, answers, with memory that ends after n_ok requests. */
+static enum eye_status whole_run(const struct eye_alloc *alloc, struct eye_err *err) {
+    struct eye_model_opts mo = {.n_threads = 2, .n_ctx = 256, .alloc = alloc};
+    struct eye_image img = picture(20, 20);
+    struct eye_query q = {.text = "what", .images = &img, .n_images = 1};
+    struct eye_generate_opts o = {.n_predict = 3, .temperature = 1, .n_logprobs = 2};
+    struct eye_model *m = NULL;
+    struct eye_session *s = NULL;
+    struct eye_result r;
+    enum eye_status st = eye_model_open(folder, &mo, &m, err);
+    if (st == EYE_OK) st = eye_session_new(m, NULL, &s, err);
+    if (st == EYE_OK) st = eye_session_generate(s, &q, &o, &r, err);
+    eye_session_free(s);
+    eye_model_close(m);
+    return st;
+}
+
+static void test_memory_runs_out(void **state) {
+    (void)state;
+    struct eye_faulty f;
+    struct eye_err err;
+    long n_ok = 0;
+    for (;; n_ok += 1 + n_ok / 24) { /* every early request, then one of so many: each is refused in some round */
+        eye_faulty_init(&f, n_ok);
+        enum eye_status st = whole_run(&f.alloc, &err);
+        assert_int_equal(f.n_live, 0);
+        if (st == EYE_OK) break;
+        assert_true(f.failed);
+        assert_int_equal(st, EYE_E_NOMEM);
+        assert_true(err.text[0] != '\0');
+    }
+    assert_true(n_ok > 20);
+}
+
+static int make(void **state) {
+    (void)state;
+    struct eye_err err = {0};
+    snprintf(folder, sizeof folder, "%s", eye_scratch_path("model"));
+    struct eye_mk_opts o = {.size = eye_mk_size_find("tiny"), .format = EYE_MK_HF, .dtype = EYE_F32, .out = folder};
+    o.seed = o.size->seed;
+    if (eye_make_checkpoint(&o, &err) == EYE_OK) return 0;
+    fprintf(stderr, "%s\n", err.text);
+    return 1;
+}
+
+static int unmake(void **state) {
+    (void)state;
+    eye_scratch_remove();
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_prefill_is_step_by_step),
+        cmocka_unit_test(test_threads_and_mmap_change_nothing),
+        cmocka_unit_test(test_probe_is_what_runs),
+        cmocka_unit_test(test_generate_is_the_loop_by_hand),
+        cmocka_unit_test(test_a_second_turn_sees_the_whole_first),
+        cmocka_unit_test(test_ways_to_end),
+        cmocka_unit_test(test_sampling_is_reproducible),
+        cmocka_unit_test(test_prompts_that_do_not_fit),
+        cmocka_unit_test(test_image_places),
+        cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_other_sides),
+        cmocka_unit_test(test_memory_estimate),
+        cmocka_unit_test(test_memory_runs_out),
+    };
+    return cmocka_run_group_tests(tests, make, unmake);
+}
