@@ -25,7 +25,7 @@ room text base tensor format
 room graph base tensor
 room engine base tensor kernels graph
 room model base tensor format graph
-room pack base tensor format graph model
+room pack base tensor format text graph model
 room session base tensor kernels format image text graph engine model pack
 
 found=$(grep -rnE '^#include "' tools --include='*.[ch]' | grep -vE '#include "(eyelet/|[a-z_]+\.h")' || true)

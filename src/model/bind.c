@@ -103,8 +103,9 @@ void eye_binder_check_begin(struct eye_binder *b, struct eye_bind_account *accou
 static enum eye_status report(const struct eye_binder *b, const struct eye_buf *names, size_t n, const char *what,
                               const char *hint, struct eye_err *err) {
     if (names->failed) return eye_fail_nomem(err, names->cap);
-    return eye_fail(err, EYE_E_CORRUPT, "%s: %zu tensor%s %s: %s%s (%s)", b->ckpt->path, n, n == 1 ? "" : "s", what, names->p,
-                    n > NAMES_SHOWN ? ", …" : "", hint);
+    /* names last: what does not fit err->text falls off their end */
+    return eye_fail(err, EYE_E_CORRUPT, "%s: %zu tensor%s %s (%s): %s%s", b->ckpt->path, n, n == 1 ? "" : "s", what, hint,
+                    names->p, n > NAMES_SHOWN ? ", …" : "");
 }
 
 static enum eye_status report_leftover(const struct eye_binder *b, struct eye_err *err) {

@@ -180,7 +180,7 @@ static eye_val stage(B *m, eye_val x, int s, const struct eye_vision_config *v) 
                         tap = eye_namef("v.stage%d.block%lld", s, (long long)i);
         bool attends = eye_build_has(m, "%s.attn.qkv.weight", block.s);
         x = (attends ? attention_block : repmixer_block)(m, x, block.s, tap.s);
-        if (i + 1 < depth) eye_tap(m->g, x, "%s", tap.s);
+        eye_tap(m->g, x, "%s", tap.s);
     }
     if (v->n_stages && x != EYE_NONE) { /* the configuration names sizes: they must be these */
         if (v->depth[s] && v->depth[s] != depth)
@@ -192,7 +192,7 @@ static eye_val stage(B *m, eye_val x, int s, const struct eye_vision_config *v) 
                                   "config.json: vision_config.model_args.embed_dims[%d] is %lld, the tensors have %lld", s,
                                   (long long)v->width[s], (long long)eye_dim(m->g, x, -1));
     }
-    return eye_tap(m->g, x, "v.stage%d", s); /* the last block's output goes by the stage's name */
+    return x;
 }
 
 static eye_val squeeze_excite(B *m, eye_val x) {

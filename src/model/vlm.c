@@ -19,6 +19,11 @@ bool eye_wtype_parse(const char *name, enum eye_wtype *out) {
     return false;
 }
 
+enum eye_wtype eye_vlm_part_type(enum eye_part part, enum eye_wtype vision, enum eye_wtype decoder) {
+    if (part == EYE_PART_VISION || part == EYE_PART_PROJECTOR) return vision;
+    return part != EYE_PART_DECODER && decoder == EYE_W_Q4_0 ? EYE_W_Q8_0 : decoder;
+}
+
 /* ---- parts ---- */
 
 static int64_t stride_px(const struct eye_vlm *m) { return eye_vision_family_find(m->config.vision.family)->stride(&m->bind); }

@@ -1,5 +1,5 @@
-/* Checkpoint generator: FastVLM folders (transformers, Apple, Apple before re-parameterisation) with weights anybody can compute
- * again without the files.
+/* Checkpoint generator: FastVLM folders (transformers, Apple, Apple before re-parameterisation) with weights that anybody can
+ * compute again without the files.
  *
  * Element i (row-major) of a tensor is
  *
@@ -16,7 +16,7 @@
  * The gains keep activations near one through the tower although nothing is calibrated: mixers stay near the identity (a
  * random depthwise kernel per block would multiply its way to zero), layers before a GELU make up for the third it takes.
  */
-#include "make_checkpoint.h"
+#include "support/make_checkpoint.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -27,9 +27,9 @@
 #include "tensor/tensor.h"
 
 static const struct eye_mk_size sizes[] = {
-    {"tiny", {1, 2, 2, 1, 1}, {8, 16, 32, 64, 128}, 256, 64, 160, 2, 4, 2, 600, 640, 640, true},
-    {"odd", {1, 1, 2, 2, 1}, {12, 24, 48, 96, 192}, 320, 80, 203, 3, 5, 1, 700, 731, 731, false},
-    {"0.5b", {2, 12, 24, 4, 2}, {96, 192, 384, 768, 1536}, 1024, 896, 4864, 24, 14, 2, 151643, 152000, 151936, true},
+    {"tiny", {1, 2, 2, 1, 1}, {8, 16, 32, 64, 128}, 256, 64, 160, 2, 4, 2, 600, 640, 640, true, 16},
+    {"odd", {1, 1, 2, 2, 1}, {12, 24, 48, 96, 192}, 320, 80, 203, 3, 5, 1, 700, 731, 731, false, 21},
+    {"0.5b", {2, 12, 24, 4, 2}, {96, 192, 384, 768, 1536}, 1024, 896, 4864, 24, 14, 2, 151643, 152000, 151936, true, 1},
 };
 
 const struct eye_mk_size *eye_mk_size_find(const char *name) {
@@ -80,14 +80,16 @@ struct plan {
 
 #define DIMS(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__}
 
-EYE_PRINTF(6, 7) static struct spec *add(struct plan *p, double offset, double gain, int rank, const int64_t *dims, const char *fmt, ...) {
+EYE_PRINTF(6, 7)
+static struct spec *add(struct plan *p, double offset, double gain, int rank, const int64_t *dims, const char *fmt, ...) {
     assert(p->n < MAX_TENSORS);
     struct spec *s = &p->spec[p->n++];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(s->source, sizeof s->source, fmt, ap);
     va_end(ap);
-    if (!eye_name_from_canonical(s->source, p->names, s->name, sizeof s->name)) assert(!"a canonical name that the format lacks");
+    if (!eye_name_from_canonical(s->source, p->names, s->name, sizeof s->name))
+        assert(!"a canonical name that the format lacks");
     s->rank = rank;
     memcpy(s->dims, dims, (size_t)rank * sizeof *dims);
     s->offset = offset;
@@ -134,7 +136,8 @@ static void mobileone(struct plan *p, double g, int64_t o, int64_t c, int64_t k,
         return;
     }
     snprintf(part, sizeof part, "%s.branch.0", name);
-    conv_bn(p, g, o, c, k, part);
+    double rest = g * g - (skip ? 1 : 0) - (scale ? 0.25 : 0); /* variance the other branches leave to this one */
+    conv_bn(p, 0.9 * sqrt(rest > 0.3 ? rest : 0.3), o, c, k, part);
     snprintf(part, sizeof part, "%s.scale", name);
     if (scale) conv_bn(p, 0.5, o, c, 1, part);
     snprintf(part, sizeof part, "%s.skip", name);
@@ -157,16 +160,16 @@ static void repmixer_block(struct plan *p, int64_t c, const char *block) {
     char part[EYE_NAME_MAX - 48];
     if (p->o->format == EYE_MK_APPLE_TRAIN) {
         snprintf(part, sizeof part, "%s.mixer.mix", block);
-        mobileone(p, 0.5, c, 1, 3, true, true, part);
+        mobileone(p, 1, c, 1, 3, true, true, part);
         snprintf(part, sizeof part, "%s.mixer.norm.skip", block);
         batch_norm(p, c, part);
-        add(p, 0.5, 0.3, DIMS(c, 1, 1), "%s.mixer.layer_scale", block);
+        add(p, 0.2, 0.15, DIMS(c, 1, 1), "%s.mixer.layer_scale", block);
     } else {
         snprintf(part, sizeof part, "%s.mixer.conv", block);
-        conv(p, 0.3, 0.1, c, 1, 3, part)->identity = true;
+        conv(p, 0.2, 0.1, c, 1, 3, part)->identity = true;
     }
     ffn(p, c, block);
-    add(p, 0.3, 0.2, DIMS(c, 1, 1), "%s.layer_scale", block);
+    add(p, 0.15, 0.1, DIMS(c, 1, 1), "%s.layer_scale", block);
 }
 
 static void attention_block(struct plan *p, int64_t c, const char *block) {
@@ -175,9 +178,9 @@ static void attention_block(struct plan *p, int64_t c, const char *block) {
     add(p, 0, fan_in(1.3, c), DIMS(3 * c, c), "%s.attn.qkv.weight", block);
     add(p, 0, fan_in(1.5, c), DIMS(c, c), "%s.attn.proj.weight", block);
     add(p, 0, 0.1, DIMS(c), "%s.attn.proj.bias", block);
-    add(p, 0.3, 0.2, DIMS(c, 1, 1), "%s.layer_scale_1", block);
+    add(p, 0.15, 0.1, DIMS(c, 1, 1), "%s.layer_scale_1", block);
     ffn(p, c, block);
-    add(p, 0.3, 0.2, DIMS(c, 1, 1), "%s.layer_scale_2", block);
+    add(p, 0.15, 0.1, DIMS(c, 1, 1), "%s.layer_scale_2", block);
 }
 
 static void downsample(struct plan *p, int64_t c, int stage) {
@@ -185,15 +188,15 @@ static void downsample(struct plan *p, int64_t c, int stage) {
     snprintf(name, sizeof name, "v.stage.%d.down.0", stage);
     if (p->o->format == EYE_MK_APPLE_TRAIN) {
         snprintf(name, sizeof name, "v.stage.%d.down.0.large", stage);
-        conv_bn(p, 1.4, 2 * c, 1, 7, name);
+        conv_bn(p, 1.1, 2 * c, 1, 7, name);
         snprintf(name, sizeof name, "v.stage.%d.down.0.small", stage);
-        conv_bn(p, 1, 2 * c, 1, 3, name);
+        conv_bn(p, 0.8, 2 * c, 1, 3, name);
     } else {
         snprintf(name, sizeof name, "v.stage.%d.down.0.conv", stage);
-        conv(p, 1.7, 0.1, 2 * c, 1, 7, name);
+        conv(p, 1.5, 0.1, 2 * c, 1, 7, name);
     }
     snprintf(name, sizeof name, "v.stage.%d.down.1", stage);
-    mobileone(p, 1.6, 2 * c, 2 * c, 1, false, true, name);
+    mobileone(p, 1.5, 2 * c, 2 * c, 1, false, true, name);
 }
 
 static void tower(struct plan *p) {
@@ -214,7 +217,7 @@ static void tower(struct plan *p) {
         }
     }
     int64_t c = 2 * z->width[4];
-    mobileone(p, 2.5, c, 1, 3, true, false, "v.final");
+    mobileone(p, 2, c, 1, 3, true, false, "v.final");
     conv(p, 2, 0.2, c / 16, c, 1, "v.final.se.fc1");
     conv(p, 2, 0.5, c, c / 16, 1, "v.final.se.fc2");
 }
@@ -234,7 +237,8 @@ static void decoder(struct plan *p) {
         add(p, 1, 0.5, DIMS(h), "blk.%d.attn_norm.weight", i);
         add(p, 1, 0.5, DIMS(h), "blk.%d.ffn_norm.weight", i);
         for (size_t k = 0; k < EYE_COUNT(matrix); k++) {
-            add(p, 0, fan_in(matrix[k].gain, matrix[k].columns), DIMS(matrix[k].rows, matrix[k].columns), "blk.%d.%s.weight", i, matrix[k].name);
+            add(p, 0, fan_in(matrix[k].gain, matrix[k].columns), DIMS(matrix[k].rows, matrix[k].columns), "blk.%d.%s.weight", i,
+                matrix[k].name);
             if (matrix[k].bias > 0) add(p, 0, matrix[k].bias, DIMS(matrix[k].rows), "blk.%d.%s.bias", i, matrix[k].name);
         }
     }
@@ -247,7 +251,7 @@ static void decoder(struct plan *p) {
 
 static void projector(struct plan *p) {
     int64_t c = 2 * p->o->size->width[4], h = p->o->size->hidden;
-    add(p, 0, fan_in(1.5, c), DIMS(h, c), "mm.0.weight");
+    add(p, 0, fan_in(1, c), DIMS(h, c), "mm.0.weight");
     add(p, 0, 0.2, DIMS(h), "mm.0.bias");
     add(p, 0, fan_in(5.8 / sqrt((double)h), h), DIMS(h, h), "mm.2.weight"); /* rows as long as 1.5 embeddings */
     add(p, 0, 0.2 / sqrt((double)h), DIMS(h), "mm.2.bias");
@@ -285,7 +289,8 @@ enum eye_status eye_mk_write_file(const char *out, const char *name, const void 
     return st;
 }
 
-static enum eye_status put_tensor(struct eye_writer *w, const struct spec *s, const struct eye_mk_opts *o, struct eye_err *err) {
+static enum eye_status put_tensor(struct eye_writer *w, const struct spec *s, const struct eye_mk_opts *o,
+                                  struct eye_err *err) {
     union { float f[4096]; uint16_t h[4096]; } chunk;
     size_t n = elems(s);
     uint64_t stream = stream_of(s->source, o->seed);
@@ -363,7 +368,9 @@ static enum eye_status write_weights(const struct plan *p, struct eye_err *err) 
         first = end;
     }
     eye_buf_adds(&index, "}}\n");
-    if (st == EYE_OK) st = index.failed ? eye_fail_nomem(err, index.cap) : eye_mk_write_file(p->o->out, "model.safetensors.index.json", index.p, index.len, err);
+    if (st == EYE_OK)
+        st = index.failed ? eye_fail_nomem(err, index.cap)
+                          : eye_mk_write_file(p->o->out, "model.safetensors.index.json", index.p, index.len, err);
     eye_buf_clear(&index);
     return st;
 }
@@ -372,10 +379,13 @@ static enum eye_status write_weights(const struct plan *p, struct eye_err *err) 
 
 static void put_text_config(struct eye_buf *b, const struct eye_mk_opts *o) {
     const struct eye_mk_size *z = o->size;
-    eye_buf_printf(b, "\"hidden_size\":%lld,\"intermediate_size\":%lld,\"num_hidden_layers\":%lld,\"num_attention_heads\":%lld,"
-                   "\"num_key_value_heads\":%lld,\"vocab_size\":%lld,", (long long)z->hidden, (long long)z->ffn, (long long)z->n_layers,
-                   (long long)z->n_heads, (long long)z->n_kv_heads, (long long)vocab(o));
-    eye_buf_printf(b, "\"hidden_act\":\"silu\",\"max_position_embeddings\":32768,\"rms_norm_eps\":1e-06,\"rope_theta\":1000000.0,"
+    eye_buf_printf(b,
+                   "\"hidden_size\":%lld,\"intermediate_size\":%lld,\"num_hidden_layers\":%lld,\"num_attention_heads\":%lld,"
+                   "\"num_key_value_heads\":%lld,\"vocab_size\":%lld,",
+                   (long long)z->hidden, (long long)z->ffn, (long long)z->n_layers, (long long)z->n_heads,
+                   (long long)z->n_kv_heads, (long long)vocab(o));
+    eye_buf_printf(b,
+                   "\"hidden_act\":\"silu\",\"max_position_embeddings\":32768,\"rms_norm_eps\":1e-06,\"rope_theta\":1000000.0,"
                    "\"use_sliding_window\":false,\"tie_word_embeddings\":%s,\"bos_token_id\":%lld,\"eos_token_id\":%lld",
                    z->tied ? "true" : "false", (long long)z->n_bpe, (long long)z->n_bpe + 2);
 }
@@ -383,23 +393,30 @@ static void put_text_config(struct eye_buf *b, const struct eye_mk_opts *o) {
 static void put_config(struct eye_buf *b, const struct eye_mk_opts *o) {
     const struct eye_mk_size *z = o->size;
     if (o->format != EYE_MK_HF) {
-        eye_buf_printf(b, "{\"architectures\":[\"LlavaQwen2ForCausalLM\"],\"model_type\":\"llava_qwen2\",\"image_aspect_ratio\":\"pad\","
-                       "\"mm_hidden_size\":%lld,\"mm_projector_type\":\"mlp2x_gelu\",\"mm_vision_tower\":\"mobileclip_l_%lld\","
-                       "\"mm_patch_merge_type\":\"flat\",\"mm_use_im_start_end\":false,\"mm_vision_select_layer\":-2,"
-                       "\"tokenizer_model_max_length\":8192,", (long long)z->width[4] * 2, (long long)z->side_px);
+        eye_buf_printf(
+            b,
+            "{\"architectures\":[\"LlavaQwen2ForCausalLM\"],\"model_type\":\"llava_qwen2\",\"image_aspect_ratio\":\"pad\","
+            "\"mm_hidden_size\":%lld,\"mm_projector_type\":\"mlp2x_gelu\",\"mm_vision_tower\":\"mobileclip_l_%lld\","
+            "\"mm_patch_merge_type\":\"flat\",\"mm_use_im_start_end\":false,\"mm_vision_select_layer\":-2,"
+            "\"tokenizer_model_max_length\":8192,",
+            (long long)z->width[4] * 2, (long long)z->side_px);
         put_text_config(b, o);
         eye_buf_adds(b, "}\n");
         return;
     }
-    eye_buf_printf(b, "{\"architectures\":[\"FastVlmForConditionalGeneration\"],\"model_type\":\"fast_vlm\",\"image_token_index\":%lld,"
-                   "\"image_seq_length\":%lld,\"projector_hidden_act\":\"gelu\",\"multimodal_projector_bias\":true,"
-                   "\"vision_feature_layer\":-1,\"vision_feature_select_strategy\":\"full\",\"tie_word_embeddings\":%s,",
-                   (long long)z->n_bpe + 3, (long long)((z->side_px / 64) * (z->side_px / 64)), z->tied ? "true" : "false");
-    eye_buf_printf(b, "\"vision_config\":{\"model_type\":\"timm_wrapper\",\"architecture\":\"fastvit_mci3\",\"hidden_size\":%lld,"
-                   "\"model_args\":{\"inference_mode\":true,\"layers\":[%lld,%lld,%lld,%lld,%lld],\"embed_dims\":[%lld,%lld,%lld,%lld,%lld]}},",
-                   (long long)z->width[4] * 2, (long long)z->depth[0], (long long)z->depth[1], (long long)z->depth[2], (long long)z->depth[3],
-                   (long long)z->depth[4], (long long)z->width[0], (long long)z->width[1], (long long)z->width[2], (long long)z->width[3],
-                   (long long)z->width[4]);
+    eye_buf_printf(
+        b,
+        "{\"architectures\":[\"FastVlmForConditionalGeneration\"],\"model_type\":\"fast_vlm\",\"image_token_index\":%lld,"
+        "\"image_seq_length\":%lld,\"projector_hidden_act\":\"gelu\",\"multimodal_projector_bias\":true,"
+        "\"vision_feature_layer\":-1,\"vision_feature_select_strategy\":\"full\",\"tie_word_embeddings\":%s,",
+        (long long)z->n_bpe + 3, (long long)((z->side_px / 64) * (z->side_px / 64)), z->tied ? "true" : "false");
+    eye_buf_printf(
+        b,
+        "\"vision_config\":{\"model_type\":\"timm_wrapper\",\"architecture\":\"fastvit_mci3\",\"hidden_size\":%lld,"
+        "\"model_args\":{\"inference_mode\":true,\"layers\":[%lld,%lld,%lld,%lld,%lld],\"embed_dims\":[%lld,%lld,%lld,%lld,%lld]}},",
+        (long long)z->width[4] * 2, (long long)z->depth[0], (long long)z->depth[1], (long long)z->depth[2],
+        (long long)z->depth[3], (long long)z->depth[4], (long long)z->width[0], (long long)z->width[1], (long long)z->width[2],
+        (long long)z->width[3], (long long)z->width[4]);
     eye_buf_adds(b, "\"text_config\":{\"model_type\":\"qwen2\",");
     put_text_config(b, o);
     eye_buf_adds(b, "}}\n");
@@ -418,15 +435,21 @@ static enum eye_status write_configs(const struct eye_mk_opts *o, struct eye_err
     put_config(&b, o);
     EYE_TRY(put_file(&b, o, "config.json", err));
     eye_buf_init(&b, NULL);
-    eye_buf_printf(&b, "{\"bos_token_id\":%lld,\"eos_token_id\":[%lld,%lld],\"pad_token_id\":%lld,\"do_sample\":true,\"temperature\":0.2,"
-                   "\"top_k\":50}\n", bos, bos + 2, bos, bos);
+    eye_buf_printf(
+        &b,
+        "{\"bos_token_id\":%lld,\"eos_token_id\":[%lld,%lld],\"pad_token_id\":%lld,\"do_sample\":true,\"temperature\":0.2,"
+        "\"top_k\":50}\n",
+        bos, bos + 2, bos, bos);
     EYE_TRY(put_file(&b, o, "generation_config.json", err));
     if (o->format != EYE_MK_HF) return EYE_OK;
     eye_buf_init(&b, NULL);
-    eye_buf_printf(&b, "{\"image_processor_type\":\"CLIPImageProcessor\",\"do_resize\":true,\"do_center_crop\":true,\"do_rescale\":true,"
-                   "\"do_normalize\":true,\"do_convert_rgb\":true,\"resample\":3,\"rescale_factor\":0.00392156862745098,"
-                   "\"size\":{\"shortest_edge\":%lld},\"crop_size\":{\"height\":%lld,\"width\":%lld},\"image_mean\":[0.0,0.0,0.0],"
-                   "\"image_std\":[1.0,1.0,1.0]}\n", side, side, side);
+    eye_buf_printf(
+        &b,
+        "{\"image_processor_type\":\"CLIPImageProcessor\",\"do_resize\":true,\"do_center_crop\":true,\"do_rescale\":true,"
+        "\"do_normalize\":true,\"do_convert_rgb\":true,\"resample\":3,\"rescale_factor\":0.00392156862745098,"
+        "\"size\":{\"shortest_edge\":%lld},\"crop_size\":{\"height\":%lld,\"width\":%lld},\"image_mean\":[0.0,0.0,0.0],"
+        "\"image_std\":[1.0,1.0,1.0]}\n",
+        side, side, side);
     return put_file(&b, o, "preprocessor_config.json", err);
 }
 
@@ -446,13 +469,16 @@ static enum eye_status copy_tokenizer(const struct eye_mk_opts *o, struct eye_er
 
 enum eye_status eye_make_checkpoint(const struct eye_mk_opts *o, struct eye_err *err) {
     struct plan p = {.o = o, .names = o->format == EYE_MK_HF ? EYE_NAMES_HF : EYE_NAMES_APPLE};
-    if (mkdir(o->out, 0777) != 0 && !eye_path_is_dir(o->out)) return eye_fail(err, EYE_E_IO, "%s: cannot create the folder", o->out);
+    if (mkdir(o->out, 0777) != 0 && !eye_path_is_dir(o->out))
+        return eye_fail(err, EYE_E_IO, "%s: cannot create the folder", o->out);
     p.spec = eye_alloc_zero(NULL, MAX_TENSORS * sizeof *p.spec);
     if (!p.spec) return eye_fail_nomem(err, MAX_TENSORS * sizeof *p.spec);
     list_tensors(&p);
     enum eye_status st = write_weights(&p, err);
     if (st == EYE_OK) st = write_configs(o, err);
-    if (st == EYE_OK) st = o->tokenizer_dir ? copy_tokenizer(o, err) : eye_make_tokenizer(o->size->n_bpe, o->format == EYE_MK_HF, o->out, err);
+    if (st == EYE_OK)
+        st = o->tokenizer_dir ? copy_tokenizer(o, err)
+                              : eye_make_tokenizer(o->size->n_bpe, o->format == EYE_MK_HF, o->out, err);
     eye_alloc_free(NULL, p.spec, MAX_TENSORS * sizeof *p.spec);
     return st;
 }

@@ -14,6 +14,7 @@ struct eye_mk_size {
     int64_t n_bpe;                                           /* tokens before the special ones */
     int64_t vocab_hf, vocab_apple;                           /* rows of the embedding */
     bool tied;
+    uint64_t seed;                                           /* one that gives varied greedy tokens */
 };
 const struct eye_mk_size *eye_mk_size_find(const char *name); /* "tiny", "odd", "0.5b"; NULL = unknown */
 
@@ -24,7 +25,7 @@ struct eye_mk_opts {
     enum eye_mk_format format;
     int dtype;                  /* EYE_F32, EYE_F16, EYE_BF16 */
     int n_shards;               /* 0, 1 = one file */
-    uint64_t seed;
+    uint64_t seed;              /* usually size->seed */
     const char *tokenizer_dir;  /* take tokenizer.json from here; NULL = make one */
     const char *out;            /* folder; created if absent */
 };
@@ -39,6 +40,7 @@ EYE_MUST_CHECK enum eye_status eye_make_tokenizer(int64_t n_bpe, bool hf, const 
 double eye_mk_uniform(const char *canonical, uint64_t seed, uint64_t i);
 
 /* out/name gets these bytes. */
-EYE_MUST_CHECK enum eye_status eye_mk_write_file(const char *out, const char *name, const void *p, size_t n, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_mk_write_file(const char *out, const char *name, const void *p, size_t n,
+                                                 struct eye_err *err);
 
 #endif
