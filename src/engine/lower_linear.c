@@ -34,21 +34,36 @@ enum eye_status eye_lower_linear(struct eye_lower *l, const struct eye_node *n, 
 /* ---- embed ---- */
 
 struct embed_run {
+    struct eye_exec *x;
     const struct eye_value *table;
+    enum eye_dtype round_to; /* rows go through this type; f32 = as they are */
     const int32_t *ids;
     float *y;
     size_t n, c, piece;
 };
 
+/* The type a converted file would keep the table in. */
+static enum eye_dtype embed_dtype(const struct eye_node *n) {
+    static const enum eye_dtype dtype[EYE_N_WTYPE] = {EYE_F32, EYE_F32, EYE_F16, EYE_BF16, EYE_Q8_0, EYE_Q4_0};
+    return dtype[n->attr.wtype];
+}
+
 static void embed_task(void *ctx, int i_task, int i_thread) {
     const struct embed_run *r = ctx;
     size_t first = (size_t)i_task * r->piece, end = EYE_MIN(first + r->piece, r->n);
-    for (size_t t = first; t < end; t++) eye_weight_row(r->table, r->ids[t], r->y + t * r->c);
+    for (size_t t = first; t < end; t++) {
+        float *row = r->y + t * r->c;
+        eye_weight_row(r->table, r->ids[t], row);
+        if (r->round_to == EYE_F32 || r->round_to == r->table->dtype) continue;
+        eye_row_from_f32(r->round_to, row, eye_exec_thread(r->x, i_thread), r->c);
+        eye_row_to_f32(r->round_to, eye_exec_thread(r->x, i_thread), row, r->c);
+    }
 }
 
 static enum eye_status run_embed(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
     const struct eye_node *n = s->node;
-    struct embed_run r = {.table = eye_value_at(x->plan->g, n->in[1]), .ids = eye_exec_ptr(x, n->in[0]), .y = eye_exec_ptr(x, n->out)};
+    struct embed_run r = {.x = x, .table = eye_value_at(x->plan->g, n->in[1]), .round_to = embed_dtype(n),
+                          .ids = eye_exec_ptr(x, n->in[0]), .y = eye_exec_ptr(x, n->out)};
     r.n = eye_exec_elems(x, n->in[0]);
     r.c = (size_t)r.table->dims[1];
     r.piece = eye_exec_piece(x, r.n, 4);
@@ -64,6 +79,10 @@ enum eye_status eye_lower_embed(struct eye_lower *l, const struct eye_node *n, s
     EYE_TRY(eye_lower_want_weight(l, n, n->in[1], err));
     if (eye_value_at(l->g, n->in[0])->kind != EYE_VAL_INPUT)
         return eye_fail(err, EYE_E_UNSUPPORTED, "engine: embed wants its ids to be an input");
+    size_t row_bytes;
+    if (!eye_dtype_row_bytes(embed_dtype(n), (uint64_t)eye_value_at(l->g, n->in[1])->dims[1], &row_bytes))
+        return eye_fail(err, EYE_E_LIMIT, "engine: embed: a row of the table is too large");
+    eye_lower_scratch(l, row_bytes, 0);
     s->run = run_embed;
     return EYE_OK;
 }

@@ -58,7 +58,7 @@ struct eye_attr { /* each op reads its own fields; all-zero otherwise */
     int32_t pad_top, pad_left, pad_bottom, pad_right;
     int32_t groups;
     enum eye_act_kind act;                    /* act; conv2d, linear, ffn after fusing */
-    enum eye_wtype wtype;                     /* linear, conv2d, ffn */
+    enum eye_wtype wtype;                     /* linear, conv2d, ffn, embed */
     float eps;                                /* norms */
     float scale;                              /* attention: applied to q . k */
     double theta;                             /* rope */

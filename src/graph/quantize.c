@@ -11,6 +11,8 @@ void eye_graph_quantize(struct eye_graph *g, enum eye_wtype want) {
         struct eye_node *n = &g->node[i];
         if (n->op == EYE_OP_linear) {
             n->attr.wtype = eye_wtype_for(want, g->value[n->in[1]].dims[1]);
+        } else if (n->op == EYE_OP_embed) { /* rows are rounded as a converted file's table is: both run the same */
+            n->attr.wtype = eye_wtype_for(want, g->value[n->in[1]].dims[1]);
         } else if (n->op == EYE_OP_ffn) { /* both matrices of a fused block share a type: the one that fits both */
             enum eye_wtype a = eye_wtype_for(want, g->value[n->in[1]].dims[1]), b = eye_wtype_for(want, g->value[n->in[3]].dims[1]);
             n->attr.wtype = a == want ? b : a;
