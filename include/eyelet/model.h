@@ -40,7 +40,9 @@ enum eye_weight_type {
 
 /* How a session keeps keys and values. */
 enum eye_cache_type {
-    EYE_CACHE_F16 = 0,
+    EYE_CACHE_AUTO = 0, /* f32 while the decoder's weights are used as stored or as f32, so that results are as exact as the
+                           checkpoint; else f16 */
+    EYE_CACHE_F16,
     EYE_CACHE_F32,
     EYE_CACHE_I8 /* one scale per position and head */
 };

@@ -12,9 +12,9 @@ _Static_assert((int)EYE_WEIGHT_STORED == (int)EYE_W_EXACT && (int)EYE_WEIGHT_F32
                    (int)EYE_WEIGHT_F16 == (int)EYE_W_F16 && (int)EYE_WEIGHT_BF16 == (int)EYE_W_BF16 &&
                    (int)EYE_WEIGHT_Q8_0 == (int)EYE_W_Q8_0 && (int)EYE_WEIGHT_Q4_0 == (int)EYE_W_Q4_0,
                "public and engine weight types have the same numbers");
-_Static_assert((int)EYE_CACHE_F16 == (int)EYE_KV_F16 && (int)EYE_CACHE_F32 == (int)EYE_KV_F32 &&
-                   (int)EYE_CACHE_I8 == (int)EYE_KV_I8,
-               "public and engine cache types have the same numbers");
+_Static_assert((int)EYE_CACHE_F16 == (int)EYE_KV_F16 + 1 && (int)EYE_CACHE_F32 == (int)EYE_KV_F32 + 1 &&
+                   (int)EYE_CACHE_I8 == (int)EYE_KV_I8 + 1,
+               "public cache types are the engine's with AUTO in front");
 
 void eye_model_log(const struct eye_model *m, enum eye_log_level level, const char *id, const char *fmt, ...) {
     char text[512];
@@ -111,6 +111,20 @@ static enum eye_status resolve_image(struct eye_model *m, struct eye_err *err) {
     return eye_fail(err, EYE_E_ARG, "%s: no image of side %d fits this vision tower", m->ckpt.path, m->opts.image_side);
 }
 
+/* What the caller asked for, else what the file asks for. */
+static enum eye_wtype part_type(const struct eye_model *m, enum eye_part part) {
+    enum eye_wtype vision = m->opts.vision_type != EYE_WEIGHT_STORED ? (enum eye_wtype)m->opts.vision_type : m->vlm.vision_type;
+    enum eye_wtype decoder = m->opts.decoder_type != EYE_WEIGHT_STORED ? (enum eye_wtype)m->opts.decoder_type
+                                                                       : m->vlm.decoder_type;
+    return eye_vlm_part_type(part, vision, decoder);
+}
+
+static void resolve_cache(struct eye_model *m) {
+    enum eye_wtype t = part_type(m, EYE_PART_DECODER);
+    if (m->opts.cache_type != EYE_CACHE_AUTO) return;
+    m->opts.cache_type = t == EYE_W_EXACT || t == EYE_W_F32 ? EYE_CACHE_F32 : EYE_CACHE_F16;
+}
+
 static enum eye_status resolve_context(struct eye_model *m, struct eye_err *err) {
     int64_t most = m->vlm.config.text.max_positions;
     if (m->opts.n_ctx > most)
@@ -148,6 +162,7 @@ static enum eye_status open_files(struct eye_model *m, const char *path, struct 
     EYE_TRY(resolve_chat(m, err));
     EYE_TRY(resolve_image(m, err));
     EYE_TRY(resolve_context(m, err));
+    resolve_cache(m);
     describe(m);
     return EYE_OK;
 }
@@ -202,15 +217,6 @@ enum eye_status eye_model_engine(struct eye_model *m, struct eye_err *err) {
     return EYE_OK;
 }
 
-/* What the caller asked for, else what the file asks for. Embeddings are looked up, not multiplied: always as stored. */
-static enum eye_wtype part_type(const struct eye_model *m, enum eye_part part) {
-    bool vision = part == EYE_PART_VISION || part == EYE_PART_PROJECTOR;
-    enum eye_weight_type asked = vision ? m->opts.vision_type : m->opts.decoder_type;
-    if (part == EYE_PART_EMBED) return EYE_W_EXACT;
-    if (asked != EYE_WEIGHT_STORED) return (enum eye_wtype)asked;
-    return vision ? m->vlm.vision_type : m->vlm.decoder_type;
-}
-
 enum eye_status eye_model_graph(const struct eye_model *m, enum eye_part part, bool keep_taps, const char *tap,
                                 struct eye_graph *g, eye_val *tapped, struct eye_err *err) {
     enum eye_status st;
@@ -245,7 +251,7 @@ static void on_packing(void *ctx, double done) {
 }
 
 struct eye_plan_opts eye_model_plan_opts(const struct eye_model *m, enum eye_part part, bool measure_only) {
-    struct eye_plan_opts o = {.max_t = 1, .kv_type = (enum eye_kv_type)m->opts.cache_type, .measure_only = measure_only};
+    struct eye_plan_opts o = {.max_t = 1, .kv_type = (enum eye_kv_type)(m->opts.cache_type - 1), .measure_only = measure_only};
     if (part == EYE_PART_PROJECTOR) o.max_t = m->image_tokens;
     if (part == EYE_PART_EMBED || part == EYE_PART_DECODER) o.max_t = EYE_MIN(EYE_PREFILL_ROWS, m->opts.n_ctx);
     if (part == EYE_PART_DECODER) o.max_ctx = m->opts.n_ctx;

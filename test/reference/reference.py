@@ -102,7 +102,7 @@ class Suite:
         self.check(self.greedy(model) == want, f"{name}: 16 greedy tokens {want}")
         if name in ("tiny", "odd"):
             self.quantized(name, model, ref, px, emb, logits)
-        return model, dict(features=features, projected=projected, logits_last=logits[-1], greedy=np.array(want, np.int32))
+        return model, dict(projected=projected, logits_last=logits[-1], greedy=np.array(want, np.int32))
 
     def greedy(self, model, *args):
         r = json.loads(self.eyelet("run", "-m", model, "-i", IMAGE, "-p", PROMPT, "--preprocess", "pad", "--temp", "0", "-n", "16",
@@ -136,6 +136,7 @@ def main():
     ap.add_argument("--fixtures")
     a = ap.parse_args()
     with tempfile.TemporaryDirectory() as tmp:
+        os.makedirs(a.work or tmp, exist_ok=True)
         s = Suite(os.path.abspath(a.build), a.work or tmp)
         for name, args in CASES + ([FULL] if a.full else []):
             if a.only and a.only != name:
