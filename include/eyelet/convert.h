@@ -1,0 +1,54 @@
+/* Conversion: a checkpoint into one .gguf file, its vision tower folded, its matrices in the types asked for.
+ *
+ *   struct eye_convert_opts opts = {.decoder_type = EYE_WEIGHT_Q8_0};
+ *   struct eye_convert_report report;
+ *   if (eye_convert("FastVLM-0.5B", "fastvlm.gguf", &opts, &report, &err) != EYE_OK)
+ *       fprintf(stderr, "%s\n", err.text);
+ *
+ * The file is a checkpoint like the folder was: opened with the same options both give the same bits. In the static library
+ * only.
+ */
+#ifndef EYELET_CONVERT_H
+#define EYELET_CONVERT_H
+
+#include "eyelet/model.h"
+#include "eyelet/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum eye_convert_part {
+    EYE_CONVERT_ALL = 0,
+    EYE_CONVERT_DECODER /* what llama.cpp loads as it is: it refuses files with tensors it does not know */
+};
+
+struct eye_convert_opts { /* all zero = everything, as stored: nothing is lost */
+    enum eye_convert_part part;
+    enum eye_weight_type decoder_type; /* of a q4_0 decoder, embedding and head are q8_0 */
+    enum eye_weight_type
+        vision_type; /* tower and projector; STORED keeps what folding leaves: f32 where a factor was folded in */
+    void (*progress)(void *ctx, double done_0_to_1); /* may be NULL */
+    void *progress_ctx;
+    const struct eye_alloc *alloc;     /* NULL = malloc */
+};
+
+struct eye_convert_report {
+    uint64_t n_tensors, bytes_in, bytes_out; /* of tensor data */
+    uint64_t n_fallback;       /* matrices whose rows are no multiple of a block: written as f16 */
+    char first_fallback[64];   /* the name of one of them, or "" */
+    char warning[256];         /* what eye_model_open would log, or "" */
+};
+
+/* path      checkpoint folder, or a .gguf of eyelet's (to change its types).
+ * out       .gguf to write; appears only when it is whole. An existing file is replaced, unless it is part of path.
+ * report    may be NULL; set on success.
+ * Memory: the checkpoint is mapped, rows are converted as they are written; folded convolutions and the tokenizer are in
+ * memory. Returns EYE_OK; ARG (out is part of path, a type that is none); what eye_model_open returns; IO (disk full). */
+EYE_MUST_CHECK enum eye_status eye_convert(const char *path, const char *out, const struct eye_convert_opts *opts,
+                                           struct eye_convert_report *report, struct eye_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,198 @@
+/* Conversion: checkpoint -> GGUF. The same passes as running (graph, fold, quantize), then the weights of the graphs' nodes go
+ * to the file in the type the quantize pass chose, under canonical names. So what a file holds and what its folder computes
+ * cannot differ: there is no second list of tensors anywhere.
+ *
+ * Layout: one plain GGUF with everything: token_embd.*, blk.*, output* as llama.cpp names and shapes them, mm.* and v.* beside
+ * them. llama.cpp itself counts tensors and refuses a file with any it did not ask for ("wrong number of tensors"), and GGUF
+ * has no way to mark some as foreign; hence EYE_CONVERT_DECODER for a file of the decoder alone.
+ *
+ * Types. Matrices (operands of linear, of dense convolutions, the embedding) follow the part's type, or stay as stored. All
+ * else (biases, norms, depthwise kernels) is f32: small, exact, and what llama.cpp wants of vectors.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "pack/pack.h"
+
+struct item { /* one tensor of the file */
+    struct convert *c;
+    struct eye_value w;     /* copy; data and row_scale belong to the graphs */
+    enum eye_dtype dtype;   /* in the file */
+    bool as_stored;         /* rows are copied, not converted */
+};
+
+struct convert {
+    const struct eye_convert_opts *opts;
+    struct eye_vlm m;
+    struct eye_graph graph[EYE_N_PART];
+    bool built[EYE_N_PART];
+    struct eye_arena arena;          /* items, small tensors */
+    struct eye_strmap seen;          /* names written: a tied matrix has two readers */
+    float *row;                      /* scratch, the longest row */
+    size_t row_elems;
+    struct eye_gguf_writer writer;
+    struct eye_convert_report report;
+    uint64_t bytes_done;
+};
+
+static enum eye_dtype dtype_of(enum eye_wtype t) {
+    static const enum eye_dtype d[EYE_N_WTYPE] = {EYE_F32, EYE_F32, EYE_F16, EYE_BF16, EYE_Q8_0, EYE_Q4_0};
+    return d[t];
+}
+
+/* ---- tensors ---- */
+
+/* Rows of a matrix for the writer. */
+static enum eye_status give_rows(void *ctx, int64_t row, int64_t n_rows, void *dst, struct eye_err *err) {
+    struct item *t = ctx;
+    struct convert *c = t->c;
+    size_t k = (size_t)t->w.dims[1], row_bytes;
+    if (!eye_dtype_row_bytes(t->dtype, k, &row_bytes)) return eye_fail(err, EYE_E_LIMIT, "%s: a row is too large", t->w.name);
+    if (t->as_stored) {
+        memcpy(dst, (const char *)t->w.data + (size_t)row * row_bytes, (size_t)n_rows * row_bytes);
+    } else {
+        for (int64_t i = 0; i < n_rows; i++) {
+            eye_weight_row(&t->w, row + i, c->row);
+            eye_row_from_f32(t->dtype, c->row, (char *)dst + (size_t)i * row_bytes, k);
+        }
+    }
+    c->bytes_done += (uint64_t)n_rows * row_bytes;
+    if (c->opts->progress && c->report.bytes_out)
+        c->opts->progress(c->opts->progress_ctx, EYE_MIN((double)c->bytes_done / (double)c->report.bytes_out, 1));
+    return EYE_OK;
+}
+
+static enum eye_status add_matrix(struct convert *c, const char *name, const struct eye_value *w, enum eye_dtype dtype,
+                                  struct eye_err *err) {
+    struct item *t = eye_arena_alloc(&c->arena, sizeof *t);
+    if (!t) return eye_fail_nomem(err, sizeof *t);
+    *t = (struct item){.c = c, .w = *w, .dtype = dtype, .as_stored = dtype == w->dtype && !w->row_scale};
+    struct eye_tensor shape = {.dtype = dtype, .rank = 2, .dims = {w->dims[0], w->dims[1]}};
+    c->row_elems = EYE_MAX(c->row_elems, (size_t)w->dims[1]);
+    return eye_gguf_add_tensor(&c->writer, name, &shape, give_rows, t, err);
+}
+
+/* A vector or a convolution's kernel, whole, in f32. */
+static enum eye_status add_small(struct convert *c, const char *name, const struct eye_value *w, struct eye_err *err) {
+    struct eye_tensor t = {.dtype = EYE_F32, .rank = w->rank};
+    size_t bytes, row = 1;
+    memcpy(t.dims, w->dims, sizeof t.dims);
+    if (!eye_tensor_bytes(&t, &bytes)) return eye_fail(err, EYE_E_LIMIT, "%s: too large", name);
+    float *f = eye_arena_alloc(&c->arena, bytes + 1);
+    if (!f) return eye_fail_nomem(err, bytes);
+    for (int i = 1; i < w->rank; i++) row *= (size_t)w->dims[i];
+    for (int64_t r = 0; r < w->dims[0]; r++) eye_weight_row(w, r, f + (size_t)r * row);
+    t.data = f;
+    return eye_gguf_add_tensor(&c->writer, name, &t, NULL, NULL, err);
+}
+
+/* The file's type of a matrix: what the engine would make of it; as stored when nothing was asked for. */
+static enum eye_dtype matrix_dtype(struct convert *c, const char *name, const struct eye_value *w, enum eye_wtype asked) {
+    enum eye_wtype t = eye_wtype_for(asked, w->dims[1]);
+    if (t == EYE_W_EXACT) return w->row_scale ? EYE_F32 : w->dtype;
+    if (t != asked && c->report.n_fallback++ == 0)
+        snprintf(c->report.first_fallback, sizeof c->report.first_fallback, "%s", name);
+    return dtype_of(t);
+}
+
+static enum eye_status add_weight(struct convert *c, const struct eye_graph *g, const struct eye_node *n, int i,
+                                  enum eye_wtype asked, struct eye_err *err) {
+    char name[EYE_NAME_MAX];
+    bool was_there = false;
+    const struct eye_value *w = eye_value_at(g, n->in[i]);
+    if (w->kind != EYE_VAL_WEIGHT) return EYE_OK;
+    if (!eye_name_folded(w->name, name, sizeof name) || strlen(name) >= 64) /* ggml's limit on names */
+        return eye_fail(err, EYE_E_LIMIT, "tensor name \"%s\" is too long for GGUF", w->name);
+    const char *key = eye_arena_strdup(&c->arena, name, strlen(name));
+    if (!key) return eye_fail_nomem(err, strlen(name));
+    EYE_TRY(eye_strmap_put(&c->seen, key, strlen(key), 0, &was_there, err));
+    if (was_there) return EYE_OK;
+    c->report.n_tensors++;
+    bool matrix = i == 1 && w->rank == 2 && (n->op == EYE_OP_linear || n->op == EYE_OP_embed);
+    return matrix ? add_matrix(c, key, w, matrix_dtype(c, key, w, asked), err) : add_small(c, key, w, err);
+}
+
+/* ---- parts ---- */
+
+static enum eye_status add_part(struct convert *c, enum eye_part part, enum eye_wtype type, struct eye_err *err) {
+    struct eye_graph *g = &c->graph[part];
+    EYE_TRY(eye_vlm_graph(&c->m, part, 0, g, err));
+    c->built[part] = true;
+    EYE_TRY(eye_graph_fold(g, err));
+    for (size_t k = 0; k < g->n_nodes; k++)
+        for (int i = 0; i < g->node[k].n_in; i++)
+            if (g->node[k].in[i] != EYE_NONE) EYE_TRY(add_weight(c, g, &g->node[k], i, type, err));
+    return EYE_OK;
+}
+
+static enum eye_wtype type_or(enum eye_weight_type asked, enum eye_wtype of_file) {
+    return asked == EYE_WEIGHT_STORED ? of_file : (enum eye_wtype)asked;
+}
+
+static enum eye_status convert(struct convert *c, const char *out, struct eye_err *err) {
+    enum eye_wtype vision = type_or(c->opts->vision_type, c->m.vision_type),
+                   decoder = type_or(c->opts->decoder_type, c->m.decoder_type);
+    bool all = c->opts->part == EYE_CONVERT_ALL;
+    EYE_TRY(eye_pack_llama_keys(&c->writer, &c->m, decoder, err));
+    if (all) EYE_TRY(eye_pack_own_keys(&c->writer, &c->m, vision, decoder, err));
+    /* decoder first: embedding, layers, head; then what llama.cpp does not know */
+    static const enum eye_part order[EYE_N_PART] = {EYE_PART_EMBED, EYE_PART_DECODER, EYE_PART_HEAD, EYE_PART_PROJECTOR,
+                                                    EYE_PART_VISION};
+    for (int i = 0; i < (all ? EYE_N_PART : 3); i++)
+        EYE_TRY(add_part(c, order[i], eye_vlm_part_type(order[i], vision, decoder), err));
+    c->row = eye_arena_alloc(&c->arena, (c->row_elems + 1) * sizeof *c->row);
+    if (!c->row) return eye_fail_nomem(err, c->row_elems * sizeof *c->row);
+    c->report.bytes_in = c->m.ckpt->data_bytes;
+    c->report.bytes_out = c->writer.data_bytes;
+    memcpy(c->report.warning, c->m.warning, sizeof c->report.warning);
+    return eye_gguf_write(&c->writer, out, err);
+}
+
+/* Replacing a file we are reading would be a way to lose it: the new one may be of fewer bits. */
+static bool is_input(const struct eye_checkpoint *ckpt, const char *out) {
+    struct stat a, b;
+    if (stat(out, &a) != 0) return false;
+    if (ckpt->is_gguf) return stat(ckpt->path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+    for (size_t i = 0; i < ckpt->n_shards; i++)
+        if (stat(ckpt->shard[i].map.path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino) return true;
+    for (size_t i = 0; eye_checkpoint_side_name(i); i++)
+        if (ckpt->side[i].path && stat(ckpt->side[i].path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+            return true;
+    return false;
+}
+
+static enum eye_status check_opts(const struct eye_convert_opts *o, struct eye_err *err) {
+    if ((unsigned)o->part > EYE_CONVERT_DECODER || (unsigned)o->decoder_type >= EYE_N_WTYPE ||
+        (unsigned)o->vision_type >= EYE_N_WTYPE)
+        return eye_fail(err, EYE_E_ARG, "convert: part, decoder_type or vision_type is not one of its enum's values");
+    return EYE_OK;
+}
+
+enum eye_status eye_convert(const char *path, const char *out, const struct eye_convert_opts *opts,
+                            struct eye_convert_report *report, struct eye_err *err) {
+    static const struct eye_convert_opts none;
+    struct eye_checkpoint ckpt;
+    struct convert c = {.opts = opts ? opts : &none};
+    const struct eye_alloc *alloc = c.opts->alloc;
+    EYE_TRY(check_opts(c.opts, err));
+    EYE_TRY(eye_checkpoint_open(&ckpt, path, NULL, alloc, err));
+    eye_arena_init(&c.arena, alloc);
+    eye_strmap_init(&c.seen, alloc);
+    eye_gguf_writer_init(&c.writer, alloc);
+    enum eye_status st;
+    if (is_input(&ckpt, out)) st = eye_fail(err, EYE_E_ARG, "%s: is part of the input %s; choose another name", out, path);
+    else st = eye_vlm_open(&c.m, &ckpt, alloc, err);
+    if (st == EYE_OK) {
+        st = convert(&c, out, err);
+        eye_vlm_clear(&c.m);
+    }
+    if (st == EYE_OK && report) *report = c.report;
+    for (int i = 0; i < EYE_N_PART; i++)
+        if (c.built[i]) eye_graph_clear(&c.graph[i]);
+    eye_gguf_writer_clear(&c.writer);
+    eye_strmap_clear(&c.seen);
+    eye_arena_clear(&c.arena);
+    eye_checkpoint_close(&ckpt);
+    return st;
+}
