@@ -1,4 +1,6 @@
-/* EYE_INLINE: kernels are written once as a function of constant parameters and must be inlined for these to fold. */
+/* EYE_INLINE: kernels are written once as a function of constant parameters and must be inlined for these to fold.
+ * EYE_UNROLL: before a loop of constant length <= 16 over an array of registers; a register array that is indexed by a
+ * variable lives in memory. Both compilers need telling in their own words: clang reads GCC's pragma as "perhaps". */
 #ifndef EYE_KERNEL_INLINE_H
 #define EYE_KERNEL_INLINE_H
 
@@ -6,6 +8,17 @@
 #define EYE_INLINE static inline __attribute__((always_inline))
 #else
 #define EYE_INLINE static inline
+#endif
+
+#if defined(__clang__)
+#define EYE_UNROLL _Pragma("clang loop unroll(full)")
+#define EYE_UNROLL_4 _Pragma("clang loop unroll_count(4)") /* a loop of any length, four at a time */
+#elif defined(__GNUC__)
+#define EYE_UNROLL _Pragma("GCC unroll 16")
+#define EYE_UNROLL_4 _Pragma("GCC unroll 4")
+#else
+#define EYE_UNROLL
+#define EYE_UNROLL_4
 #endif
 
 #endif

@@ -50,7 +50,10 @@ static void bench_vec(struct check *c, step_fn *step, const char *shape, double 
     eye_alloc_free(NULL, v, sizeof *v);
 }
 
-static void step_map(const struct check_row *r, void *p) { ((eye_map_fn *)r->fn)(((struct vec *)p)->x, ((struct vec *)p)->a, LEN); }
+static void step_map(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    ((eye_map_fn *)r->fn)(v->x, v->a, LEN);
+}
 static void step_zip(const struct check_row *r, void *p) {
     struct vec *v = p;
     ((eye_zip_fn *)r->fn)(v->x, v->a, v->b, LEN);
@@ -68,9 +71,18 @@ static void step_rope(const struct check_row *r, void *p) {
     struct vec *v = p;
     for (int i = 0; i < LEN; i += 64) ((eye_rope_fn *)r->fn)(v->x + i, v->a, v->b, 64);
 }
-static void step_narrow(const struct check_row *r, void *p) { ((eye_f32_to_u16_fn *)r->fn)(((struct vec *)p)->h, ((struct vec *)p)->a, LEN); }
-static void step_widen(const struct check_row *r, void *p) { ((eye_u16_to_f32_fn *)r->fn)(((struct vec *)p)->x, ((struct vec *)p)->h, LEN); }
-static void step_quant(const struct check_row *r, void *p) { ((eye_quant_i8_fn *)r->fn)(((struct vec *)p)->q, ((struct vec *)p)->a, LEN); }
+static void step_narrow(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    ((eye_f32_to_u16_fn *)r->fn)(v->h, v->a, LEN);
+}
+static void step_widen(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    ((eye_u16_to_f32_fn *)r->fn)(v->x, v->h, LEN);
+}
+static void step_quant(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    ((eye_quant_i8_fn *)r->fn)(v->q, v->a, LEN);
+}
 
 void bench_eye_map_fn(struct check *c) { bench_vec(c, step_map, "n 4096", 8.0 * LEN); }
 void bench_eye_zip_fn(struct check *c) { bench_vec(c, step_zip, "n 4096", 12.0 * LEN); }
@@ -109,7 +121,8 @@ void bench_eye_attn_pv_fn(struct check *c) { bench_attn(c, step_pv); }
 /* ---- depthwise convolution: rows of FastViTHD ---- */
 static void step_dwconv(const struct check_row *r, void *p) { ((eye_dwconv_fn *)r->fn)(p); }
 static void bench_dwconv(struct check *c, uint32_t width, uint32_t channels, uint32_t kernel, uint32_t stride, uint32_t mult) {
-    size_t n_in = (size_t)width * channels, c_out = (size_t)channels * mult, n_out = width / stride * c_out, n_w = (size_t)kernel * kernel * c_out;
+    size_t n_in = (size_t)width * channels, c_out = (size_t)channels * mult, n_out = width / stride * c_out;
+    size_t n_w = (size_t)kernel * kernel * c_out;
     float *mem = eye_alloc_zero(NULL, (kernel * n_in + n_out + n_w) * 4);
     if (!mem) check_fail(c, "no memory");
     const float *rows[8];

@@ -135,10 +135,11 @@ static struct expected expect_float(const struct gemm_spec *s, const double *a, 
         mag += fabs(a[e] * w[e]);
         flushed += FLT_MIN * (1.0 + fabs(a[e]) + fabs((double)w[e]));
     }
-    return (struct expected){sum, ((double)k * FLT_EPSILON + FLT_EPSILON) * mag + FLT_MIN + (s->lhs == LHS_BF16 ? flushed : 0.0)};
+    double tol = ((double)k * FLT_EPSILON + FLT_EPSILON) * mag + FLT_MIN;
+    return (struct expected){sum, s->lhs == LHS_BF16 ? tol + flushed : tol};
 }
 
-/* Integer part exact; per block three roundings (scale product, its use, the sum). w: quant * scale, exact in f32's products. */
+/* Integer part exact; per block three roundings (scale product, its use, the sum). w: quant * scale, exact in f32. */
 static struct expected expect_blocks(const double *q, const double *d, const float *w, size_t k, double start) {
     double sum = start, mag = fabs(start);
     for (size_t e = 0; e < k; e += 32) {

@@ -93,7 +93,8 @@ void check_eye_map_fn(struct check *c) {
     for (int i = 0; i < (c->quick ? 4 : 200); i++) check_map(c, b, 4096, i & 1 ? PAT_WIDE : PAT_RANDOM, false);
 }
 
-static void check_zip(struct check *c, const struct bound *b, size_t n, enum check_pattern pa, enum check_pattern pb, int alias) {
+static void check_zip(struct check *c, const struct bound *b, size_t n, enum check_pattern pa, enum check_pattern pb,
+                      int alias) {
     eye_zip_fn *fn = (eye_zip_fn *)c->row->fn, *ref = (eye_zip_fn *)c->ref->fn;
     check_where(c, "n %zu, a %s, b %s, alias %d", n, check_pattern_name(pa), check_pattern_name(pb), alias);
     struct gbuf x = input(c, pa, n, b->max), y = input(c, pb, n, b->max);

@@ -66,7 +66,8 @@ static bool run_row(const struct check_row *row, const struct options *o) {
     }
     int status;
     waitpid(pid, &status, 0);
-    if (WIFSIGNALED(status)) printf("FAIL %s: died of signal %d (%s)\n", row->sym, WTERMSIG(status), strsignal(WTERMSIG(status)));
+    if (WIFSIGNALED(status))
+        printf("FAIL %s: died of signal %d (%s)\n", row->sym, WTERMSIG(status), strsignal(WTERMSIG(status)));
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 

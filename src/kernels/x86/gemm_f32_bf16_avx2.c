@@ -1,0 +1,19 @@
+/* GEMM with bf16 weights widened on load, AVX2: activations f32, or rounded to bf16 when packed. */
+#include "kernels/x86/gemm_float_avx2.h"
+
+static void pack_lhs(size_t m, size_t k, const float *src, size_t src_stride, void *dst) {
+    eye_pack_lhs_f32(m, k, src, src_stride, dst);
+}
+static void pack_lhs_rounded(size_t m, size_t k, const float *src, size_t src_stride, void *dst) {
+    eye_pack_lhs_f32(m, k, src, src_stride, dst);
+    eye_round_to_bf16(dst, (k + EYE_PACK_KR - 1) / EYE_PACK_KR * EYE_PACK_KR * m);
+}
+static void pack_rhs(size_t n, size_t k, const void *src, size_t src_stride_bytes, void *dst) {
+    eye_pack_rhs(n, k, src, src_stride_bytes, dst, 2, EYE_F256_NR, EYE_PACK_KR, 1);
+}
+EYE_F256_RUN(run, EYE_F256_BF16)
+
+const struct eye_gemm_ukr eye_gemm_f32_f32_bf16_avx2 = {EYE_F256_MR, EYE_F256_NR, EYE_PACK_KR, EYE_PACK_KR * 4,
+                                                        EYE_F256_NR * EYE_PACK_KR * 2, pack_lhs, pack_rhs, run};
+const struct eye_gemm_ukr eye_gemm_f32_bf16_bf16_avx2 = {EYE_F256_MR, EYE_F256_NR, EYE_PACK_KR, EYE_PACK_KR * 4,
+                                                         EYE_F256_NR * EYE_PACK_KR * 2, pack_lhs_rounded, pack_rhs, run};
