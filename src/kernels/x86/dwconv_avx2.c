@@ -27,16 +27,16 @@ EYE_INLINE __m256 load_in(const float *p, const struct tile *t, int mult, int fu
         acc[r] = _mm256_fmadd_ps(in, w[(j) - (r)*stride >= 0 && (j) - (r)*stride < 7 ? (j) - (r)*stride : 0], acc[r]);
 #define COLUMN(j)                                                              \
     if ((j) < (nr - 1) * stride + kw && (inside || (x_in + (j) >= 0 && x_in + (j) < width))) { \
-        __m256 in = load_in(row + (ptrdiff_t)(x_in + (j)) * c_in, t, mult, full); \
+        __m256 in = load_in(row + (ptrdiff_t)(x_in + (j)) * c_in, t, mult, 1); \
         TAP(0, j) TAP(1, j) TAP(2, j) TAP(3, j) TAP(4, j) TAP(5, j) TAP(6, j) TAP(7, j) \
     }
 
-/* nr output columns from x_out on. inside: all input columns exist; full: all 8 channels do. */
-EYE_INLINE void tile_run(const struct tile *t, size_t x_out, int nr, int kw, int stride, int mult, int inside, int full) {
+/* nr output columns from x_out on, all 8 channels. inside: all input columns exist. */
+EYE_INLINE void tile_run(const struct tile *t, size_t x_out, int nr, int kw, int stride, int mult, int inside) {
     const struct eye_dwconv_args *a = t->a;
     const ptrdiff_t c_in = a->channels_in, c_out = c_in * mult, width = a->width_in;
     const ptrdiff_t x_in = (ptrdiff_t)(x_out * (size_t)stride) - (ptrdiff_t)a->pad_left;
-    __m256 bias = a->bias ? eye_load8(a->bias + t->c, full ? 8 : t->n) : _mm256_setzero_ps();
+    __m256 bias = a->bias ? eye_load8(a->bias + t->c, 8) : _mm256_setzero_ps();
     __m256 acc[R] = {bias, bias, bias, bias, bias, bias, bias, bias};
     for (size_t ky = 0; ky < a->kh; ky++) {
         if (!a->rows[ky]) continue;
@@ -44,29 +44,28 @@ EYE_INLINE void tile_run(const struct tile *t, size_t x_out, int nr, int kw, int
         const float *wp = a->w + ky * (size_t)(kw * c_out) + t->c;
         __m256 w[7];
 #pragma GCC unroll 7
-        for (int k = 0; k < kw; k++) w[k] = eye_load8(wp + k * c_out, full ? 8 : t->n);
+        for (int k = 0; k < kw; k++) w[k] = eye_load8(wp + k * c_out, 8);
         COLUMN(0) COLUMN(1) COLUMN(2) COLUMN(3) COLUMN(4) COLUMN(5) COLUMN(6) COLUMN(7) COLUMN(8) COLUMN(9) COLUMN(10)
         COLUMN(11) COLUMN(12) COLUMN(13) COLUMN(14) COLUMN(15) COLUMN(16) COLUMN(17) COLUMN(18) COLUMN(19) COLUMN(20)
     }
     float *out = a->out + (ptrdiff_t)x_out * c_out + t->c;
 #pragma GCC unroll 8
-    for (int r = 0; r < nr; r++) eye_store8(out + r * c_out, full ? 8 : t->n, acc[r]);
+    for (int r = 0; r < nr; r++) eye_store8(out + r * c_out, 8, acc[r]);
 }
 
-/* One group of 8 output channels along the row. */
+/* One whole group of 8 output channels along the row. */
 EYE_INLINE void group_run(const struct tile *t, int kw, int stride, int mult) {
     const struct eye_dwconv_args *a = t->a;
     size_t x = 0;
     for (; x + R <= a->width_out; x += R) {
         size_t first = x * (size_t)stride, last = first + (size_t)((R - 1) * stride + kw - 1); /* from the left padding */
-        if (t->n < 8) tile_run(t, x, R, kw, stride, mult, 0, 0);
-        else if (first >= a->pad_left && last - a->pad_left < a->width_in) tile_run(t, x, R, kw, stride, mult, 1, 1);
-        else tile_run(t, x, R, kw, stride, mult, 0, 1);
+        if (first >= a->pad_left && last - a->pad_left < a->width_in) tile_run(t, x, R, kw, stride, mult, 1);
+        else tile_run(t, x, R, kw, stride, mult, 0);
     }
-    for (; x < a->width_out; x++) tile_run(t, x, 1, kw, stride, mult, 0, 0);
+    for (; x < a->width_out; x++) tile_run(t, x, 1, kw, stride, mult, 0);
 }
 
-/* Any kernel, stride and multiplier: one output column at a time. */
+/* Any kernel, stride and number of channels: one output column at a time. */
 static void group_any(const struct tile *t) {
     const struct eye_dwconv_args *a = t->a;
     size_t c_in = a->channels_in, c_out = c_in * a->mult;
@@ -112,6 +111,6 @@ void eye_dwconv_f32_avx2(const struct eye_dwconv_args *a) {
     size_t c_out = (size_t)a->channels_in * a->mult;
     for (size_t c = 0; c < c_out; c += 8) {
         struct tile t = {a, c, c_out - c < 8 ? c_out - c : 8};
-        run(&t);
+        (t.n < 8 ? group_any : run)(&t);
     }
 }

@@ -1,0 +1,52 @@
+/* Activations and element-wise pairs, NEON. Errors as in the AVX2 versions (x86/act_avx2.c). */
+#include "kernels/arm/math_neon.h"
+#include "kernels/gelu_tables.h"
+#include "kernels/rows.h"
+
+/* One function over a row: f(vector) -> vector. */
+#define EYE_MAP(name, f)                                                             \
+    void name(float *dst, const float *src, size_t n) {                              \
+        size_t i = 0;                                                                \
+        for (; i + 8 <= n; i += 8) {                                                 \
+            float32x4_t a = f(vld1q_f32(src + i)), b = f(vld1q_f32(src + i + 4));    \
+            vst1q_f32(dst + i, a);                                                   \
+            vst1q_f32(dst + i + 4, b);                                               \
+        }                                                                            \
+        for (; i < n; i += 4) eye_store4(dst + i, n - i, f(eye_load4(src + i, n - i))); \
+    }
+#define EYE_ZIP(name, f)                                                             \
+    void name(float *dst, const float *a, const float *b, size_t n) {                \
+        size_t i = 0;                                                                \
+        for (; i + 4 <= n; i += 4) vst1q_f32(dst + i, f(vld1q_f32(a + i), vld1q_f32(b + i))); \
+        if (i < n) eye_store4(dst + i, n - i, f(eye_load4(a + i, n - i), eye_load4(b + i, n - i))); \
+    }
+
+/* max(x, 0) - k(|x|), k one polynomial (gelu_tables.py). |error| <= 1.1e-7 (1 + |x|). */
+EYE_INLINE float32x4_t gelu(float32x4_t x) {
+    float32x4_t t = vminq_f32(vabsq_f32(x), vdupq_n_f32(EYE_GELU_POLY_MAX));
+    float32x4_t s = vfmaq_n_f32(vdupq_n_f32(-1.0f), vmulq_f32(t, t), EYE_GELU_POLY_SCALE);
+    float32x4_t p = vdupq_n_f32(eye_gelu_poly[EYE_GELU_POLY_DEG]);
+    for (int d = EYE_GELU_POLY_DEG - 1; d >= 0; d--) p = vfmaq_f32(vdupq_n_f32(eye_gelu_poly[d]), p, s);
+    return vsubq_f32(vmaxq_f32(x, vdupq_n_f32(0.0f)), vmulq_f32(t, vfmsq_f32(vdupq_n_f32(0.5f), t, p)));
+}
+EYE_INLINE float32x4_t gelu_tanh(float32x4_t x) {
+    float32x4_t c = vfmaq_n_f32(vdupq_n_f32(1.59576912160573071f), vmulq_f32(x, x), 0.044715f * 1.59576912160573071f);
+    return eye_sigmoid_mul_neon(vmulq_f32(c, x), x);
+}
+EYE_INLINE float32x4_t quick_gelu(float32x4_t x) { return eye_sigmoid_mul_neon(vmulq_n_f32(x, 1.702f), x); }
+EYE_INLINE float32x4_t silu(float32x4_t x) { return eye_sigmoid_mul_neon(x, x); }
+EYE_INLINE float32x4_t sigmoid(float32x4_t x) { return eye_sigmoid_mul_neon(x, vdupq_n_f32(1.0f)); }
+EYE_INLINE float32x4_t relu(float32x4_t x) { return vmaxnmq_f32(x, vdupq_n_f32(0.0f)); } /* NaN gives 0, as everywhere */
+EYE_INLINE float32x4_t add(float32x4_t a, float32x4_t b) { return vaddq_f32(a, b); }
+EYE_INLINE float32x4_t mul(float32x4_t a, float32x4_t b) { return vmulq_f32(a, b); }
+EYE_INLINE float32x4_t swiglu(float32x4_t a, float32x4_t b) { return eye_sigmoid_mul_neon(a, vmulq_f32(a, b)); }
+
+EYE_MAP(eye_gelu_f32_neon, gelu)
+EYE_MAP(eye_gelu_tanh_f32_neon, gelu_tanh)
+EYE_MAP(eye_quick_gelu_f32_neon, quick_gelu)
+EYE_MAP(eye_silu_f32_neon, silu)
+EYE_MAP(eye_sigmoid_f32_neon, sigmoid)
+EYE_MAP(eye_relu_f32_neon, relu)
+EYE_ZIP(eye_add_f32_neon, add)
+EYE_ZIP(eye_mul_f32_neon, mul)
+EYE_ZIP(eye_swiglu_f32_neon, swiglu)
