@@ -408,6 +408,45 @@ static void open_without_memory(void **state) {
     }
 }
 
+/* The beginning of a file with a few bytes changed: any status, no crash (run under ASan), a text with each error. */
+static void survive(const char *path, const char *file, size_t span, uint64_t seed, int n_rounds) {
+    char full[600];
+    uint8_t was[4096];
+    struct eye_rng r;
+    snprintf(full, sizeof full, "%s/%s", path, file);
+    FILE *f = fopen(full, "r+b");
+    assert_non_null(f);
+    size_t n = fread(was, 1, EYE_MIN(span, sizeof was), f);
+    eye_rng_seed(&r, seed);
+    for (int round = 0; round < n_rounds; round++) {
+        uint8_t now[sizeof was];
+        memcpy(now, was, n);
+        for (int k = 0; k <= round % 4; k++) {
+            size_t at = eye_rng_u64(&r) % n;
+            static const char likely[] = "0123456789-[]{},.\"";
+            now[at] = round % 3 ? (uint8_t)likely[eye_rng_u64(&r) % (sizeof likely - 1)]
+                                : (uint8_t)(now[at] ^ 1u << eye_rng_u64(&r) % 8);
+        }
+        rewind(f);
+        assert_true(fwrite(now, 1, n, f) == n && fflush(f) == 0);
+        err.text[0] = '\0';
+        if (open_vlm(path, NULL, &err) != EYE_OK) assert_true(err.text[0] != '\0');
+    }
+    rewind(f);
+    assert_true(fwrite(was, 1, n, f) == n && fclose(f) == 0);
+    ok(open_vlm(path, NULL, &err));
+}
+
+static void hostile_bytes(void **state) {
+    const char *path = make("hostile", "tiny", EYE_MK_HF, EYE_F32),
+               *apple = make("hostile-apple", "tiny", EYE_MK_APPLE_TRAIN, EYE_BF16);
+    survive(path, "config.json", 4096, 1, 600);
+    survive(path, "preprocessor_config.json", 4096, 2, 200);
+    survive(path, "model.safetensors", 4096, 3, 300);
+    survive(apple, "config.json", 4096, 4, 600);
+    survive(apple, "model.safetensors", 4096, 5, 300);
+}
+
 /* ---- against PyTorch ---- */
 
 static double max_diff(const float *a, const float *b, size_t n) {
@@ -695,6 +734,7 @@ int main(void) {
         cmocka_unit_test(wrong_tensors_are_named),
         cmocka_unit_test(tied_matrix_that_differs_warns),
         cmocka_unit_test(open_without_memory),
+        cmocka_unit_test(hostile_bytes),
         cmocka_unit_test(parts_match_pytorch),
         cmocka_unit_test(formats_agree),
         cmocka_unit_test(other_sides),
