@@ -1,0 +1,245 @@
+/* text/template: see template.h. A new family: a name, a render_* function, its special tokens. */
+#include "text/template.h"
+
+#include <string.h>
+
+#include "text/unicode.h"
+
+#define QWEN2_SYSTEM "You are a helpful assistant."
+
+bool eye_template_by_name(const char *name, enum eye_template *out) {
+    static const struct { const char *name; enum eye_template kind; } names[] = {
+        {"raw", EYE_TEMPLATE_RAW}, {"none", EYE_TEMPLATE_RAW}, {"qwen2", EYE_TEMPLATE_QWEN2}, {"chatml", EYE_TEMPLATE_QWEN2}};
+    for (size_t i = 0; i < EYE_COUNT(names); i++)
+        if (strcmp(name, names[i].name) == 0) {
+            *out = names[i].kind;
+            return true;
+        }
+    return false;
+}
+
+void eye_prompt_init(struct eye_prompt *p, const struct eye_alloc *alloc) {
+    *p = (struct eye_prompt){.alloc = alloc};
+    eye_buf_init(&p->text, alloc);
+}
+
+void eye_prompt_clear(struct eye_prompt *p) {
+    eye_alloc_free(p->alloc, p->segment, p->segment_cap * sizeof *p->segment);
+    eye_alloc_free(p->alloc, p->literal, p->literal_cap * sizeof *p->literal);
+    eye_buf_clear(&p->text);
+    eye_prompt_init(p, p->alloc);
+}
+
+/* ---- rendering ---- */
+
+/* The segment that text is being added to. */
+static enum eye_status text_segment(struct eye_prompt *p, struct eye_segment **s, struct eye_err *err) {
+    void *mem = p->segment;
+    if (p->n_segment && !p->segment[p->n_segment - 1].is_image) {
+        *s = &p->segment[p->n_segment - 1];
+        return EYE_OK;
+    }
+    EYE_TRY(eye_alloc_grow(p->alloc, &mem, &p->segment_cap, p->n_segment + 1, sizeof *p->segment, err));
+    p->segment = mem;
+    *s = &p->segment[p->n_segment++];
+    **s = (struct eye_segment){.from = p->text.len, .to = p->text.len, .i_literal = p->n_literal};
+    return EYE_OK;
+}
+
+static enum eye_status add_text(struct eye_prompt *p, const char *text, size_t n, bool literal, struct eye_err *err) {
+    struct eye_segment *s;
+    void *mem = p->literal;
+    if (n == 0) return EYE_OK;
+    EYE_TRY(text_segment(p, &s, err));
+    eye_utf8_lossy((const uint8_t *)text, n, &p->text);
+    if (p->text.failed) return eye_fail_nomem(err, n);
+    size_t from = s->to;
+    s->to = p->text.len;
+    if (!literal) return EYE_OK;
+    EYE_TRY(eye_alloc_grow(p->alloc, &mem, &p->literal_cap, p->n_literal + 1, sizeof *p->literal, err));
+    p->literal = mem;
+    p->literal[p->n_literal++] = (struct eye_text_range){from - s->from, s->to - s->from};
+    s->n_literal++;
+    return EYE_OK;
+}
+
+static enum eye_status add(struct eye_prompt *p, const char *text, struct eye_err *err) {
+    return add_text(p, text, strlen(text), false, err);
+}
+
+static enum eye_status add_image(struct eye_prompt *p, struct eye_err *err) {
+    void *mem = p->segment;
+    EYE_TRY(eye_alloc_grow(p->alloc, &mem, &p->segment_cap, p->n_segment + 1, sizeof *p->segment, err));
+    p->segment = mem;
+    p->segment[p->n_segment++] = (struct eye_segment){.is_image = true, .from = p->text.len, .to = p->text.len};
+    p->n_images++;
+    return EYE_OK;
+}
+
+static const char *find_mark(const char *p, size_t n) {
+    return n ? memmem(p, n, EYE_IMAGE_MARK, sizeof EYE_IMAGE_MARK - 1) : NULL;
+}
+
+/* What somebody wrote: image marks in it are never more than text. */
+static enum eye_status add_written(struct eye_prompt *p, const struct eye_turn *t, bool protect, struct eye_err *err) {
+    const char *text = t->text, *end = text + t->len, *mark;
+    if (protect && t->role == EYE_ROLE_USER) return add_text(p, text, t->len, true, err);
+    while ((mark = find_mark(text, (size_t)(end - text)))) {
+        EYE_TRY(add_text(p, text, (size_t)(mark - text), false, err));
+        text = mark + sizeof EYE_IMAGE_MARK - 1;
+        EYE_TRY(add_text(p, mark, (size_t)(text - mark), true, err));
+    }
+    return add_text(p, text, (size_t)(end - text), false, err);
+}
+
+static enum eye_status render_qwen2(struct eye_prompt *p, const struct eye_turn *turns, size_t n,
+                                    const struct eye_template_opts *opts, struct eye_err *err) {
+    static const char *const open[] = {"<|im_start|>system\n", "<|im_start|>user\n", "<|im_start|>assistant\n"};
+    if (n == 0 || turns[0].role != EYE_ROLE_SYSTEM) EYE_TRY(add(p, "<|im_start|>system\n" QWEN2_SYSTEM "<|im_end|>\n", err));
+    for (size_t i = 0; i < n; i++) {
+        EYE_TRY(add(p, open[turns[i].role], err));
+        for (int k = 0; k < turns[i].n_images; k++) {
+            EYE_TRY(add_image(p, err));
+            EYE_TRY(add(p, "\n", err));
+        }
+        EYE_TRY(add_written(p, &turns[i], opts->protect_user, err));
+        EYE_TRY(add(p, "<|im_end|>\n", err));
+    }
+    return opts->no_generation_prompt ? EYE_OK : add(p, open[EYE_ROLE_ASSISTANT], err);
+}
+
+static enum eye_status render_raw(struct eye_prompt *p, const struct eye_turn *turns, size_t n,
+                                  const struct eye_template_opts *opts, struct eye_err *err) {
+    for (size_t i = 0; i < n; i++) {
+        const char *text = turns[i].text, *end = text + turns[i].len, *mark;
+        bool literal = opts->protect_user && turns[i].role == EYE_ROLE_USER;
+        int n_marks = 0;
+        for (const char *q = text; (q = find_mark(q, (size_t)(end - q))); q += sizeof EYE_IMAGE_MARK - 1) n_marks++;
+        if (n_marks > turns[i].n_images)
+            return eye_fail(err, EYE_E_ARG, "prompt: %d " EYE_IMAGE_MARK " marks, but %d images", n_marks, turns[i].n_images);
+        for (int k = n_marks; k < turns[i].n_images; k++) EYE_TRY(add_image(p, err));
+        while ((mark = find_mark(text, (size_t)(end - text)))) {
+            EYE_TRY(add_text(p, text, (size_t)(mark - text), literal, err));
+            EYE_TRY(add_image(p, err));
+            text = mark + sizeof EYE_IMAGE_MARK - 1;
+        }
+        EYE_TRY(add_text(p, text, (size_t)(end - text), literal, err));
+    }
+    return EYE_OK;
+}
+
+enum eye_status eye_prompt_render(struct eye_prompt *p, enum eye_template kind, const struct eye_turn *turns, size_t n_turns,
+                                  const struct eye_template_opts *opts, struct eye_err *err) {
+    static const struct eye_template_opts plain;
+    p->kind = kind;
+    p->text.len = p->n_segment = p->n_literal = p->n_images = 0;
+    for (size_t i = 0; i < n_turns; i++)
+        if (turns[i].n_images < 0 || turns[i].role < EYE_ROLE_SYSTEM || turns[i].role > EYE_ROLE_ASSISTANT)
+            return eye_fail(err, EYE_E_ARG, "turn %zu: role %d with %d images", i, (int)turns[i].role, turns[i].n_images);
+    if (!opts) opts = &plain;
+    return kind == EYE_TEMPLATE_QWEN2 ? render_qwen2(p, turns, n_turns, opts, err) : render_raw(p, turns, n_turns, opts, err);
+}
+
+/* ---- encoding ---- */
+
+static enum eye_status need_special(const struct eye_tokenizer *tk, const char *token, struct eye_err *err) {
+    int32_t id = eye_tokenizer_id(tk, token, strlen(token));
+    if (id >= 0 && eye_tokenizer_is_special(tk, id)) return EYE_OK;
+    return eye_fail(err, EYE_E_UNSUPPORTED, "the tokenizer has no special token %s: not a model for this chat template", token);
+}
+
+enum eye_status eye_prompt_encode(const struct eye_prompt *p, const struct eye_tokenizer *tk, struct eye_ids *ids,
+                                  struct eye_err *err) {
+    const struct eye_encode_opts bos = {.add_before = true};
+    if (p->kind == EYE_TEMPLATE_QWEN2) {
+        EYE_TRY(need_special(tk, "<|im_start|>", err));
+        EYE_TRY(need_special(tk, "<|im_end|>", err));
+    }
+    EYE_TRY(eye_tokenizer_encode(tk, "", 0, &bos, ids, err));
+    for (size_t i = 0; i < p->n_segment; i++) {
+        const struct eye_segment *s = &p->segment[i];
+        if (s->is_image) {
+            EYE_TRY(eye_ids_add(ids, EYE_TOKEN_IMAGE, err));
+            continue;
+        }
+        struct eye_encode_opts opts = {.literal = p->literal + s->i_literal, .n_literal = s->n_literal};
+        EYE_TRY(eye_tokenizer_encode(tk, p->text.p + s->from, s->to - s->from, &opts, ids, err));
+    }
+    return EYE_OK;
+}
+
+/* Renders and encodes; *total = positions that the prompt takes. */
+static enum eye_status measure(struct eye_prompt *p, enum eye_template kind, const struct eye_turn *turns, size_t n,
+                               const struct eye_template_opts *opts, const struct eye_tokenizer *tk, size_t n_image_tok,
+                               struct eye_ids *ids, size_t *total, struct eye_err *err) {
+    size_t rows;
+    ids->n = 0;
+    EYE_TRY(eye_prompt_render(p, kind, turns, n, opts, err));
+    EYE_TRY(eye_prompt_encode(p, tk, ids, err));
+    if (!eye_mul_ok(p->n_images, n_image_tok, &rows) || !eye_add_ok(ids->n - p->n_images, rows, total))
+        return eye_fail(err, EYE_E_LIMIT, "prompt: %zu images of %zu tokens", p->n_images, n_image_tok);
+    return EYE_OK;
+}
+
+/* The first n tokens of ids as text, without a character that is cut in two. */
+static enum eye_status first_tokens(const struct eye_tokenizer *tk, const struct eye_ids *ids, size_t n, struct eye_buf *text,
+                                    struct eye_err *err) {
+    struct eye_detok d;
+    text->len = 0;
+    eye_detok_init(&d, tk, false);
+    for (size_t i = 0; i < n; i++) eye_detok_push(&d, ids->p[i], text);
+    return text->failed ? eye_fail_nomem(err, n) : EYE_OK;
+}
+
+enum eye_status eye_prompt_fit(struct eye_prompt *p, enum eye_template kind, const struct eye_turn *turns, size_t n_turns,
+                               const struct eye_template_opts *opts, const struct eye_tokenizer *tk, size_t n_image_tok,
+                               size_t max_tok, struct eye_ids *ids, size_t *n_dropped, struct eye_err *err) {
+    struct eye_encode_opts user_opts = {.no_special = opts && opts->protect_user};
+    struct eye_ids user = {.alloc = p->alloc};
+    struct eye_turn *cut = NULL;
+    struct eye_buf text;
+    size_t total = 0, i_user = n_turns, keep, bytes = n_turns * sizeof *cut;
+    enum eye_status st = EYE_OK;
+    *n_dropped = 0;
+    EYE_TRY(measure(p, kind, turns, n_turns, opts, tk, n_image_tok, ids, &total, err));
+    if (total <= max_tok) return EYE_OK;
+    eye_buf_init(&text, p->alloc);
+    while (i_user > 0 && turns[i_user - 1].role != EYE_ROLE_USER) i_user--;
+    if (i_user-- > 0) {
+        if (!(cut = eye_alloc_raw(p->alloc, bytes))) return eye_fail_nomem(err, bytes);
+        memcpy(cut, turns, bytes);
+        EYE_TRY_GOTO(eye_tokenizer_encode(tk, turns[i_user].text, turns[i_user].len, &user_opts, &user, err));
+    }
+    /* The first guess nearly always fits: tokens merge over the cut only by accident. Steps grow, so the loop is short. */
+    keep = user.n;
+    for (size_t round = 1; total > max_tok; round++) {
+        if (keep == 0) {
+            st = eye_fail(err, EYE_E_LIMIT, "prompt: %zu tokens without the user's text; at most %zu fit", total, max_tok);
+            goto fail;
+        }
+        size_t step = (total - max_tok) * round;
+        keep -= EYE_MIN(step, keep);
+        EYE_TRY_GOTO(first_tokens(tk, &user, keep, &text, err));
+        cut[i_user].text = text.p ? text.p : "";
+        cut[i_user].len = text.len;
+        EYE_TRY_GOTO(measure(p, kind, cut, n_turns, opts, tk, n_image_tok, ids, &total, err));
+    }
+    *n_dropped = user.n - keep;
+fail:
+    eye_alloc_free(p->alloc, cut, bytes);
+    eye_ids_clear(&user);
+    eye_buf_clear(&text);
+    return st;
+}
+
+size_t eye_template_stop_ids(enum eye_template kind, const struct eye_tokenizer *tk, int32_t out[EYE_TEMPLATE_MAX_STOP]) {
+    static const char *const qwen2[] = {"<|im_end|>", "<|endoftext|>"};
+    int32_t eos = eye_tokenizer_eos(tk);
+    size_t n = 0;
+    if (eos >= 0) out[n++] = eos;
+    for (size_t i = 0; kind == EYE_TEMPLATE_QWEN2 && i < EYE_COUNT(qwen2); i++) {
+        int32_t id = eye_tokenizer_id(tk, qwen2[i], strlen(qwen2[i]));
+        if (id >= 0 && id != eos) out[n++] = id;
+    }
+    return n;
+}

@@ -1,0 +1,168 @@
+/* text/tokenizer: encoding. See tokenizer.h for the way of a text and tokenizer_load.c for where the tables come from. */
+#include <string.h>
+
+#include "text/tokenizer_impl.h"
+#include "text/unicode.h"
+
+int32_t eye_tokenizer_n_vocab(const struct eye_tokenizer *tk) { return (int32_t)tk->n_token; }
+int32_t eye_tokenizer_bos(const struct eye_tokenizer *tk) { return tk->bos; }
+int32_t eye_tokenizer_eos(const struct eye_tokenizer *tk) { return tk->eos; }
+int32_t eye_tokenizer_pad(const struct eye_tokenizer *tk) { return tk->pad; }
+
+bool eye_tokenizer_token(const struct eye_tokenizer *tk, int32_t id, const char **p, size_t *n) {
+    if (id < 0 || (size_t)id >= tk->n_token || !tk->token[id].p) return false;
+    *p = tk->token[id].p;
+    *n = tk->token[id].len;
+    return true;
+}
+
+int32_t eye_tokenizer_id(const struct eye_tokenizer *tk, const char *token, size_t n) {
+    return eye_strmap_get(&tk->id_of, token, n);
+}
+
+bool eye_tokenizer_is_special(const struct eye_tokenizer *tk, int32_t id) {
+    return id >= 0 && (size_t)id < tk->n_token && tk->token[id].special;
+}
+
+/* Everything one call of encode works with. */
+struct encoder {
+    const struct eye_tokenizer *tk;
+    const struct eye_encode_opts *opts;
+    struct eye_ids *ids;
+    struct eye_bpe_scratch scratch;
+    struct eye_pretok_iter words;
+    struct eye_buf text;   /* repaired text */
+    struct eye_buf nfc;    /* the normalised piece */
+    struct eye_buf mapped; /* a word in the byte alphabet */
+};
+
+/* The token that is the whole word, or -1. */
+static int32_t whole_word(struct encoder *e, const uint8_t *p, size_t n) {
+    uint8_t utf8[4];
+    if (n > e->tk->max_token_bytes) return -1;
+    e->mapped.len = 0;
+    for (size_t i = 0; i < n; i++) eye_buf_add(&e->mapped, utf8, eye_utf8_put(eye_byte_to_char(p[i]), utf8));
+    return eye_strmap_get(&e->tk->id_of, e->mapped.p, e->mapped.len);
+}
+
+/* One word: bytes become symbols at the end of ids and are merged there. */
+static enum eye_status encode_word(struct encoder *e, const uint8_t *p, size_t n, struct eye_err *err) {
+    const struct eye_tokenizer *tk = e->tk;
+    if (tk->ignore_merges) {
+        int32_t id = whole_word(e, p, n);
+        if (e->mapped.failed) return eye_fail_nomem(err, n);
+        if (id >= 0) return eye_ids_add(e->ids, id, err);
+    }
+    EYE_TRY(eye_ids_reserve(e->ids, n, err));
+    int32_t *sym = e->ids->p + e->ids->n;
+    size_t n_sym = 0;
+    bool unknown = false; /* an unknown byte waits to be written, or to be fused with the next */
+    for (size_t i = 0; i < n; i++) {
+        int32_t id = tk->byte_id[p[i]];
+        if (id < 0) {
+            if (tk->unk < 0) continue;
+            if (unknown && !tk->fuse_unk) sym[n_sym++] = tk->unk;
+            unknown = true;
+            continue;
+        }
+        if (unknown) sym[n_sym++] = tk->unk;
+        unknown = false;
+        sym[n_sym++] = id;
+    }
+    if (unknown) sym[n_sym++] = tk->unk;
+    EYE_TRY(eye_bpe_merge(&tk->bpe, sym, &n_sym, &e->scratch, err));
+    e->ids->n += n_sym;
+    return EYE_OK;
+}
+
+static enum eye_status encode_words(struct encoder *e, const uint8_t *p, size_t n, struct eye_err *err) {
+    const uint8_t *word;
+    size_t len;
+    eye_pretok_start(&e->words, p, n);
+    while (eye_pretok_next(&e->words, &word, &len)) EYE_TRY(encode_word(e, word, len, err));
+    return e->words.prefixed.failed ? eye_fail_nomem(err, n) : EYE_OK;
+}
+
+/* A piece between added tokens of the raw kind. touched: a literal range lies in it. */
+static enum eye_status encode_piece(struct encoder *e, const uint8_t *p, size_t n, bool touched, struct eye_err *err) {
+    bool same = true;
+    e->nfc.len = 0;
+    if (n == 0) return EYE_OK;
+    if (e->tk->nfc) EYE_TRY(eye_nfc(p, n, &e->nfc, &same, err));
+    if (!same) {
+        p = (const uint8_t *)e->nfc.p;
+        n = e->nfc.len;
+    }
+    struct eye_added_find find = {.set = &e->tk->normalized, .p = p, .n = n, .no_special = e->opts->no_special || touched};
+    const struct eye_added *hit;
+    size_t from, to;
+    while (eye_added_next(&find, &from, &to, &hit)) {
+        EYE_TRY(encode_words(e, p + from, to - from, err));
+        if (hit) EYE_TRY(eye_ids_add(e->ids, hit->id, err));
+    }
+    return EYE_OK;
+}
+
+static bool touches(const struct eye_encode_opts *o, size_t from, size_t to, size_t *i_range) {
+    while (*i_range < o->n_literal && o->literal[*i_range].to <= from) ++*i_range;
+    return *i_range < o->n_literal && o->literal[*i_range].from < to;
+}
+
+static enum eye_status encode_text(struct encoder *e, const uint8_t *p, size_t n, struct eye_err *err) {
+    const struct eye_encode_opts *o = e->opts;
+    struct eye_added_find find = {.set = &e->tk->raw, .p = p, .n = n, .no_special = o->no_special, .literal = o->literal,
+                                  .n_literal = o->n_literal};
+    const struct eye_added *hit;
+    size_t from, to, i_range = 0;
+    while (eye_added_next(&find, &from, &to, &hit)) {
+        EYE_TRY(encode_piece(e, p + from, to - from, touches(o, from, to, &i_range), err));
+        if (hit) EYE_TRY(eye_ids_add(e->ids, hit->id, err));
+    }
+    return EYE_OK;
+}
+
+/* Repairs invalid UTF-8 and checks the literal ranges. */
+static enum eye_status check_text(struct encoder *e, const uint8_t **p, size_t *n, struct eye_err *err) {
+    const struct eye_encode_opts *o = e->opts;
+    if (*n > EYE_TOKENIZER_MAX_BYTES)
+        return eye_fail(err, EYE_E_LIMIT, "a text of %zu bytes: at most %zu", *n, EYE_TOKENIZER_MAX_BYTES);
+    size_t valid = eye_utf8_valid(*p, *n);
+    for (size_t i = 0, end = 0; i < o->n_literal; i++) {
+        if (o->literal[i].from < end || o->literal[i].to < o->literal[i].from || o->literal[i].to > *n)
+            return eye_fail(err, EYE_E_ARG, "literal range %zu (%zu to %zu) is out of order or outside a text of %zu bytes", i,
+                            o->literal[i].from, o->literal[i].to, *n);
+        end = o->literal[i].to;
+    }
+    if (valid == *n) return EYE_OK;
+    if (o->n_literal) return eye_fail(err, EYE_E_ARG, "a text with literal ranges must be UTF-8, byte %zu is not", valid);
+    eye_utf8_lossy(*p, *n, &e->text);
+    if (e->text.failed) return eye_fail_nomem(err, *n);
+    *p = (const uint8_t *)e->text.p;
+    *n = e->text.len;
+    return EYE_OK;
+}
+
+enum eye_status eye_tokenizer_encode(const struct eye_tokenizer *tk, const char *text, size_t n,
+                                     const struct eye_encode_opts *opts, struct eye_ids *ids, struct eye_err *err) {
+    static const struct eye_encode_opts plain;
+    struct encoder e = {.tk = tk, .opts = opts ? opts : &plain, .ids = ids, .scratch = {.alloc = ids->alloc}};
+    const uint8_t *p = (const uint8_t *)text;
+    enum eye_status st;
+    eye_buf_init(&e.text, ids->alloc);
+    eye_buf_init(&e.nfc, ids->alloc);
+    eye_buf_init(&e.mapped, ids->alloc);
+    eye_pretok_init(&e.words, &tk->pretok, ids->alloc);
+    EYE_TRY_GOTO(check_text(&e, &p, &n, err));
+    if (e.opts->add_before)
+        for (size_t i = 0; i < tk->before.n; i++) EYE_TRY_GOTO(eye_ids_add(ids, tk->before.p[i], err));
+    EYE_TRY_GOTO(encode_text(&e, p, n, err));
+    if (e.opts->add_after)
+        for (size_t i = 0; i < tk->after.n; i++) EYE_TRY_GOTO(eye_ids_add(ids, tk->after.p[i], err));
+fail:
+    eye_pretok_clear(&e.words);
+    eye_buf_clear(&e.mapped);
+    eye_buf_clear(&e.nfc);
+    eye_buf_clear(&e.text);
+    eye_bpe_scratch_clear(&e.scratch);
+    return st;
+}

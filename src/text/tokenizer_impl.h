@@ -1,0 +1,76 @@
+/* text/tokenizer, inside: what tokenizer.c, tokenizer_load.c, tokenizer_config.c and detok.c share. Nobody else includes
+ * this. */
+#ifndef EYE_TOKENIZER_IMPL_H
+#define EYE_TOKENIZER_IMPL_H
+
+#include "format/json.h"
+#include "text/pretok.h"
+#include "text/tokenizer.h"
+
+struct eye_token {
+    const char *p; /* NULL = a hole in the ids; in vocab_text or strings */
+    uint32_t len;
+    bool special, added;
+};
+
+struct eye_tokenizer {
+    const struct eye_alloc *alloc;
+    /* vocabulary */
+    char *vocab_text;        /* the model's token strings, one after the other [vocab_bytes] */
+    size_t vocab_bytes;
+    struct eye_arena strings; /* of added tokens */
+    struct eye_token *token; /* by id [n_token] */
+    size_t n_token, token_cap;
+    size_t n_model;          /* tokens of the model itself, added ones not counted */
+    size_t max_token_bytes;
+    struct eye_strmap id_of;
+    struct eye_bpe bpe;
+    int32_t byte_id[256];    /* symbol of a byte; -1 = the vocabulary has none */
+    int32_t unk;             /* for such bytes; -1 = they vanish */
+    bool fuse_unk;           /* neighbouring unknowns are one */
+    bool ignore_merges;      /* a word that is a token is taken whole */
+    /* stages */
+    bool nfc;
+    struct eye_pretok pretok;
+    /* added tokens: [n_raw] found in the raw text, then [n_added - n_raw] in the normalised */
+    struct eye_added *added;
+    size_t n_added, added_cap;
+    int32_t max_added_id; /* -1 = none yet */
+    struct eye_added_set raw, normalized;
+    struct eye_ids before, after; /* the post-processor's tokens */
+    int32_t bos, eos, pad;
+};
+
+/* The byte alphabet of GPT-2: printable bytes stand for themselves, the others for U+0100 onwards. */
+uint32_t eye_byte_to_char(uint8_t byte);
+int eye_char_to_byte(uint32_t cp); /* -1 = not in the alphabet */
+
+/* ---- tokenizer_load.c ---- */
+/* Adds one more token to the vocabulary under the id that the tokenizers library would give it. id -1 = no opinion, else the
+ * file's, CORRUPT if it differs. Empty content is skipped, as there. */
+struct eye_added_def {
+    const char *content;
+    size_t len;
+    int64_t id;
+    bool special, normalized, single_word, lstrip, rstrip;
+};
+enum eye_status eye_tokenizer_add(struct eye_tokenizer *tk, const struct eye_added_def *def, const char *where,
+                                  struct eye_err *err);
+
+/* ---- tokenizer_config.c: what the JSON trees say ---- */
+/* normalizer, pre_tokenizer, decoder and the model's options of tokenizer.json. *unk = unk_token or NULL, borrowed. */
+enum eye_status eye_config_components(struct eye_tokenizer *tk, const struct eye_json_at *root, const char **unk,
+                                      struct eye_err *err);
+/* The same for a tokenizer_class, where there is no tokenizer.json; config->v may be NULL. */
+enum eye_status eye_config_by_class(struct eye_tokenizer *tk, const char *cls, const struct eye_json_at *config,
+                                    struct eye_err *err);
+/* added_tokens of tokenizer.json. */
+enum eye_status eye_config_added(struct eye_tokenizer *tk, const struct eye_json_at *root, struct eye_err *err);
+/* added_tokens_decoder of tokenizer_config.json. */
+enum eye_status eye_config_added_decoder(struct eye_tokenizer *tk, const struct eye_json_at *config, struct eye_err *err);
+/* post_processor of tokenizer.json. */
+enum eye_status eye_config_post(struct eye_tokenizer *tk, const struct eye_json_at *root, struct eye_err *err);
+/* bos_token, eos_token, pad_token of tokenizer_config.json. */
+enum eye_status eye_config_special_ids(struct eye_tokenizer *tk, const struct eye_json_at *config, struct eye_err *err);
+
+#endif

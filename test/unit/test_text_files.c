@@ -1,0 +1,147 @@
+/* Unit tests of text: tokenizer files that are damaged, contradict themselves or ask for what eyelet does not have. */
+#include "text_help.h"
+
+#include "support/support.h"
+
+static enum eye_status open_and_use(const void *p, size_t n, const struct eye_alloc *alloc, struct eye_err *err) {
+    static const char text[] = "It's  42\n\xff cafe\u0301 <|im_end|> ~\x01";
+    struct eye_tokenizer_src src = {.tokenizer_json = {p, n}};
+    struct eye_tokenizer *tk;
+    struct eye_ids ids = {.alloc = alloc};
+    EYE_TRY(eye_tokenizer_open(&tk, &src, alloc, err));
+    enum eye_status st = eye_tokenizer_encode(tk, text, sizeof text - 1, NULL, &ids, err);
+    eye_ids_clear(&ids);
+    eye_tokenizer_close(tk);
+    return st;
+}
+
+static void damaged_files_are_refused(void **state) {
+    struct eye_map odd = map_file(GOLDEN "odd.json"), gpt2 = map_file(GOLDEN "gpt2.json");
+    assert_true(eye_refuses_truncations(open_and_use, odd.p, odd.size - 1)); /* the last byte is a line end */
+    assert_true(eye_survives_mutations(open_and_use, odd.p, odd.size, 1, 3000));
+    assert_true(eye_survives_mutations(open_and_use, gpt2.p, gpt2.size, 2, 1000));
+    assert_true(eye_survives_faults(open_and_use, odd.p, odd.size));
+    assert_true(eye_survives_faults(open_and_use, gpt2.p, gpt2.size));
+    eye_map_close(&odd);
+    eye_map_close(&gpt2);
+}
+
+#define BYTE_LEVEL "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":true}"
+#define ADDED(id, content) \
+    "{\"id\":" id ",\"content\":\"" content "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false," \
+    "\"special\":true}"
+#define VOCAB "\"vocab\":{\"a\":0,\"b\":1,\"ab\":2}"
+#define NO_MERGES VOCAB ",\"merges\":[]"
+#define FILE_POST(post, added, normalizer, pre, model) \
+    "{\"added_tokens\":[" added "],\"normalizer\":" normalizer ",\"pre_tokenizer\":" pre ",\"post_processor\":" post "," \
+    "\"decoder\":" BYTE_LEVEL ",\"model\":{" model "}}"
+#define FILE_OF(added, normalizer, pre, model) FILE_POST("null", added, normalizer, pre, model)
+#define TEMPLATE(id) \
+    "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"a\"}},{\"Sequence\":{\"id\":\"A\"}}]," \
+    "\"special_tokens\":{\"a\":{\"ids\":[" id "]}}}"
+#define WITH_HOLE "\"vocab\":{\"a\":0,\"b\":2},\"merges\":[]"
+#define MODEL(model) FILE_OF("", "null", BYTE_LEVEL, model)
+
+static void broken_files_say_what_is_wrong(void **state) {
+    static const struct { enum eye_status st; const char *text, *json; } cases[] = {
+        {EYE_OK, "", MODEL("\"type\":\"BPE\"," VOCAB ",\"merges\":[[\"a\",\"b\"]]")},
+        {EYE_OK, "", MODEL(VOCAB ",\"merges\":[\"#version: 0.2\",\"a b\"],\"dropout\":0.0,\"unk_token\":null")},
+        {EYE_OK, "", MODEL("\"vocab\" : { \"\\u0061\":0 , \"b\":1,\"a\\u0062\":2 } , \"merges\" : [ [ \"a\" , \"b\" ] ]")},
+        {EYE_OK, "", FILE_OF(ADDED("3", "<x>") "," ADDED("4", ""), "null", BYTE_LEVEL, NO_MERGES)},
+        {EYE_E_CORRUPT, "\"c\" is not in the vocabulary", MODEL(VOCAB ",\"merges\":[[\"a\",\"c\"]]")},
+        {EYE_E_CORRUPT, "\"ba\" is not in the vocabulary", MODEL(VOCAB ",\"merges\":[\"b a\"]")},
+        {EYE_E_CORRUPT, "two parts", MODEL(VOCAB ",\"merges\":[\"a b c\"]")},
+        {EYE_E_CORRUPT, "two parts", MODEL(VOCAB ",\"merges\":[\"ab\"]")},
+        {EYE_E_CORRUPT, "] after two", MODEL(VOCAB ",\"merges\":[[\"a\",\"b\",\"a\"]]")},
+        {EYE_E_CORRUPT, "a merge", MODEL(VOCAB ",\"merges\":[1]")},
+        {EYE_E_CORRUPT, "[", MODEL(VOCAB ",\"merges\":{}")},
+        {EYE_E_CORRUPT, "model.merges", MODEL(VOCAB)},
+        {EYE_E_CORRUPT, "model.vocab", MODEL("\"merges\":[]")},
+        {EYE_E_CORRUPT, "model", "{}"},
+        {EYE_E_CORRUPT, "twice", MODEL("\"vocab\":{},\"vocab\":{},\"merges\":[]")},
+        {EYE_E_CORRUPT, "stands there twice", MODEL("\"vocab\":{\"a\":0,\"a\":1},\"merges\":[]")},
+        {EYE_E_CORRUPT, "id 0 is given", MODEL("\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]")},
+        {EYE_E_CORRUPT, "an id", MODEL("\"vocab\":{\"a\":-1},\"merges\":[]")},
+        {EYE_E_CORRUPT, ", or }", MODEL("\"vocab\":{\"a\":1.5},\"merges\":[]")},
+        {EYE_E_CORRUPT, "leading zero", MODEL("\"vocab\":{\"a\":01},\"merges\":[]")},
+        {EYE_E_CORRUPT, "2^32", MODEL("\"vocab\":{\"a\":99999999999999999999999},\"merges\":[]")},
+        {EYE_E_LIMIT, "has id 16777216", MODEL("\"vocab\":{\"a\":16777216},\"merges\":[]")},
+        {EYE_E_LIMIT, "has id 100000", MODEL("\"vocab\":{\"a\":100000},\"merges\":[]")},
+        {EYE_E_CORRUPT, "low surrogate", MODEL("\"vocab\":{\"\\ud800\\u0041\":1},\"merges\":[]")},
+        {EYE_E_CORRUPT, "surrogate pair", MODEL("\"vocab\":{\"\\udc00\":1},\"merges\":[]")},
+        {EYE_E_CORRUPT, "escape", MODEL("\"vocab\":{\"\\x\":1},\"merges\":[]")},
+        {EYE_E_CORRUPT, "expected UTF-8", MODEL("\"vocab\":{\"\xff\":1},\"merges\":[]")},
+        {EYE_E_CORRUPT, "by its place it is 3", FILE_OF(ADDED("7", "<x>"), "null", BYTE_LEVEL, NO_MERGES)},
+        {EYE_E_CORRUPT, "by its place it is 0", FILE_OF(ADDED("3", "a"), "null", BYTE_LEVEL, NO_MERGES)},
+        {EYE_E_CORRUPT, "twice", FILE_OF(ADDED("3", "x") "," ADDED("3", "x"), "null", BYTE_LEVEL, NO_MERGES)},
+        {EYE_E_CORRUPT, "single_word", FILE_OF("{\"id\":3,\"content\":\"x\",\"special\":true,\"normalized\":true}", "null",
+                                               BYTE_LEVEL, NO_MERGES)},
+        {EYE_OK, "", FILE_POST(TEMPLATE("2"), "", "null", BYTE_LEVEL, WITH_HOLE)},
+        {EYE_E_CORRUPT, "ids of tokens", FILE_POST(TEMPLATE("1"), "", "null", BYTE_LEVEL, WITH_HOLE)},
+        {EYE_E_CORRUPT, "expected 0 to 2", FILE_POST(TEMPLATE("3"), "", "null", BYTE_LEVEL, WITH_HOLE)},
+        {EYE_E_UNSUPPORTED, "post_processor \"Roberta",
+         FILE_POST("{\"type\":\"RobertaProcessing\"}", "", "null", BYTE_LEVEL, WITH_HOLE)},
+        {EYE_E_UNSUPPORTED, "normalizer \"Lowercase\"", FILE_OF("", "{\"type\":\"Lowercase\"}", BYTE_LEVEL, NO_MERGES)},
+        {EYE_E_UNSUPPORTED, "pre_tokenizer \"Metaspace\"", FILE_OF("", "null", "{\"type\":\"Metaspace\"}", NO_MERGES)},
+        {EYE_E_UNSUPPORTED, "pre_tokenizer \"null\"", FILE_OF("", "null", "null", NO_MERGES)},
+        {EYE_E_UNSUPPORTED, "not known: \\w+", FILE_OF("", "null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\w+\"},"
+            "\"behavior\":\"Isolated\",\"invert\":false}", NO_MERGES)},
+        {EYE_E_UNSUPPORTED, "ByteLevel before", FILE_OF("", "null", "{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL ","
+            BYTE_LEVEL "]}", NO_MERGES)},
+        {EYE_E_UNSUPPORTED, "model \"Unigram\"", MODEL("\"type\":\"Unigram\"," NO_MERGES)},
+        {EYE_E_UNSUPPORTED, "\"surprise\"", MODEL("\"surprise\":1," NO_MERGES)},
+        {EYE_E_UNSUPPORTED, "dropout", MODEL("\"dropout\":0.1," NO_MERGES)},
+        {EYE_E_UNSUPPORTED, "byte_fallback", MODEL("\"byte_fallback\":true," NO_MERGES)},
+        {EYE_E_UNSUPPORTED, "continuing_subword_prefix \"##\"", MODEL("\"continuing_subword_prefix\":\"##\"," NO_MERGES)},
+        {EYE_E_UNSUPPORTED, "unk_token \"?\"", MODEL("\"unk_token\":\"?\"," NO_MERGES)},
+    };
+    for (size_t i = 0; i < EYE_COUNT(cases); i++) {
+        struct eye_err err = {0};
+        enum eye_status st = open_and_use(cases[i].json, strlen(cases[i].json), NULL, &err);
+        if (st != cases[i].st || !strstr(err.text, cases[i].text))
+            fail_msg("case %zu: %s \"%s\", expected %s \"%s\"", i, eye_status_name(st), err.text, eye_status_name(cases[i].st),
+                     cases[i].text);
+    }
+}
+
+static void loose_files_need_a_class(void **state) {
+    static const char vocab[] = "{\"a\":0,\"b\":1,\"ab\":2}", merges[] = "#version: 0.2\na b\r\n";
+    struct eye_tokenizer_src src = {.vocab_json = {vocab, sizeof vocab - 1}, .merges_txt = {merges, sizeof merges - 1}};
+    struct eye_tokenizer *tk;
+    struct eye_ids ids = {0};
+    struct eye_err err;
+    assert_int_equal(eye_tokenizer_open(&tk, &src, NULL, &err), EYE_E_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "tokenizer_class"));
+    static const char config[] =
+        "{\"tokenizer_class\":\"Qwen2TokenizerFast\",\"eos_token\":{\"content\":\"<y>\"},\"bos_token\":\"<none>\","
+        "\"added_tokens_decoder\":{\"4\":{\"content\":\"<y>\",\"special\":true},"
+        "\"3\":{\"content\":\"<x>\",\"special\":false}}}";
+    src.tokenizer_config = (struct eye_bytes){config, sizeof config - 1};
+    assert_int_equal(eye_tokenizer_open(&tk, &src, NULL, &err), EYE_OK);
+    encode_ok(tk, "ab<x><y>", 8, NULL, &ids);
+    assert_int_equal(ids.n, 3);
+    assert_memory_equal(ids.p, ((int32_t[]){2, 3, 4}), 3 * sizeof(int32_t));
+    assert_int_equal(eye_tokenizer_eos(tk), 4);
+    assert_int_equal(eye_tokenizer_bos(tk), -1);
+    assert_false(eye_tokenizer_is_special(tk, 3));
+    eye_ids_clear(&ids);
+    eye_tokenizer_close(tk);
+    src = (struct eye_tokenizer_src){.vocab_json = src.vocab_json, .tokenizer_class = "BertTokenizer"};
+    assert_int_equal(eye_tokenizer_open(&tk, &src, NULL, &err), EYE_E_ARG);
+    src.merges_txt = (struct eye_bytes){merges, sizeof merges - 1};
+    assert_int_equal(eye_tokenizer_open(&tk, &src, NULL, &err), EYE_E_UNSUPPORTED);
+    src.merges_txt.p = "a  b\n";
+    src.merges_txt.n = 5;
+    src.tokenizer_class = "GPT2Tokenizer";
+    assert_int_equal(eye_tokenizer_open(&tk, &src, NULL, &err), EYE_E_CORRUPT);
+    assert_int_equal(eye_tokenizer_open(&tk, &(struct eye_tokenizer_src){0}, NULL, &err), EYE_E_ARG);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(damaged_files_are_refused),
+        cmocka_unit_test(broken_files_say_what_is_wrong),
+        cmocka_unit_test(loose_files_need_a_class),
+    };
+    return cmocka_run_group_tests_name("text_files", tests, NULL, NULL);
+}
