@@ -134,13 +134,17 @@ uint16_t eye_f32_to_bf16(float f) {
 /* The range check also catches NaN and infinity, whose conversion to int would be undefined. */
 static inline int to_int(float x, int lo, int hi) { return !(x > (float)lo) ? lo : x >= (float)hi ? hi : (int)x; }
 
+/* roundf (half away from zero) for a result that is then truncated, as the largest float below 1/2 is added: x + that reaches
+ * the next integer exactly when x's fraction is at least 1/2. A model's load makes half a billion of these: no library calls. */
+static inline float round_away(float x) { return x + copysignf(0x1.fffffep-2f, x); }
+
 static void block_to_q8_0(const float *x, struct eye_block_q8_0 *b) {
     float amax = 0;
-    for (int i = 0; i < BLOCK; i++) amax = fmaxf(amax, fabsf(x[i]));
+    for (int i = 0; i < BLOCK; i++) amax = fabsf(x[i]) > amax ? fabsf(x[i]) : amax;
     float d = amax / 127, id = d != 0 ? 1 / d : 0;
     b->d = eye_f32_to_f16(d);
     /* The quotients use d before it was rounded to f16: so does ggml, and files must agree byte for byte. */
-    for (int i = 0; i < BLOCK; i++) b->q[i] = (int8_t)to_int(roundf(x[i] * id), -127, 127);
+    for (int i = 0; i < BLOCK; i++) b->q[i] = (int8_t)to_int(round_away(x[i] * id), -127, 127);
 }
 
 static void block_to_q4_0(const float *x, struct eye_block_q4_0 *b) {
