@@ -1,4 +1,4 @@
-/* The fold pass: what is linear and constant at inference is multiplied out, once, in double, and rounded once to f32.
+/* The fold pass: what is linear and constant at inference is multiplied out, each rule in double, rounded to f32 at its end.
  *
  *   batch_norm(conv(x))        t = g / sqrt(var + eps): W' = t W, b' = beta + (b - mean) t
  *   batch_norm(x)              depthwise 1x1 convolution with W = t, b = beta - mean t   (an image x that no conv made)
