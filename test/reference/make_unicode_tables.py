@@ -8,6 +8,7 @@ own age), so nothing is taken from a Unicode release: every code point is shown 
 down. After that NFC is restated from the tables alone and compared with the library on random strings; a mismatch is fatal.
 """
 import argparse
+import itertools
 import os
 import random
 import unicodedata
@@ -61,30 +62,29 @@ def by_added_token(seen, **flags):
 
 
 def combining_classes(decomposed):
-    """NFD swaps two neighbours iff class(first) > class(second) > 0: each mark is placed among known ones by bisection."""
-    def swaps(x, y):
-        return x != y and nfd(x + y) == y + x
-    first = "\u0334"                                      # class 1: the lowest there is
-    known = {1: first}
+    """Put among one mark of each class, NFD moves a mark to its place: the place is the class. A starter does not move."""
+    marks = {}
     for c in CODE_POINTS:
         k = unicodedata.combining(chr(c))
-        if k and k not in known and c not in decomposed and swaps(chr(c), first):
-            known[k] = chr(c)
-    order = sorted(known)
+        if k and k not in marks and c not in decomposed and nfd("\u0345" + chr(c)) != "\u0345" + chr(c):
+            marks[k] = chr(c)                             # U+0345 has the highest class: the library knows c as a mark
+    order = sorted(marks)
+    line = "".join(marks[k] for k in order)
+    assert nfd(line[::-1]) == line and order[0] == 1 and order[-1] < unicodedata.combining("\u0345") == 240
+    order.append(240)
+    line += "\u0345"
     ccc = {}
     for c in CODE_POINTS:
         ch = chr(c)
-        if c in decomposed or not (swaps(ch, first) or swaps(known[order[1]], ch)):
+        if nfd(ch) != ch:
             continue
-        lo, hi = 0, len(order) - 1
-        while lo < hi:
-            mid = (lo + hi) // 2
-            if swaps(ch, known[order[mid]]):
-                lo = mid + 1
-            else:
-                hi = mid
-        assert not swaps(known[order[lo]], ch), hex(c)
-        ccc[c] = order[lo]
+        after, before = nfd(line + ch), nfd(ch + line)
+        if after == line + ch and before == ch + line:
+            continue                                      # class 0
+        # From behind it passes all of a higher class, from before all of a lower one: it stops on either side of its equal.
+        i = next(i for i, k in enumerate(order) if before[i] == ch)
+        assert after == line[:i + 1] + ch + line[i + 1:] and before == line[:i] + ch + line[i:], hex(c)
+        ccc[c] = order[i]
     return ccc
 
 
@@ -101,39 +101,34 @@ def normal_forms():
 
 def restated_nfc(text, decomp, pairs, ccc):
     """The algorithm of src/text/nfc.c on these tables."""
-    out = []
-    for c in map(ord, text):
-        if S_BASE <= c < S_BASE + S_COUNT:
-            i = c - S_BASE
-            out += [L_BASE + i // 588, V_BASE + i % 588 // 28] + ([T_BASE + i % 28] if i % 28 else [])
-        else:
-            out += decomp.get(c, [c])
-    i = 0
-    while i < len(out):
-        j = i
-        while j < len(out) and ccc.get(out[j], 0):
-            j += 1
-        out[i:j] = sorted(out[i:j], key=ccc.get)
-        i = max(j, i + 1)
-    res, starter, last = [], None, 0
-    for c in out:
-        k = ccc.get(c, 0)
-        if starter is not None and (len(res) == starter + 1 or (last != 0 and last < k)):
-            a, made = res[starter], None
-            if L_BASE <= a < L_BASE + 19 and V_BASE <= c < V_BASE + 21:
-                made = S_BASE + ((a - L_BASE) * 21 + c - V_BASE) * 28
-            elif S_BASE <= a < S_BASE + S_COUNT and (a - S_BASE) % 28 == 0 and T_BASE < c < T_BASE + 28:
-                made = a + c - T_BASE
-            else:
-                made = pairs.get((a, c))
-            if made is not None:
-                res[starter] = made
-                continue
+    def decompose(c):
+        s = c - S_BASE
+        if not 0 <= s < S_COUNT:
+            return decomp.get(c, [c])
+        return [L_BASE + s // 588, V_BASE + s % 588 // 28] + [T_BASE + s % 28] * (s % 28 > 0)
+
+    def compose(a, b):
+        if 0 <= a - L_BASE < 19 and 0 <= b - V_BASE < 21:
+            return S_BASE + ((a - L_BASE) * 21 + b - V_BASE) * 28
+        if 0 <= a - S_BASE < S_COUNT and (a - S_BASE) % 28 == 0 and 0 < b - T_BASE < 28:
+            return a + b - T_BASE
+        return pairs.get((a, b))
+
+    full = [(ccc.get(d, 0), d) for c in text for d in decompose(ord(c))]
+    ordered = []
+    for starter, group in itertools.groupby(full, lambda x: x[0] == 0):
+        ordered += group if starter else sorted(group, key=lambda x: x[0])
+    out, starter = [], None                               # starter: index in out
+    for k, c in ordered:
+        last = out[-1][0] if starter is not None and len(out) > starter + 1 else -1
+        made = compose(out[starter][1], c) if starter is not None and (last == -1 or 0 < last < k) else None
+        if made is not None:
+            out[starter] = (0, made)
+            continue
         if k == 0:
-            starter = len(res)
-        last = k
-        res.append(c)
-    return "".join(map(chr, res))
+            starter = len(out)
+        out.append((k, c))
+    return "".join(chr(c) for _, c in out)
 
 
 def check_nfc(decomp, pairs, ccc):
