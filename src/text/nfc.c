@@ -110,7 +110,7 @@ static void compose_all(struct marks *m) {
     uint32_t last = 0;
     for (size_t i = 0; i < m->n; i++) {
         struct mark x = m->p[i];
-        if (starter != SIZE_MAX && (out == starter + 1 || (last != 0 && last < x.ccc))) {
+        if (starter != SIZE_MAX && (out == starter + 1 || last < x.ccc)) {
             uint32_t made = compose(m->p[starter].cp, x.cp);
             if (made) {
                 m->p[starter].cp = made;
