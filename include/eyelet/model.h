@@ -105,8 +105,8 @@ struct eye_model_info { /* texts live as long as the model */
     int32_t image_tokens;      /* rows one image takes in the context */
     int32_t vision_channels;   /* of the vision tower's result */
     int32_t n_threads;
-    enum eye_weight_type decoder_type, vision_type; /* as asked for */
-    enum eye_cache_type cache_type;
+    enum eye_weight_type decoder_type, vision_type; /* as asked for, else as the file was made for */
+    enum eye_cache_type cache_type; /* what is done: not AUTO */
     enum eye_fit fit;          /* what is done: PAD or CROP */
 };
 EYE_API void eye_model_get_info(const struct eye_model *model, struct eye_model_info *out);

@@ -85,14 +85,11 @@ static enum eye_status encode_images(struct eye_session *s, const struct eye_que
 static enum eye_status run_prompt(struct loop *l, const struct eye_query *q, struct eye_err *err) {
     struct eye_session *s = l->s;
     struct eye_timings *t = &l->r->timings;
-    int32_t room = s->n_ctx - s->n_past - (s->pending >= 0);
-    EYE_TRY(eye_query_assemble(s->model, q, room, &s->prompt, &l->r->truncated, err));
+    EYE_TRY(eye_query_assemble(s->model, q, s->n_ctx - eye_session_n_past(s), &s->prompt, &l->r->truncated, err));
     EYE_TRY(encode_images(s, q, t, err)); /* after assembling: a prompt that does not fit should not cost a vision run */
     l->r->n_prompt_tok = s->prompt.n;
     l->r->n_image_tok = q->n_images * (size_t)s->model->image_tokens;
     uint64_t begin = eye_now_ns();
-    if (s->pending >= 0) EYE_TRY(eye_session_step(s, s->pending, NULL, err));
-    s->pending = -1;
     EYE_TRY(eye_session_prefill(s, s->prompt.p, s->prompt.n, s->image_rows, s->logits, err));
     t->prefill_us = (eye_now_ns() - begin) / 1000;
     for (size_t i = 0; i < s->prompt.n; i++) eye_sampler_accept(&s->sampler, s->prompt.p[i]);
@@ -149,7 +146,7 @@ static enum eye_status run_answer(struct loop *l, struct eye_err *err) {
         l->r->timings.decode_us = (now - l->first_ns) / 1000;
         if (take_token(l, id)) return EYE_OK;
         if (s->opts.cancel && s->opts.cancel(s->opts.cancel_ctx)) return eye_fail(err, EYE_E_CANCELLED, "cancelled");
-        EYE_TRY(eye_session_step(s, id, s->logits, err));
+        EYE_TRY(eye_session_append(s, &id, 1, NULL, s->logits, err));
         s->pending = -1;
     }
 }

@@ -333,11 +333,10 @@ enum eye_status eye_model_memory(struct eye_model *m, int32_t n_ctx, struct eye_
     pthread_mutex_unlock(&m->lock);
     if (st != EYE_OK) return st;
     uint64_t side = (uint64_t)m->opts.image_side, rows = EYE_MIN(EYE_PREFILL_ROWS, (uint64_t)n_ctx);
-    sum.activations += side * side * 3 * (1 + sizeof(float));                                          /* pixels */
+    sum.activations += side * side * 3 * (1 + sizeof(float));          /* pixels */
     sum.activations += (uint64_t)m->image_tokens * (uint64_t)m->vlm.config.vision.channels * sizeof(float);
     sum.activations += rows * (uint64_t)t->hidden * 2 * sizeof(float); /* embeddings, hidden rows */
-    sum.activations += (uint64_t)t->vocab *
-                       (sizeof(float) + sizeof(struct eye_candidate) + sizeof(int32_t)); /* logits, sampler */
+    sum.activations += (uint64_t)t->vocab * (2 * sizeof(float) + sizeof(struct eye_candidate) + sizeof(int32_t)); /* sampling */
     sum.total = sum.weights + sum.cache + sum.activations + (m->opts.no_mmap ? sum.files : 0);
     *out = sum;
     return EYE_OK;
@@ -367,8 +366,8 @@ void eye_model_get_info(const struct eye_model *m, struct eye_model_info *out) {
         .image_tokens = (int32_t)m->image_tokens,
         .vision_channels = (int32_t)c->vision.channels,
         .n_threads = m->opts.n_threads ? m->opts.n_threads : eye_cpu_count(),
-        .decoder_type = m->opts.decoder_type,
-        .vision_type = m->opts.vision_type,
+        .decoder_type = (enum eye_weight_type)part_type(m, EYE_PART_DECODER),
+        .vision_type = (enum eye_weight_type)part_type(m, EYE_PART_VISION),
         .cache_type = m->opts.cache_type,
         .fit = m->opts.fit,
     };

@@ -106,8 +106,7 @@ enum eye_status eye_session_assemble(struct eye_session *s, const struct eye_que
                                      bool *truncated, struct eye_err *err) {
     struct eye_ids list = {.alloc = s->alloc};
     bool cut;
-    int32_t room = s->n_ctx - s->n_past - (s->pending >= 0);
-    enum eye_status st = eye_query_assemble(s->model, query, room, &list, &cut, err);
+    enum eye_status st = eye_query_assemble(s->model, query, s->n_ctx - eye_session_n_past(s), &list, &cut, err);
     if (st == EYE_OK) {
         for (size_t i = 0; i < EYE_MIN(list.n, cap); i++) ids[i] = list.p[i];
         *n = list.n;

@@ -114,7 +114,7 @@ void eye_session_reset(struct eye_session *s) {
 }
 
 int32_t eye_session_n_ctx(const struct eye_session *s) { return s->n_ctx; }
-int32_t eye_session_n_past(const struct eye_session *s) { return s->n_past; }
+int32_t eye_session_n_past(const struct eye_session *s) { return s->n_past + (s->pending >= 0); }
 
 /* ---- images ---- */
 
@@ -136,13 +136,37 @@ enum eye_status eye_model_pixels(struct eye_model *m, const struct eye_image *im
     return st;
 }
 
+/* The engine asks between its steps whether to go on: the place to say how far it is. */
+struct watch {
+    struct eye_session *s;
+    const char *what; /* NULL = too short to speak of */
+    size_t n_asked, n_steps;
+};
+
+static bool between_steps(void *ctx) {
+    struct watch *w = ctx;
+    const struct eye_model_opts *o = &w->s->model->opts;
+    w->n_asked++;
+    if (w->what && o->progress)
+        o->progress(o->progress_ctx, w->what, (double)EYE_MIN(w->n_asked, w->n_steps) / (double)(w->n_steps + 1));
+    return w->s->opts.cancel && w->s->opts.cancel(w->s->opts.cancel_ctx);
+}
+
+#define LONG_ROWS 32 /* fewer are done before a bar could be read */
+
 /* One part with one input and one output. Wants the lock held. */
 static enum eye_status run_part(struct eye_session *s, enum eye_part part, int64_t t, int64_t past, void *in, float *out,
                                 struct eye_err *err) {
     const struct eye_graph *g = &s->model->part[part].graph;
-    struct eye_io i = {g->input[0], in}, o = {g->output[0], out};
-    return eye_exec_run(s->exec[part], part == EYE_PART_DECODER ? s->kv : NULL, t, past, &i, 1, &o, 1, s->opts.cancel,
-                        s->opts.cancel_ctx, err);
+    const struct eye_model_opts *o = &s->model->opts;
+    struct eye_io i = {g->input[0], in}, r = {g->output[0], out};
+    struct watch w = {.s = s, .n_steps = g->n_nodes};
+    if (part == EYE_PART_VISION) w.what = "looking at the image";
+    if (part == EYE_PART_DECODER && t >= LONG_ROWS) w.what = "reading the prompt";
+    enum eye_status st = eye_exec_run(s->exec[part], part == EYE_PART_DECODER ? s->kv : NULL, t, past, &i, 1, &r, 1,
+                                      between_steps, &w, err);
+    if (w.what && o->progress) o->progress(o->progress_ctx, w.what, 1);
+    return st;
 }
 
 static enum eye_status run_vision(struct eye_session *s, float *out, uint64_t *vision_us, uint64_t *projector_us,
@@ -220,8 +244,8 @@ static enum eye_status run_rows(struct eye_session *s, const int32_t *ids, size_
     return EYE_OK;
 }
 
-enum eye_status eye_session_prefill(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows, float *logits,
-                                    struct eye_err *err) {
+enum eye_status eye_session_append(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows, float *logits,
+                                   struct eye_err *err) {
     size_t n_image_rows, left = (size_t)(s->n_ctx - s->n_past);
     if (n == 0) return eye_fail(err, EYE_E_ARG, "no tokens");
     if (n > left)
@@ -235,6 +259,16 @@ enum eye_status eye_session_prefill(struct eye_session *s, const int32_t *ids, s
     pthread_mutex_unlock(&s->model->lock);
     if (st == EYE_OK) s->n_past += (int32_t)n; /* on failure what was written stands beyond the end: as if it were not */
     return st;
+}
+
+enum eye_status eye_session_prefill(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows, float *logits,
+                                    struct eye_err *err) {
+    if (s->pending >= 0) {
+        int32_t id = s->pending;
+        EYE_TRY(eye_session_append(s, &id, 1, NULL, NULL, err));
+        s->pending = -1;
+    }
+    return eye_session_append(s, ids, n, image_rows, logits, err);
 }
 
 enum eye_status eye_session_step(struct eye_session *s, int32_t id, float *logits, struct eye_err *err) {

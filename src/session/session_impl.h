@@ -54,7 +54,7 @@ struct eye_session {
     const struct eye_alloc *alloc;
     struct eye_session_opts opts;
     int32_t n_ctx, n_past;
-    int32_t pending;               /* last token of an answer: chosen, not yet in the context; -1 = none */
+    int32_t pending;               /* last token of an answer: chosen, its position is taken, not yet run; -1 = none */
     struct eye_exec *exec[EYE_N_PART];
     struct eye_kv *kv;
     int64_t rows;                  /* rows of the buffers below */
@@ -104,6 +104,9 @@ EYE_MUST_CHECK enum eye_status eye_model_pixels(struct eye_model *m, const struc
 /* n <= s->rows ids to s->embeds, image rows copied from image_rows (which it advances). Wants the model's lock held. */
 EYE_MUST_CHECK enum eye_status eye_session_embed(struct eye_session *s, const int32_t *ids, size_t n, const float **image_rows,
                                                  struct eye_err *err);
+/* eye_session_prefill without the pending token. */
+EYE_MUST_CHECK enum eye_status eye_session_append(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows,
+                                                  float *logits, struct eye_err *err);
 /* Checks ids against the vocabulary and counts image rows. */
 EYE_MUST_CHECK enum eye_status eye_session_check_ids(const struct eye_session *s, const int32_t *ids, size_t n,
                                                      size_t *n_image_rows, struct eye_err *err);

@@ -69,7 +69,7 @@ usage '-n is "x", expected a whole number from 0 to 16777216; see "eyelet help r
 usage '-n is "5x", expected a whole number from 0 to 16777216; see "eyelet help run"' run -n5x
 usage '--top-p is "2", expected a number from 0 to 1; see "eyelet help run"' run --top-p=2
 usage '-s is "-1", expected a whole number from 0 to 18446744073709551615; see "eyelet help run"' run -s -1
-usage '--kv is "f64", expected one of f16, f32, i8; see "eyelet help run"' run --kv f64
+usage '--kv is "f64", expected one of auto, f16, f32, i8; see "eyelet help run"' run --kv f64
 usage 'unexpected argument "x"; see "eyelet help run"' run x
 usage 'nothing to do: give an image (-i), a prompt (-p) or both; see "eyelet help run"' run
 usage '--raw needs a prompt (-p); see "eyelet help run"' run --raw -i x.png
@@ -160,11 +160,22 @@ if [ "$rc" = 0 ] && grep -q 'float32 \[1, ' "$tmp/out"; then good; else bad 'pro
 fails 'needs an image' probe -m "$model" --stage vision -o "$tmp/x.npy"
 fails 'no layer "nope"' probe -m "$model" -i "$tmp/a.ppm" --stage layer:nope -o "$tmp/x.npy"
 
+# ---- convert ----
+usage '-o is missing: the .gguf file to write; see "eyelet help convert"' convert "$model"
+fails '/nowhere: ' convert /nowhere -o "$tmp/x.gguf"
+run convert "$model" -o "$tmp/model.gguf" --decoder q8_0 --vision bf16 -q
+if [ "$rc" = 0 ] && grep -q 'model.gguf: [0-9]* tensors, ' "$tmp/out" && [ ! -s "$tmp/err" ]; then good; else bad convert; fi
+same 'folder = GGUF' "run -m $model -i $tmp/a.ppm -n 12 --ignore-eos --decoder q8_0 --vision bf16" \
+    "run -m $tmp/model.gguf -i $tmp/a.ppm -n 12 --ignore-eos"
+same 'the tokenizer travels along' "tokens -m $model --template hello" "tokens -m $tmp/model.gguf --template hello"
+prints 'gguf, ' inspect "$tmp/model.gguf"
+prints 'eyelet.' inspect "$tmp/model.gguf" --metadata --no-tensors
+
 # ---- inspect, bench ----
 prints 'architecture' inspect "$model"
 prints '"memory_bytes": ' inspect "$model" --json
 prints 'token' inspect "$model/model.safetensors"
-prints 'peak memory' bench -m "$model" -r 2 --decode 4
+prints 'peak_memory' bench -m "$model" -r 2 --decode 4
 prints 'prefill,' bench -m "$model" -r 1 --decode 2 --csv
 prints '"ops": ' bench -m "$model" -r 1 --decode 2 --json --ops
 

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/base.h"
+#include "eyelet/convert.h"
 #include "eyelet/experimental.h"
 #include "eyelet/eyelet.h"
 #include "support/make_checkpoint.h"
@@ -68,7 +69,7 @@ static float *floats(size_t n) {
 static void test_prefill_is_step_by_step(void **state) {
     (void)state;
     enum { N = 530 };
-    static const enum eye_cache_type types[] = {EYE_CACHE_F16, EYE_CACHE_F32, EYE_CACHE_I8};
+    static const enum eye_cache_type types[] = {EYE_CACHE_AUTO, EYE_CACHE_F16, EYE_CACHE_F32, EYE_CACHE_I8};
     for (size_t k = 0; k < EYE_COUNT(types); k++) {
         struct eye_err err;
         struct eye_model *m = open_model((struct eye_model_opts){.n_ctx = 600, .cache_type = types[k]});
@@ -138,6 +139,31 @@ static void test_threads_and_mmap_change_nothing(void **state) {
             free(rows2), free(logits2);
         }
         free(rows), free(logits);
+    }
+}
+
+/* A converted file runs as its folder does under the same types, bit for bit. */
+static void test_folder_is_gguf(void **state) {
+    (void)state;
+    static const enum eye_weight_type types[] = {EYE_WEIGHT_STORED, EYE_WEIGHT_F32, EYE_WEIGHT_F16, EYE_WEIGHT_BF16,
+                                                 EYE_WEIGHT_Q8_0, EYE_WEIGHT_Q4_0};
+    char source[sizeof folder];
+    memcpy(source, folder, sizeof folder);
+    for (size_t t = 0; t < EYE_COUNT(types); t++) {
+        struct eye_err err;
+        struct eye_convert_opts o = {.decoder_type = types[t], .vision_type = types[EYE_COUNT(types) - 1 - t]};
+        float *rows, *logits, *rows2, *logits2;
+        size_t n_rows, n_logits;
+        const char *file = eye_scratch_path("converted.gguf");
+        CALL(eye_convert(source, file, &o, NULL, &err));
+        image_and_logits((struct eye_model_opts){.decoder_type = o.decoder_type, .vision_type = o.vision_type}, &rows, &logits,
+                         &n_rows, &n_logits);
+        snprintf(folder, sizeof folder, "%s", file);
+        image_and_logits((struct eye_model_opts){0}, &rows2, &logits2, &n_rows, &n_logits);
+        memcpy(folder, source, sizeof folder);
+        assert_memory_equal(rows, rows2, n_rows * sizeof(float));
+        assert_memory_equal(logits, logits2, n_logits * sizeof(float));
+        free(rows), free(logits), free(rows2), free(logits2);
     }
 }
 
@@ -265,7 +291,7 @@ static void test_a_second_turn_sees_the_whole_first(void **state) {
     answer = r.tokens[0];
     CALL(eye_session_prefill(b, ids, n + more, NULL, logits, &err));
     assert_int_equal(answer, argmax(logits, n_vocab));
-    assert_int_equal(eye_session_n_past(a), n + more);
+    assert_int_equal(eye_session_n_past(a), n + more + 1); /* its own answer's token included */
     free(logits);
     eye_session_free(a);
     eye_session_free(b);
@@ -552,6 +578,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_prefill_is_step_by_step),
         cmocka_unit_test(test_threads_and_mmap_change_nothing),
+        cmocka_unit_test(test_folder_is_gguf),
         cmocka_unit_test(test_probe_is_what_runs),
         cmocka_unit_test(test_generate_is_the_loop_by_hand),
         cmocka_unit_test(test_a_second_turn_sees_the_whole_first),

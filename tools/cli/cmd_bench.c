@@ -32,7 +32,7 @@ static const struct arg bench_args[] = {
 #undef T
 
 enum stage { IMAGE_DECODE, RESIZE, VISION, PROJECTOR, PREFILL, DECODE, N_STAGES };
-static const char *const stage_names[N_STAGES] = {"image decode", "resize", "vision", "projector", "prefill", "decode"};
+static const char *const stage_names[N_STAGES] = {"image_decode", "resize", "vision", "projector", "prefill", "decode"};
 
 struct bench { /* everything of one measurement */
     const struct bench_opts *o;
@@ -152,7 +152,7 @@ static void print_table(struct bench *b) {
         if (n) snprintf(tokens, sizeof tokens, "%.1f", rate(n, s.median_ms));
         printf("%-14s %10.2f %10.2f %10.2f %12s\n", stage_names[k], s.median_ms, s.min_ms, s.max_ms, tokens);
     }
-    printf("%-14s %10s\n", "peak memory", cli_bytes(eye_peak_rss_bytes(), rss, sizeof rss));
+    printf("%-14s %10s\n", "peak_memory", cli_bytes(eye_peak_rss_bytes(), rss, sizeof rss));
 }
 
 static void print_csv(struct bench *b) {
