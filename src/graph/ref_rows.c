@@ -105,10 +105,11 @@ enum eye_status eye_ref_softmax(const struct eye_ref_ctx *c, struct eye_err *err
     const struct eye_ref_value *x = c->in[0];
     int64_t C = last(x);
     for (int64_t r = 0; r < x->n; r += C) {
-        double max = -INFINITY, sum = 0;
-        for (int64_t i = 0; i < C; i++) max = fmax(max, (double)x->f[r + i]);
-        for (int64_t i = 0; i < C; i++) sum += exp((double)x->f[r + i] - max);
-        for (int64_t i = 0; i < C; i++) c->out->f[r + i] = (float)(exp((double)x->f[r + i] - max) / sum);
+        double sum = 0;
+        float max = -INFINITY; /* compared as float: gcc 12 for aarch64 fails on a vectorized fmax of converted values */
+        for (int64_t i = 0; i < C; i++) max = fmaxf(max, x->f[r + i]);
+        for (int64_t i = 0; i < C; i++) sum += exp((double)x->f[r + i] - (double)max);
+        for (int64_t i = 0; i < C; i++) c->out->f[r + i] = (float)(exp((double)x->f[r + i] - (double)max) / sum);
     }
     return EYE_OK;
 }
