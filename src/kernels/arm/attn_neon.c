@@ -26,22 +26,22 @@ EYE_INLINE float32x4_t load4(const void *p, size_t i, size_t n, enum elem e) {
 EYE_INLINE void qk_tile(int mr, size_t d, const float *q, size_t q_stride, const void *k, size_t k_at, float scale, float *s,
                         size_t s_stride, enum elem e) {
     float32x4_t acc[4][4];
-#pragma GCC unroll 4
+    EYE_UNROLL
     for (int i = 0; i < mr; i++) acc[i][0] = acc[i][1] = acc[i][2] = acc[i][3] = vdupq_n_f32(0.0f);
     for (size_t c = 0; c < d; c++) {
         float32x4_t kv[4];
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (size_t p = 0; p < 4; p++) kv[p] = load4(k, k_at + c * 16 + p * 4, 4, e);
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int i = 0; i < mr; i++) {
             float qv = q[(size_t)i * q_stride + c];
-#pragma GCC unroll 4
+            EYE_UNROLL
             for (int p = 0; p < 4; p++) acc[i][p] = vfmaq_n_f32(acc[i][p], kv[p], qv);
         }
     }
-#pragma GCC unroll 4
+    EYE_UNROLL
     for (int i = 0; i < mr; i++) {
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int p = 0; p < 4; p++) vst1q_f32(s + (size_t)i * s_stride + 4 * p, vmulq_n_f32(acc[i][p], scale));
     }
 }
@@ -61,25 +61,25 @@ EYE_INLINE void qk(size_t m, size_t d, size_t n_keys, const float *q, size_t q_s
 EYE_INLINE void pv_tile(int mr, int nv, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_at,
                         size_t v_stride, size_t n, float *out, size_t out_stride, enum elem e) {
     float32x4_t acc[4][4];
-#pragma GCC unroll 4
+    EYE_UNROLL
     for (int i = 0; i < mr; i++) {
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int c = 0; c < nv; c++) acc[i][c] = vdupq_n_f32(0.0f);
     }
     for (size_t j = 0; j < n_keys; j++) {
         float32x4_t vv[4];
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int c = 0; c < nv; c++) vv[c] = load4(v, v_at + j * v_stride + 4 * (size_t)c, n, e);
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int i = 0; i < mr; i++) {
             float pp = p[(size_t)i * p_stride + j];
-#pragma GCC unroll 4
+            EYE_UNROLL
             for (int c = 0; c < nv; c++) acc[i][c] = vfmaq_n_f32(acc[i][c], vv[c], pp);
         }
     }
-#pragma GCC unroll 4
+    EYE_UNROLL
     for (int i = 0; i < mr; i++) {
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int c = 0; c < nv; c++) eye_store4(out + (size_t)i * out_stride + 4 * c, n, acc[i][c]);
     }
 }

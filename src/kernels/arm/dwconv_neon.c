@@ -58,13 +58,13 @@ EYE_INLINE void tile_run(const struct tile *t, size_t x_out, int nr, int kw, int
         const float *row = a->rows[ky] + t->c / (size_t)mult;
         const float *wp = a->w + ky * (size_t)(kw * c_out) + t->c;
         struct v8 w[7];
-#pragma GCC unroll 7
+        EYE_UNROLL
         for (int k = 0; k < kw; k++) w[k] = load8(wp + k * c_out, 8);
         COLUMN(0) COLUMN(1) COLUMN(2) COLUMN(3) COLUMN(4) COLUMN(5) COLUMN(6) COLUMN(7) COLUMN(8) COLUMN(9) COLUMN(10)
         COLUMN(11) COLUMN(12)
     }
     float *out = a->out + (ptrdiff_t)x_out * c_out + t->c;
-#pragma GCC unroll 4
+    EYE_UNROLL
     for (int r = 0; r < nr; r++) store8(out + r * c_out, 8, acc[r]);
 }
 

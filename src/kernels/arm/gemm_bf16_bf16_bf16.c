@@ -50,21 +50,21 @@ EYE_INLINE void tile(int m, size_t k, const uint8_t *lhs, const uint8_t *rhs, fl
                      const float *bias, bool accumulate) {
     float32x4_t acc[MR / 2][4];
     const int pairs = (m + 1) / 2;
-#pragma GCC unroll 4
+    EYE_UNROLL
     for (int p = 0; p < pairs; p++)
         split(acc[p], c + 2 * (size_t)p * c_stride, c_stride, bias, accumulate, m - 2 * p < 2 ? 1 : 2);
     for (size_t e = 0; e < k; e += KR, lhs += m * KR * 2, rhs += STEP) {
         bfloat16x8_t w[4];
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int j = 0; j < 4; j++) w[j] = vreinterpretq_bf16_u8(vld1q_u8(rhs + 16 * j));
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int p = 0; p < pairs; p++) {
             uint8x16_t a = m - 2 * p < 2 ? vcombine_u8(vld1_u8(lhs + 16 * p), vdup_n_u8(0)) : vld1q_u8(lhs + 16 * p);
-#pragma GCC unroll 4
+            EYE_UNROLL
             for (int j = 0; j < 4; j++) acc[p][j] = vbfmmlaq_f32(acc[p][j], vreinterpretq_bf16_u8(a), w[j]);
         }
     }
-#pragma GCC unroll 4
+    EYE_UNROLL
     for (int p = 0; p < pairs; p++)
         join(acc[p], c + 2 * (size_t)p * c_stride, c_stride, m - 2 * p < 2 ? 1 : 2);
 }

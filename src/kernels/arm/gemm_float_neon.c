@@ -66,25 +66,25 @@ EYE_INLINE void tile(int m, size_t k, const float *lhs, const uint8_t *rhs, floa
     const size_t n_k = (k + (size_t)kr_of(weight) - 1) / (size_t)kr_of(weight) * (size_t)kr_of(weight);
     const size_t k_bytes = STEP / (size_t)kr_of(weight);
     float32x4_t acc[MR][4];
-#pragma GCC unroll 6
+    EYE_UNROLL
     for (int i = 0; i < m; i++) {
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int j = 0; j < 4; j++)
             acc[i][j] = eye_start4(c + (size_t)i * c_stride + 4 * j, bias ? bias + 4 * j : NULL, accumulate);
     }
     for (size_t e = 0; e < n_k; e++, lhs += m, rhs += k_bytes) {
         float32x4_t w[4];
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int j = 0; j < 4; j++) w[j] = widen(rhs + k_bytes / 4 * (size_t)j, weight);
-#pragma GCC unroll 6
+        EYE_UNROLL
         for (int i = 0; i < m; i++) {
-#pragma GCC unroll 4
+            EYE_UNROLL
             for (int j = 0; j < 4; j++) acc[i][j] = vfmaq_n_f32(acc[i][j], w[j], lhs[i]);
         }
     }
-#pragma GCC unroll 6
+    EYE_UNROLL
     for (int i = 0; i < m; i++) {
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int j = 0; j < 4; j++) vst1q_f32(c + (size_t)i * c_stride + 4 * j, acc[i][j]);
     }
 }

@@ -30,11 +30,11 @@ static void pack_rhs_q4(size_t n, size_t k, const void *src, size_t src_stride_b
 EYE_INLINE void load_weights(int8x16_t w[8], const uint8_t *p, int q_bytes) {
     const int8x16_t eight = vdupq_n_s8(8);
     if (q_bytes == 32) {
-#pragma GCC unroll 8
+        EYE_UNROLL
         for (int t = 0; t < 8; t++) w[t] = vreinterpretq_s8_u8(vld1q_u8(p + 16 * t));
         return;
     }
-#pragma GCC unroll 4
+    EYE_UNROLL
     for (int t = 0; t < 4; t++) {
         uint8x16_t b = vld1q_u8(p + 16 * t);
         w[t] = vsubq_s8(vreinterpretq_s8_u8(vandq_u8(b, vdupq_n_u8(15))), eight);
@@ -58,20 +58,20 @@ EYE_INLINE int32x4_t dot(const int8x16_t w[8], const int8_t *q) {
 EYE_INLINE void tile(int m, int nq, size_t col, size_t k, const uint8_t *lhs, const uint8_t *rhs, float *c,
                      size_t c_stride, const float *bias, bool accumulate, int q_bytes) {
     float32x4_t acc[EYE_Q8_MR][8];
-#pragma GCC unroll 4
+    EYE_UNROLL
     for (int i = 0; i < m; i++) {
-#pragma GCC unroll 8
+        EYE_UNROLL
         for (int j = 0; j < nq; j++)
             acc[i][j] = eye_start4(c + (size_t)i * c_stride + 4 * j, bias ? bias + 4 * j : NULL, accumulate);
     }
     for (size_t e = 0; e < k; e += EYE_Q8_KR, lhs += m * EYE_Q8_ROW_BYTES, rhs += EYE_Q8_SCALE_BYTES + EYE_Q8_NR * q_bytes) {
         const uint8_t *quants = rhs + EYE_Q8_SCALE_BYTES + col * (size_t)q_bytes;
-#pragma GCC unroll 8
+        EYE_UNROLL
         for (int j = 0; j < nq; j++) {
             float32x4_t dw = eye_scales4(rhs + 2 * (col + 4 * (size_t)j));
             int8x16_t w[8];
             load_weights(w, quants + 4 * j * q_bytes, q_bytes);
-#pragma GCC unroll 4
+            EYE_UNROLL
             for (int i = 0; i < m; i++) {
                 float da;
                 memcpy(&da, lhs + 4 * i, sizeof da);
@@ -80,9 +80,9 @@ EYE_INLINE void tile(int m, int nq, size_t col, size_t k, const uint8_t *lhs, co
             }
         }
     }
-#pragma GCC unroll 4
+    EYE_UNROLL
     for (int i = 0; i < m; i++) {
-#pragma GCC unroll 8
+        EYE_UNROLL
         for (int j = 0; j < nq; j++) vst1q_f32(c + (size_t)i * c_stride + 4 * j, acc[i][j]);
     }
 }

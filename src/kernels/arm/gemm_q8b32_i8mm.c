@@ -79,9 +79,9 @@ EYE_INLINE void tile(int m, int nq, size_t col, size_t k, const uint8_t *lhs, co
                      size_t c_stride, const float *bias, bool accumulate, int q_bytes) {
     float32x4_t acc[2][16];
     const int pairs = (m + 1) / 2;
-#pragma GCC unroll 2
+    EYE_UNROLL
     for (int p = 0; p < pairs; p++) {
-#pragma GCC unroll 8
+        EYE_UNROLL
         for (int j = 0; j < nq; j++)
             split(&acc[p][2 * j], c + 2 * (size_t)p * c_stride + 4 * j, c_stride, bias ? bias + 4 * j : NULL, accumulate,
                   m - 2 * p);
@@ -90,16 +90,16 @@ EYE_INLINE void tile(int m, int nq, size_t col, size_t k, const uint8_t *lhs, co
         const uint8_t *quants = rhs + EYE_Q8_SCALE_BYTES + col * (size_t)q_bytes;
         int8x16_t a[2][4];
         float32x4_t da[2];
-#pragma GCC unroll 2
+        EYE_UNROLL
         for (int p = 0; p < pairs; p++) load_rows(a[p], &da[p], m, p, lhs);
-#pragma GCC unroll 16
+        EYE_UNROLL
         for (int j = 0; j < 2 * nq; j++) {
             float32x4_t four = eye_scales4(rhs + 2 * (col + 4 * (size_t)(j / 2)));
             float32x2_t two = j % 2 ? vget_high_f32(four) : vget_low_f32(four);
             float32x4_t dw = vcombine_f32(two, two);
             int8x16_t w[4];
             load_weights(w, quants + 2 * j * q_bytes, q_bytes);
-#pragma GCC unroll 2
+            EYE_UNROLL
             for (int p = 0; p < pairs; p++) {
                 int32x4_t s = vdupq_n_s32(0);
                 for (int t = 0; t < 4; t++) s = vmmlaq_s32(s, a[p][t], w[t]);
@@ -107,9 +107,9 @@ EYE_INLINE void tile(int m, int nq, size_t col, size_t k, const uint8_t *lhs, co
             }
         }
     }
-#pragma GCC unroll 2
+    EYE_UNROLL
     for (int p = 0; p < pairs; p++) {
-#pragma GCC unroll 8
+        EYE_UNROLL
         for (int j = 0; j < nq; j++)
             join(&acc[p][2 * j], c + 2 * (size_t)p * c_stride + 4 * j, c_stride, m - 2 * p);
     }

@@ -43,20 +43,20 @@ EYE_INLINE int32x4_t dot(struct block a, struct block w) {
 EYE_INLINE void tile(int m, int nq, size_t col, size_t k, const uint8_t *lhs, const uint8_t *rhs, float *c,
                      size_t c_stride, const float *bias, bool accumulate, int q_bytes) {
     float32x4_t acc[EYE_Q8_MR][8];
-#pragma GCC unroll 4
+    EYE_UNROLL
     for (int i = 0; i < m; i++) {
-#pragma GCC unroll 8
+        EYE_UNROLL
         for (int j = 0; j < nq; j++)
             acc[i][j] = eye_start4(c + (size_t)i * c_stride + 4 * j, bias ? bias + 4 * j : NULL, accumulate);
     }
     for (size_t e = 0; e < k; e += EYE_Q8_KR, lhs += m * EYE_Q8_ROW_BYTES, rhs += EYE_Q8_SCALE_BYTES + EYE_Q8_NR * q_bytes) {
         const uint8_t *quants = rhs + EYE_Q8_SCALE_BYTES + col * (size_t)q_bytes;
-#pragma GCC unroll 8
+        EYE_UNROLL
         for (int j = 0; j < nq; j++) {
             float32x4_t dw = eye_scales4(rhs + 2 * (col + 4 * (size_t)j));
             struct block w[4];
             for (int x = 0; x < 4; x++) w[x] = load_weights(quants + (4 * j + x) * q_bytes, q_bytes);
-#pragma GCC unroll 4
+            EYE_UNROLL
             for (int i = 0; i < m; i++) {
                 const int8_t *q = (const int8_t *)lhs + 4 * m + 32 * i;
                 struct block a = {vld1q_s8(q), vld1q_s8(q + 16)};
@@ -67,9 +67,9 @@ EYE_INLINE void tile(int m, int nq, size_t col, size_t k, const uint8_t *lhs, co
             }
         }
     }
-#pragma GCC unroll 4
+    EYE_UNROLL
     for (int i = 0; i < m; i++) {
-#pragma GCC unroll 8
+        EYE_UNROLL
         for (int j = 0; j < nq; j++) vst1q_f32(c + (size_t)i * c_stride + 4 * j, acc[i][j]);
     }
 }

@@ -38,8 +38,8 @@ void eye_attn_qk_f16_ref(size_t m, size_t d, size_t n_keys, const float *q, size
                          float *s, size_t s_stride) {
     qk(m, d, n_keys, q, q_stride, k, scale, s, s_stride, elem_f16);
 }
-void eye_attn_qk_i8_ref(size_t m, size_t d, size_t n_keys, const float *q, size_t q_stride, const void *k, float scale, float *s,
-                        size_t s_stride) {
+void eye_attn_qk_i8_ref(size_t m, size_t d, size_t n_keys, const float *q, size_t q_stride, const void *k, float scale,
+                        float *s, size_t s_stride) {
     qk(m, d, n_keys, q, q_stride, k, scale, s, s_stride, elem_i8);
 }
 

@@ -27,11 +27,11 @@ EYE_INLINE __m256 load8(const void *p, size_t i, size_t n, enum elem e) {
 EYE_INLINE void qk_tile(int mr, size_t d, const float *q, size_t q_stride, const void *k, size_t k_at, float scale, float *s,
                         size_t s_stride, enum elem e) {
     __m256 acc[6][2];
-#pragma GCC unroll 6
+    EYE_UNROLL
     for (int i = 0; i < mr; i++) acc[i][0] = acc[i][1] = _mm256_setzero_ps();
     for (size_t c = 0; c < d; c++) {
         __m256 k0 = load8(k, k_at + c * 16, 8, e), k1 = load8(k, k_at + c * 16 + 8, 8, e);
-#pragma GCC unroll 6
+        EYE_UNROLL
         for (int i = 0; i < mr; i++) {
             __m256 qv = _mm256_broadcast_ss(q + (size_t)i * q_stride + c);
             acc[i][0] = _mm256_fmadd_ps(qv, k0, acc[i][0]);
@@ -39,7 +39,7 @@ EYE_INLINE void qk_tile(int mr, size_t d, const float *q, size_t q_stride, const
         }
     }
     const __m256 by = _mm256_set1_ps(scale);
-#pragma GCC unroll 6
+    EYE_UNROLL
     for (int i = 0; i < mr; i++) {
         _mm256_storeu_ps(s + (size_t)i * s_stride, _mm256_mul_ps(acc[i][0], by));
         _mm256_storeu_ps(s + (size_t)i * s_stride + 8, _mm256_mul_ps(acc[i][1], by));
@@ -60,36 +60,40 @@ EYE_INLINE void qk(size_t m, size_t d, size_t n_keys, const float *q, size_t q_s
 /* mr rows x nv vectors of the outputs, over all keys; n (<= 8) elements of each vector when nv is 1. */
 EYE_INLINE void pv_tile(int mr, int nv, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_at,
                         size_t v_stride, size_t n, float *out, size_t out_stride, enum elem e) {
-    __m256 acc[3][4];
-#pragma GCC unroll 3
+    __m256 acc[6][4];
+    EYE_UNROLL
     for (int i = 0; i < mr; i++) {
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int c = 0; c < nv; c++) acc[i][c] = _mm256_setzero_ps();
     }
     for (size_t j = 0; j < n_keys; j++) {
         __m256 vv[4];
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int c = 0; c < nv; c++) vv[c] = load8(v, v_at + j * v_stride + 8 * (size_t)c, n, e);
-#pragma GCC unroll 3
+        EYE_UNROLL
         for (int i = 0; i < mr; i++) {
             __m256 pp = _mm256_broadcast_ss(p + (size_t)i * p_stride + j);
-#pragma GCC unroll 4
+            EYE_UNROLL
             for (int c = 0; c < nv; c++) acc[i][c] = _mm256_fmadd_ps(pp, vv[c], acc[i][c]);
         }
     }
-#pragma GCC unroll 3
+    EYE_UNROLL
     for (int i = 0; i < mr; i++) {
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int c = 0; c < nv; c++) eye_store8(out + (size_t)i * out_stride + 8 * c, n, acc[i][c]);
     }
 }
 
+/* Six rows x two vectors or two rows x four: 12 or 8 accumulators of the 16 registers. nv 4 or 1. */
 EYE_INLINE void pv_rows(int nv, size_t m, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_at,
                         size_t v_stride, size_t n, float *out, size_t out_stride, enum elem e) {
-    for (; m >= 3; m -= 3, p += 3 * p_stride, out += 3 * out_stride)
-        pv_tile(3, nv, n_keys, p, p_stride, v, v_at, v_stride, n, out, out_stride, e);
-    for (; m >= 1; m -= 1, p += p_stride, out += out_stride)
-        pv_tile(1, nv, n_keys, p, p_stride, v, v_at, v_stride, n, out, out_stride, e);
+    for (; nv == 4 && m >= 6; m -= 6, p += 6 * p_stride, out += 6 * out_stride) {
+        pv_tile(6, 2, n_keys, p, p_stride, v, v_at, v_stride, n, out, out_stride, e);
+        pv_tile(6, 2, n_keys, p, p_stride, v, v_at + 16, v_stride, n, out + 16, out_stride, e);
+    }
+    for (; m >= 2; m -= 2, p += 2 * p_stride, out += 2 * out_stride)
+        pv_tile(2, nv, n_keys, p, p_stride, v, v_at, v_stride, n, out, out_stride, e);
+    if (m == 1) pv_tile(1, nv, n_keys, p, p_stride, v, v_at, v_stride, n, out, out_stride, e);
 }
 
 EYE_INLINE void pv(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,

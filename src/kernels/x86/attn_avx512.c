@@ -17,26 +17,26 @@ EYE_INLINE __m512 load16(const void *p, size_t i, __mmask16 t, enum elem e) {
 EYE_INLINE void qk_tile(int mr, int np, size_t d, const float *q, size_t q_stride, const void *k, size_t k_at, float scale,
                         float *s, size_t s_stride, enum elem e) {
     __m512 acc[4][4];
-#pragma GCC unroll 4
+    EYE_UNROLL
     for (int i = 0; i < mr; i++) {
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int p = 0; p < np; p++) acc[i][p] = _mm512_setzero_ps();
     }
     for (size_t c = 0; c < d; c++) {
         __m512 kv[4];
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int p = 0; p < np; p++) kv[p] = load16(k, k_at + ((size_t)p * d + c) * 16, 0xffff, e);
-#pragma GCC unroll 8
+        EYE_UNROLL
         for (int i = 0; i < mr; i++) {
             __m512 qv = _mm512_set1_ps(q[(size_t)i * q_stride + c]);
-#pragma GCC unroll 4
+            EYE_UNROLL
             for (int p = 0; p < np; p++) acc[i][p] = _mm512_fmadd_ps(qv, kv[p], acc[i][p]);
         }
     }
     const __m512 by = _mm512_set1_ps(scale);
-#pragma GCC unroll 8
+    EYE_UNROLL
     for (int i = 0; i < mr; i++) {
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int p = 0; p < np; p++) _mm512_storeu_ps(s + (size_t)i * s_stride + 16 * p, _mm512_mul_ps(acc[i][p], by));
     }
 }
@@ -62,25 +62,25 @@ EYE_INLINE void qk(size_t m, size_t d, size_t n_keys, const float *q, size_t q_s
 EYE_INLINE void pv_tile(int mr, int nv, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_at,
                         size_t v_stride, __mmask16 tail, float *out, size_t out_stride, enum elem e) {
     __m512 acc[8][4];
-#pragma GCC unroll 8
+    EYE_UNROLL
     for (int i = 0; i < mr; i++) {
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int c = 0; c < nv; c++) acc[i][c] = _mm512_setzero_ps();
     }
     for (size_t j = 0; j < n_keys; j++) {
         __m512 vv[4];
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int c = 0; c < nv; c++) vv[c] = load16(v, v_at + j * v_stride + 16 * (size_t)c, tail, e);
-#pragma GCC unroll 8
+        EYE_UNROLL
         for (int i = 0; i < mr; i++) {
             __m512 pp = _mm512_set1_ps(p[(size_t)i * p_stride + j]);
-#pragma GCC unroll 4
+            EYE_UNROLL
             for (int c = 0; c < nv; c++) acc[i][c] = _mm512_fmadd_ps(pp, vv[c], acc[i][c]);
         }
     }
-#pragma GCC unroll 8
+    EYE_UNROLL
     for (int i = 0; i < mr; i++) {
-#pragma GCC unroll 4
+        EYE_UNROLL
         for (int c = 0; c < nv; c++) _mm512_mask_storeu_ps(out + (size_t)i * out_stride + 16 * c, tail, acc[i][c]);
     }
 }

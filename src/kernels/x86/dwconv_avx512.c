@@ -43,13 +43,13 @@ EYE_INLINE void tile_run(const struct tile *t, size_t x_out, int nr, int kw, int
         const float *row = a->rows[ky] + t->c / (size_t)mult;
         const float *wp = a->w + ky * (size_t)(kw * c_out) + t->c;
         __m512 w[7];
-#pragma GCC unroll 7
+        EYE_UNROLL
         for (int k = 0; k < kw; k++) w[k] = _mm512_maskz_loadu_ps(inside ? 0xffff : t->mask, wp + k * c_out);
         COLUMN(0) COLUMN(1) COLUMN(2) COLUMN(3) COLUMN(4) COLUMN(5) COLUMN(6) COLUMN(7) COLUMN(8) COLUMN(9) COLUMN(10)
         COLUMN(11) COLUMN(12) COLUMN(13) COLUMN(14) COLUMN(15) COLUMN(16) COLUMN(17) COLUMN(18) COLUMN(19) COLUMN(20)
     }
     float *out = a->out + (ptrdiff_t)x_out * c_out + t->c;
-#pragma GCC unroll 8
+    EYE_UNROLL
     for (int r = 0; r < nr; r++) _mm512_mask_storeu_ps(out + r * c_out, t->mask, acc[r]);
 }
 
