@@ -34,10 +34,13 @@ void ui_clear(struct ui *ui) {
     ui->bar_drawn = false;
 }
 
+/* The label in color; without one, all of it. */
 static void print_line(struct ui *ui, const char *color, const char *label, const char *text) {
     ui_clear(ui);
-    if (ui->color)
+    if (ui->color && *label)
         fprintf(stderr, "%s%s\x1b[0m%s\n", color, label, text);
+    else if (ui->color)
+        fprintf(stderr, "%s%s\x1b[0m\n", color, text);
     else
         fprintf(stderr, "%s%s\n", label, text);
 }
