@@ -75,7 +75,8 @@ static eye_val linear(eye_val x, int64_t n) {
 }
 static eye_val depthwise(eye_val x, int k, int stride, int64_t mult) {
     int64_t c = eye_dim(&g, x, -1);
-    return eye_conv2d(&g, x, weight(4, (int64_t[]){c * mult, 1, k, k}, size_for(k * k)), vec(c * mult, 0.1f), eye_conv_same(k, stride, (int)c));
+    return eye_conv2d(&g, x, weight(4, (int64_t[]){c * mult, 1, k, k}, size_for(k * k)), vec(c * mult, 0.1f),
+                      eye_conv_same(k, stride, (int)c));
 }
 static eye_val ffn(eye_val x) {
     int64_t c = eye_dim(&g, x, -1);
@@ -116,7 +117,8 @@ static eye_val bf16(eye_val x, int64_t n) { return eye_linear(&g, x, matrix_bf16
 static void build_decoder(bool logits) {
     eye_val x = eye_input(&g, "rows", EYE_F32, 2, (int64_t[]){EYE_DIM_T, C});
     for (int i = 0; i < LAYERS; i++) {
-        eye_val h = eye_rms_norm(&g, x, vec(C, 1), 1e-6f), ks = eye_state(&g, "k", KV_HEADS, D), vs = eye_state(&g, "v", KV_HEADS, D);
+        eye_val ks = eye_state(&g, "k", KV_HEADS, D), vs = eye_state(&g, "v", KV_HEADS, D);
+        eye_val h = eye_rms_norm(&g, x, vec(C, 1), 1e-6f);
         eye_val q = eye_rope(&g, heads(bf16(h, C), HEADS), 1e6), k = eye_rope(&g, heads(bf16(h, KV_HEADS * D), KV_HEADS), 1e6);
         eye_val v = heads(bf16(h, KV_HEADS * D), KV_HEADS);
         x = eye_add(&g, x, bf16(eye_attention(&g, q, k, v, ks, vs, 0.125f, true), C));
@@ -152,7 +154,8 @@ static void print_ops(const struct eye_exec *x) {
         int count = 0;
         for (size_t i = 0; i < n; i++)
             if (strcmp(t[i].op, name) == 0 && t[i].ns) ns += t[i].ns, count++;
-        if (count) printf("  %-12s %4d x  %9.3f ms  %5.1f %%\n", name, count, (double)ns / 1e6, 100.0 * (double)ns / (double)total);
+        if (count) printf("  %-12s %4d x  %9.3f ms  %5.1f %%\n", name, count, (double)ns / 1e6,
+                          100.0 * (double)ns / (double)total);
     }
     if (getenv("STEPS"))
         for (size_t i = 0; i < n; i++) printf("    %3zu %-12s %9.3f ms\n", i, t[i].op, (double)t[i].ns / 1e6);
@@ -174,9 +177,11 @@ static void bench(const struct eye_engine *e, int64_t t, int64_t past, int n_run
            (double)s.weights / 1048576.0, (double)s.activations / 1048576.0, (double)s.scratch / 1048576.0);
     check(eye_exec_new(&x, plan, &err), &err);
     check(eye_kv_new(&kv, plan, o.max_ctx, &err), &err);
-    if (!eye_value_elems(eye_value_at(&g, g.input[0]), &bind, &n_in) || !eye_value_elems(eye_value_at(&g, g.output[0]), &bind, &n_out))
+    if (!eye_value_elems(eye_value_at(&g, g.input[0]), &bind, &n_in) ||
+        !eye_value_elems(eye_value_at(&g, g.output[0]), &bind, &n_out))
         die("sizes");
-    struct eye_io in = {g.input[0], memory((size_t)n_in * sizeof(float))}, out = {g.output[0], memory((size_t)n_out * sizeof(float))};
+    struct eye_io in = {g.input[0], memory((size_t)n_in * sizeof(float))};
+    struct eye_io out = {g.output[0], memory((size_t)n_out * sizeof(float))};
     for (int64_t i = 0; i < n_in; i++) ((float *)in.data)[i] = noise(1);
     for (int i = 0; i <= n_runs; i++) {
         eye_exec_timing(x, i == n_runs);

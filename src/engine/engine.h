@@ -1,7 +1,8 @@
 /* engine: turns a finished, folded, fused graph into a plan (packed weights, placed memory, steps) and executes it on threads.
  *
- * plan  = immutable: kernels chosen, weights packed once, offsets placed once; shared by any number of executions.
- * exec  = one user's memory: activations arena, per-thread scratch, RoPE tables. One run at a time per exec.
+ * plan  = immutable: kernels chosen, weights packed once (RoPE tables too), offsets placed once; shared by any number of execs.
+ * exec  = one user's memory: activations and per-thread scratch. All execs of an engine share its threads: one run at a time
+ *         per engine (callers serialise).
  * state = KV cache of one session for one plan's states.
  * No allocation after eye_exec_new / eye_kv_new: a run touches only what was placed. Results do not depend on the number of
  * threads (work is split over outputs, never over a sum).
@@ -18,8 +19,9 @@ struct eye_engine { /* one per loaded model; initialised by the caller, borrowed
     struct eye_pool *pool;
     struct eye_kernels kernels;
 };
-EYE_MUST_CHECK enum eye_status eye_engine_init(struct eye_engine *e, int n_threads, uint32_t cpu_flags, const struct eye_alloc *alloc,
-                                               struct eye_err *err); /* n_threads 0 = eye_cpu_count() */
+/* n_threads 0 = eye_cpu_count(). */
+EYE_MUST_CHECK enum eye_status eye_engine_init(struct eye_engine *e, int n_threads, uint32_t cpu_flags,
+                                               const struct eye_alloc *alloc, struct eye_err *err);
 void eye_engine_clear(struct eye_engine *e);
 
 enum eye_kv_type { EYE_KV_F16, EYE_KV_F32, EYE_KV_I8 }; /* i8: one scale per position and head */
@@ -27,14 +29,14 @@ enum eye_kv_type { EYE_KV_F16, EYE_KV_F32, EYE_KV_I8 }; /* i8: one scale per pos
 struct eye_plan;
 struct eye_plan_opts {
     int64_t max_t;        /* largest T a run may bind; 0 = 1 */
-    int64_t max_ctx;      /* largest context (score rows are sized by it); 0 = max_t */
+    int64_t max_ctx;      /* largest context (score rows, RoPE tables); 0 or less than max_t = max_t */
     enum eye_kv_type kv_type;
     bool measure_only;    /* sizes only: nothing is packed; the plan cannot run */
     void (*progress)(void *ctx, double done_0_to_1); /* packing; may be NULL */
     void *progress_ctx;
 };
 struct eye_plan_sizes { /* bytes */
-    size_t weights;       /* packed */
+    size_t weights;       /* packed, with small tables */
     size_t activations;   /* one exec's arena at max_t */
     size_t scratch;       /* one exec's per-thread scratch, all threads */
     size_t state_per_position; /* KV cache bytes per position, all layers */
@@ -57,13 +59,16 @@ EYE_MUST_CHECK enum eye_status eye_exec_new(struct eye_exec **x, const struct ey
 void eye_exec_free(struct eye_exec *x);
 
 struct eye_io { eye_val v; void *data; }; /* caller's memory, contiguous, shape as bound */
-/* Runs all steps with T = t rows at position past. in: every input of the graph. out: any values that are graph outputs; their
- * results are written straight to data (f32). kv may be NULL when the graph has no state. cancel (may be NULL) is polled
- * between steps: true stops with CANCELLED. Errors: ARG (t > max_t, past + t > the cache's positions), CANCELLED. */
-EYE_MUST_CHECK enum eye_status eye_exec_run(struct eye_exec *x, struct eye_kv *kv, int64_t t, int64_t past, const struct eye_io *in,
-                                            size_t n_in, const struct eye_io *out, size_t n_out, bool (*cancel)(void *), void *cancel_ctx,
-                                            struct eye_err *err);
-/* Time per step of the last run for `bench --ops`: fills up to cap entries, returns the number of steps. Off unless enabled. */
+/* Runs with T = t rows at position past. in: every input of the graph. out: any values that are graph outputs; their results
+ * are written straight to data (f32). Steps that neither a wanted output nor a state needs are skipped. kv may be NULL when
+ * the graph has no state. cancel (may be NULL) is polled between steps: true stops with CANCELLED (a cache then holds some
+ * layers' rows of this run: run them again). Errors: ARG (t > max_t, past + t > the cache's positions or max_ctx, an id
+ * outside its table, an input missing), CANCELLED. */
+EYE_MUST_CHECK enum eye_status eye_exec_run(struct eye_exec *x, struct eye_kv *kv, int64_t t, int64_t past,
+                                            const struct eye_io *in, size_t n_in, const struct eye_io *out, size_t n_out,
+                                            bool (*cancel)(void *), void *cancel_ctx, struct eye_err *err);
+/* Time per step of the last run for `bench --ops`: fills up to cap entries, returns the number of steps. Off unless enabled;
+ * skipped steps have 0. */
 struct eye_step_time { const char *op; const char *name; uint64_t ns; };
 void eye_exec_timing(struct eye_exec *x, bool on);
 size_t eye_exec_times(const struct eye_exec *x, struct eye_step_time *out, size_t cap);

@@ -32,7 +32,7 @@ struct eye_plan {
     struct eye_arena arena;      /* steps' data, tables below */
     struct eye_step *step;
     size_t n_steps;
-    eye_val *root;               /* [n_values]: the value whose memory it uses (itself, or what a view or in-place op took over) */
+    eye_val *root;               /* [n_values]: whose memory it uses (its own, or what a view or in-place op took over) */
     size_t *offset;              /* [n_values]: of roots, in the activations block */
     size_t *operand;             /* [n_values]: weights read as ordinary f32 operands: their blob; else EYE_NO_BLOB */
     int32_t *state_slot;         /* [n_values]: states: index into state[] below; else -1 */
@@ -89,7 +89,8 @@ EYE_MUST_CHECK enum eye_status eye_lower_operand(struct eye_lower *l, const stru
 /* The input is absent or too early in the list: EYE_NONE. */
 static inline eye_val eye_node_in(const struct eye_node *n, int i) { return i < n->n_in ? n->in[i] : EYE_NONE; }
 /* UNSUPPORTED unless v is a stored float weight. */
-EYE_MUST_CHECK enum eye_status eye_lower_want_weight(struct eye_lower *l, const struct eye_node *n, eye_val v, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_lower_want_weight(struct eye_lower *l, const struct eye_node *n, eye_val v,
+                                                     struct eye_err *err);
 /* Largest element count of v: T = max_t. */
 size_t eye_lower_elems(const struct eye_lower *l, eye_val v);
 
@@ -103,8 +104,8 @@ struct eye_packer { /* while filling */
 typedef void eye_fill_fn(const struct eye_packer *p, void *dst, const void *ctx);
 /* A block of bytes that fill(ctx) makes later. ctx (copied; zero its padding) identifies the contents: equal ones are stored
  * once. scratch: bytes per thread that fill needs. */
-EYE_MUST_CHECK enum eye_status eye_lower_blob(struct eye_lower *l, size_t bytes, eye_fill_fn *fill, const void *ctx, size_t ctx_bytes,
-                                              size_t scratch, size_t *blob, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_lower_blob(struct eye_lower *l, size_t bytes, eye_fill_fn *fill, const void *ctx,
+                                              size_t ctx_bytes, size_t scratch, size_t *blob, struct eye_err *err);
 /* All elements of a weight as f32. v EYE_NONE gives EYE_NO_BLOB. */
 EYE_MUST_CHECK enum eye_status eye_lower_vector(struct eye_lower *l, const struct eye_node *n, eye_val v, size_t *blob,
                                                 struct eye_err *err);
@@ -127,8 +128,8 @@ struct eye_matrix { /* weights [n, k], packed for ukr, and the blocking that sui
     size_t block_rows;  /* rows a task packs for itself when there are many; a multiple of mr */
 };
 /* w: [n, ..] weight; the rest of its dims is k. conv: reorder k from [C, kh, kw] to [kh, kw, C]. b: bias or EYE_NONE. */
-EYE_MUST_CHECK enum eye_status eye_lower_matrix(struct eye_lower *l, const struct eye_node *n, eye_val w, eye_val b, enum eye_wtype wtype,
-                                                bool conv, struct eye_matrix *out, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_lower_matrix(struct eye_lower *l, const struct eye_node *n, eye_val w, eye_val b,
+                                                enum eye_wtype wtype, bool conv, struct eye_matrix *out, struct eye_err *err);
 
 /* Makes rows [row0, row0 + n) of the left side: dst [n][k]. */
 typedef void eye_rows_fn(const void *ctx, size_t row0, size_t n, float *dst);
@@ -153,7 +154,9 @@ static inline bool eye_by_blocks(const struct eye_engine *e, const struct eye_ma
 #define EYE_SHARED_ROWS 512
 
 /* ---- while running ---- */
-static inline void *eye_exec_ptr(const struct eye_exec *x, eye_val v) { return v == EYE_NONE ? NULL : x->ptr[x->plan->root[v]]; }
+static inline void *eye_exec_ptr(const struct eye_exec *x, eye_val v) {
+    return v == EYE_NONE ? NULL : x->ptr[x->plan->root[v]];
+}
 static inline uint8_t *eye_exec_thread(const struct eye_exec *x, int i_thread) {
     return x->scratch + x->plan->shared_bytes + (size_t)i_thread * x->plan->thread_bytes;
 }

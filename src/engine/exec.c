@@ -47,15 +47,17 @@ void eye_exec_free(struct eye_exec *x) {
 static enum eye_status bind_positions(struct eye_exec *x, struct eye_kv *kv, int64_t t, int64_t past, struct eye_err *err) {
     const struct eye_plan *p = x->plan;
     if (t < 1 || t > p->opts.max_t)
-        return eye_fail(err, EYE_E_ARG, "run: expected 1 to %lld rows (the plan's max_t), got %lld", (long long)p->opts.max_t, (long long)t);
+        return eye_fail(err, EYE_E_ARG, "run: expected 1 to %lld rows (the plan's max_t), got %lld", (long long)p->opts.max_t,
+                        (long long)t);
     int64_t room = p->opts.max_ctx;
     if (p->n_states) {
-        if (!kv || eye_kv_plan(kv) != p) return eye_fail(err, EYE_E_ARG, "run: a KV cache of this plan is needed, got %s", kv ? "another's" : "none");
+        if (!kv || eye_kv_plan(kv) != p)
+            return eye_fail(err, EYE_E_ARG, "run: a KV cache of this plan is needed, got %s", kv ? "another's" : "none");
         room = eye_kv_ctx(kv);
     }
     if (past < 0 || (p->has_positions && past > room - t))
-        return eye_fail(err, EYE_E_ARG, "run: positions %lld to %lld do not fit the context of %lld", (long long)past, (long long)(past + t - 1),
-                        (long long)room);
+        return eye_fail(err, EYE_E_ARG, "run: positions %lld to %lld do not fit the context of %lld", (long long)past,
+                        (long long)(past + t - 1), (long long)room);
     x->kv = kv;
     x->t = t;
     x->past = past;
@@ -71,7 +73,8 @@ static enum eye_status bind_inputs(struct eye_exec *x, const struct eye_io *in, 
         x->ptr[in[i].v] = in[i].data;
     }
     for (size_t i = 0; i < g->n_inputs; i++)
-        if (!x->ptr[g->input[i]]) return eye_fail(err, EYE_E_ARG, "run: input \"%s\" was given no data", g->value[g->input[i]].name);
+        if (!x->ptr[g->input[i]])
+            return eye_fail(err, EYE_E_ARG, "run: input \"%s\" was given no data", g->value[g->input[i]].name);
     return EYE_OK;
 }
 
@@ -82,7 +85,8 @@ static bool is_output(const struct eye_graph *g, eye_val v, size_t *index) {
 }
 
 /* A wanted output's memory is the caller's; of several that share memory the first one's. wanted: bits as in leads_to. */
-static enum eye_status bind_outputs(struct eye_exec *x, const struct eye_io *out, size_t n_out, uint64_t *wanted, struct eye_err *err) {
+static enum eye_status bind_outputs(struct eye_exec *x, const struct eye_io *out, size_t n_out, uint64_t *wanted,
+                                    struct eye_err *err) {
     const struct eye_plan *p = x->plan;
     const struct eye_graph *g = p->g;
     *wanted = EYE_STEP_ALWAYS;
@@ -109,8 +113,9 @@ static void copy_outputs(struct eye_exec *x, const struct eye_io *out, size_t n_
     }
 }
 
-enum eye_status eye_exec_run(struct eye_exec *x, struct eye_kv *kv, int64_t t, int64_t past, const struct eye_io *in, size_t n_in,
-                             const struct eye_io *out, size_t n_out, bool (*cancel)(void *), void *cancel_ctx, struct eye_err *err) {
+enum eye_status eye_exec_run(struct eye_exec *x, struct eye_kv *kv, int64_t t, int64_t past, const struct eye_io *in,
+                             size_t n_in, const struct eye_io *out, size_t n_out, bool (*cancel)(void *), void *cancel_ctx,
+                             struct eye_err *err) {
     const struct eye_plan *p = x->plan;
     uint64_t wanted;
     EYE_TRY(bind_positions(x, kv, t, past, err));
@@ -120,7 +125,8 @@ enum eye_status eye_exec_run(struct eye_exec *x, struct eye_kv *kv, int64_t t, i
     for (size_t i = 0; i < p->n_steps; i++) {
         const struct eye_step *s = &p->step[i];
         if (!(s->leads_to & wanted)) continue;
-        if (cancel && cancel(cancel_ctx)) return eye_fail(err, EYE_E_CANCELLED, "run: cancelled before step %zu of %zu", i + 1, p->n_steps);
+        if (cancel && cancel(cancel_ctx))
+            return eye_fail(err, EYE_E_CANCELLED, "run: cancelled before step %zu of %zu", i + 1, p->n_steps);
         uint64_t start = x->timing ? eye_now_ns() : 0;
         EYE_TRY(s->run(x, s, err));
         if (x->timing) x->ns[i] = eye_now_ns() - start;

@@ -29,7 +29,8 @@ static struct layout thread_layout(const struct eye_engine *e, const struct eye_
     struct layout t = {0};
     t.lhs = made_rows ? eye_line(mr * w->k * sizeof(float)) : 0;
     t.tile = t.lhs + (eye_by_blocks(e, w, m) ? w->block_rows / mr * w->lhs_bytes : 0);
-    t.bytes = t.tile + eye_line((w->k > w->k_chunk ? rows : mr) * EYE_MIN(w->range_cols, EYE_ALIGN_UP(w->n, w->ukr->nr)) * sizeof(float));
+    size_t cols = EYE_MIN(w->range_cols, EYE_ALIGN_UP(w->n, w->ukr->nr));
+    t.bytes = t.tile + eye_line((w->k > w->k_chunk ? rows : mr) * cols * sizeof(float));
     return t;
 }
 
@@ -54,7 +55,8 @@ static void pack_rows(const struct eye_gemm *j, size_t row0, size_t rows, uint8_
 }
 
 /* A panel's results leave the tile: act, residual, y. */
-static void finish_panel(const struct eye_exec *x, const struct eye_gemm *j, float *c, size_t row, size_t m, size_t col, size_t cols) {
+static void finish_panel(const struct eye_exec *x, const struct eye_gemm *j, float *c, size_t row, size_t m, size_t col,
+                         size_t cols) {
     const struct eye_kernels *k = &x->plan->e->kernels;
     for (size_t i = 0; i < m; i++, c += cols) {
         float *y = j->y + (row + i) * j->w->n + col;
@@ -87,8 +89,8 @@ static void do_tile(const struct eye_exec *x, const struct eye_gemm *j, const ui
         for (size_t i = 0; i < rows; i += u->mr) {
             size_t m = EYE_MIN(u->mr, rows - i);
             float *c = staged ? tile + (single ? 0 : i * cols) : j->y + (row + i) * w->n + col;
-            u->run(m, cols, k, lhs + i / u->mr * w->lhs_bytes + step0 * m * u->lhs_step, rhs + step0 * u->rhs_step, w->panel_bytes, c,
-                   staged ? cols : w->n, bias ? bias + col : NULL, k0 > 0);
+            u->run(m, cols, k, lhs + i / u->mr * w->lhs_bytes + step0 * m * u->lhs_step, rhs + step0 * u->rhs_step,
+                   w->panel_bytes, c, staged ? cols : w->n, bias ? bias + col : NULL, k0 > 0);
             if (staged && k0 + k == w->k) finish_panel(x, j, c, row + i, m, col, cols);
         }
     }
@@ -122,8 +124,8 @@ static void tile_task(void *ctx, int i_task, int i_thread) {
     const struct eye_matrix *w = r->j->w;
     struct layout t = thread_layout(r->x->plan->e, w, r->j->m, !r->j->x);
     size_t i = (size_t)i_task % r->n_blocks * r->block_rows, col = (size_t)i_task / r->n_blocks * r->range_cols;
-    do_tile(r->x, r->j, eye_exec_shared(r->x) + i / w->ukr->mr * w->lhs_bytes, r->row0 + i, EYE_MIN(r->block_rows, r->rows - i), col,
-            EYE_MIN(r->range_cols, w->n - col), (float *)(eye_exec_thread(r->x, i_thread) + t.tile));
+    do_tile(r->x, r->j, eye_exec_shared(r->x) + i / w->ukr->mr * w->lhs_bytes, r->row0 + i, EYE_MIN(r->block_rows, r->rows - i),
+            col, EYE_MIN(r->range_cols, w->n - col), (float *)(eye_exec_thread(r->x, i_thread) + t.tile));
 }
 
 /* Enough tasks for all threads, but not smaller than needed. */

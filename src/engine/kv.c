@@ -17,15 +17,16 @@ size_t eye_kv_elem_bytes(enum eye_kv_type t) { return t == EYE_KV_F32 ? 4 : t ==
 
 bool eye_kv_state_bytes(const struct eye_state_spec *s, enum eye_kv_type t, int64_t n_ctx, size_t *out) {
     size_t rows, data, scales = 0;
-    if (!eye_mul_ok((size_t)s->heads, (size_t)n_ctx, &rows) || !eye_mul_ok(rows, (size_t)s->dim * eye_kv_elem_bytes(t), &data)) return false;
+    if (!eye_mul_ok((size_t)s->heads, (size_t)n_ctx, &rows) || !eye_mul_ok(rows, (size_t)s->dim * eye_kv_elem_bytes(t), &data))
+        return false;
     if (t == EYE_KV_I8 && !eye_mul_ok(rows, sizeof(float), &scales)) return false;
     return eye_add_ok(eye_line(data), scales, out);
 }
 
 enum eye_status eye_kv_new(struct eye_kv **out, const struct eye_plan *plan, int64_t n_ctx, struct eye_err *err) {
     if (n_ctx < 1 || n_ctx > plan->opts.max_ctx)
-        return eye_fail(err, EYE_E_ARG, "KV cache: expected 1 to %lld positions (the plan's max_ctx), got %lld", (long long)plan->opts.max_ctx,
-                        (long long)n_ctx);
+        return eye_fail(err, EYE_E_ARG, "KV cache: expected 1 to %lld positions (the plan's max_ctx), got %lld",
+                        (long long)plan->opts.max_ctx, (long long)n_ctx);
     size_t head = eye_line(sizeof(struct eye_kv)), bytes = head + plan->n_states * sizeof(size_t);
     struct eye_kv *kv = eye_alloc_zero(plan->e->alloc, bytes);
     if (!kv) return eye_fail_nomem(err, bytes);
@@ -36,8 +37,8 @@ enum eye_status eye_kv_new(struct eye_kv **out, const struct eye_plan *plan, int
     for (size_t i = 0; i < plan->n_states; i++) {
         size_t state;
         kv->offset[i] = kv->bytes;
-        if (!eye_kv_state_bytes(&plan->state[i], plan->opts.kv_type, kv->positions, &state) || !eye_add_ok(kv->bytes, state, &kv->bytes) ||
-            kv->bytes > SIZE_MAX / 2) {
+        if (!eye_kv_state_bytes(&plan->state[i], plan->opts.kv_type, kv->positions, &state) ||
+            !eye_add_ok(kv->bytes, state, &kv->bytes) || kv->bytes > SIZE_MAX / 2) {
             eye_alloc_free(plan->e->alloc, kv, bytes);
             return eye_fail(err, EYE_E_LIMIT, "KV cache: %lld positions exceed the address space", (long long)n_ctx);
         }

@@ -47,7 +47,8 @@ static struct eye_kv_view store(const struct attention_run *r, size_t image, siz
     return (struct eye_kv_view){base + (image * d->kv_heads + head) * positions * d->dim, NULL};
 }
 
-/* Element e of position pos lies at pos / 16 * dim * 16 + e * 16 + pos % 16 in a key store, at pos * dim + e in a value store. */
+/* Element e of position pos lies at pos / 16 * dim * 16 + e * 16 + pos % 16 in a key store, at pos * dim + e in a value
+ * store. */
 static void put_row(const struct attention_run *r, struct eye_kv_view s, bool keys, size_t pos, const float *row, void *tmp) {
     const struct eye_kernels *k = &r->x->plan->e->kernels;
     size_t n = r->d->dim, step = keys ? LANES : 1, at = keys ? pos / LANES * n * LANES + pos % LANES : pos * n;
@@ -189,7 +190,8 @@ enum eye_status eye_lower_attention(struct eye_lower *l, const struct eye_node *
     d->k_slot = d->v_slot = -1;
     d->type = EYE_KV_F32;
     int64_t t = eye_dim(l->g, n->in[0], -3);
-    size_t kv_elems = eye_lower_elems(l, n->in[1]), t_max = (size_t)(t == EYE_DIM_T ? l->plan->opts.max_t : t), keys = t_max, shared = 0;
+    size_t t_max = (size_t)(t == EYE_DIM_T ? l->plan->opts.max_t : t), keys = t_max;
+    size_t kv_elems = eye_lower_elems(l, n->in[1]), shared = 0;
     if (eye_node_in(n, 3) != EYE_NONE) {
         EYE_TRY(use_state(l, n->in[3], true, &d->k_slot, err));
         EYE_TRY(use_state(l, n->in[4], false, &d->v_slot, err));

@@ -49,7 +49,8 @@ static void make_patches(const void *ctx, size_t row0, size_t n, float *dst) {
     const struct conv *d = r->d;
     for (size_t i = 0; i < n; i++, dst += d->w.k) {
         int64_t at = (int64_t)(row0 + i), image = at / (d->oh * d->ow), p = at % (d->oh * d->ow);
-        make_patch(d, r->in + image * d->h * d->w_in * d->c, p / d->ow * d->stride - d->top, p % d->ow * d->stride - d->left, dst);
+        make_patch(d, r->in + image * d->h * d->w_in * d->c, p / d->ow * d->stride - d->top, p % d->ow * d->stride - d->left,
+                   dst);
     }
 }
 
@@ -80,8 +81,9 @@ static void depthwise_row(const struct conv_run *r, size_t row) {
     int64_t y0 = (int64_t)row % d->oh * d->stride - d->top;
     for (int64_t u = 0; u < d->kh; u++) rows[u] = y0 + u >= 0 && y0 + u < d->h ? image + (y0 + u) * d->w_in * d->c : NULL;
     float *out = r->y + (int64_t)row * d->ow * d->o;
-    struct eye_dwconv_args a = {.rows = rows, .w = eye_blob_ptr(r->x->plan, d->weights), .bias = eye_blob_ptr(r->x->plan, d->bias),
-                                .out = out, .width_in = (uint32_t)d->w_in, .width_out = (uint32_t)d->ow, .channels_in = (uint32_t)d->c,
+    struct eye_dwconv_args a = {.rows = rows, .w = eye_blob_ptr(r->x->plan, d->weights),
+                                .bias = eye_blob_ptr(r->x->plan, d->bias), .out = out, .width_in = (uint32_t)d->w_in,
+                                .width_out = (uint32_t)d->ow, .channels_in = (uint32_t)d->c,
                                 .mult = (uint32_t)(d->o / d->c), .kh = (uint32_t)d->kh, .kw = (uint32_t)d->kw,
                                 .stride = (uint32_t)d->stride, .pad_left = (uint32_t)d->left};
     r->x->plan->e->kernels.dwconv_f32(&a);
@@ -96,7 +98,8 @@ static void depthwise_task(void *ctx, int i_task, int i_thread) {
 
 /* ---- other groups ---- */
 
-static float grouped_value(const struct conv *d, const float *image, const float *w, int64_t i, int64_t j, int64_t o, float start) {
+static float grouped_value(const struct conv *d, const float *image, const float *w, int64_t i, int64_t j, int64_t o,
+                           float start) {
     int64_t cg = d->c / d->groups, c0 = o / (d->o / d->groups) * cg;
     for (int64_t ch = 0; ch < cg; ch++)
         for (int64_t u = 0; u < d->kh; u++)
@@ -165,7 +168,8 @@ static enum eye_status lower_depthwise(struct eye_lower *l, const struct eye_nod
 }
 
 static void read_shape(struct eye_lower *l, const struct eye_node *n, struct conv *d) {
-    const struct eye_value *x = eye_value_at(l->g, n->in[0]), *w = eye_value_at(l->g, n->in[1]), *y = eye_value_at(l->g, n->out);
+    const struct eye_value *x = eye_value_at(l->g, n->in[0]), *w = eye_value_at(l->g, n->in[1]);
+    const struct eye_value *y = eye_value_at(l->g, n->out);
     const struct eye_attr *a = &n->attr;
     d->h = x->dims[1], d->w_in = x->dims[2], d->c = x->dims[3];
     d->oh = y->dims[1], d->ow = y->dims[2], d->o = y->dims[3];

@@ -44,7 +44,8 @@ static struct layout block_layout(const struct ffn *d, size_t rows) {
 /* ---- many rows ---- */
 
 /* Hidden columns [f0, f0 + f) of m rows: product, activation, packed for w2. */
-static void hidden_piece(const struct ffn_run *r, const uint8_t *lhs, size_t m, size_t f0, size_t f, float *hidden, uint8_t *dst) {
+static void hidden_piece(const struct ffn_run *r, const uint8_t *lhs, size_t m, size_t f0, size_t f, float *hidden,
+                         uint8_t *dst) {
     const struct eye_matrix *w = &r->d->w1;
     const float *bias = eye_blob_ptr(r->x->plan, w->bias);
     const uint8_t *rhs = (const uint8_t *)eye_blob_ptr(r->x->plan, w->blob) + f0 / w->ukr->nr * w->panel_bytes;
@@ -89,7 +90,8 @@ static void two_products(struct eye_exec *x, const struct ffn_run *r) {
     for (size_t row = 0; row < r->m; row += EYE_SHARED_ROWS) {
         size_t rows = EYE_MIN(EYE_SHARED_ROWS, r->m - row), at = row * d->w2.n;
         struct eye_gemm first = {.w = &d->w1, .m = rows, .x = r->in + row * d->w1.k, .y = hidden, .act = d->act};
-        struct eye_gemm second = {.w = &d->w2, .m = rows, .x = hidden, .y = r->y + at, .residual = r->residual ? r->residual + at : NULL};
+        struct eye_gemm second = {.w = &d->w2, .m = rows, .x = hidden, .y = r->y + at,
+                                  .residual = r->residual ? r->residual + at : NULL};
         eye_gemm_run(x, &first);
         eye_gemm_run(x, &second);
     }
@@ -133,7 +135,8 @@ enum eye_status eye_lower_ffn(struct eye_lower *l, const struct eye_node *n, str
     d->act = eye_act_kernel(&l->e->kernels, n->attr.act);
     d->f_chunk = choose_f_chunk(d);
     size_t m = eye_lower_elems(l, n->in[0]) / d->w1.k, rows = EYE_MIN(m, EYE_SHARED_ROWS);
-    size_t panels = EYE_MAX(eye_ceil_div(rows, d->w1.ukr->mr) * d->w1.lhs_bytes, eye_ceil_div(rows, d->w2.ukr->mr) * d->w2.lhs_bytes);
+    size_t panels = EYE_MAX(eye_ceil_div(rows, d->w1.ukr->mr) * d->w1.lhs_bytes,
+                            eye_ceil_div(rows, d->w2.ukr->mr) * d->w2.lhs_bytes);
     d->hidden_offset = eye_line(panels);
     eye_lower_gemm_scratch(l, &d->w1, rows, false);
     eye_lower_gemm_scratch(l, &d->w2, rows, false);

@@ -9,8 +9,8 @@ struct linear {
 static enum eye_status run_linear(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
     const struct linear *d = s->data;
     const struct eye_node *n = s->node;
-    struct eye_gemm j = {.w = &d->w, .m = eye_exec_rows(x, n->in[0]), .x = eye_exec_ptr(x, n->in[0]), .y = eye_exec_ptr(x, n->out),
-                         .residual = eye_exec_ptr(x, eye_node_in(n, 3)), .act = d->act};
+    struct eye_gemm j = {.w = &d->w, .m = eye_exec_rows(x, n->in[0]), .x = eye_exec_ptr(x, n->in[0]),
+                         .y = eye_exec_ptr(x, n->out), .residual = eye_exec_ptr(x, eye_node_in(n, 3)), .act = d->act};
     eye_gemm_run(x, &j);
     return EYE_OK;
 }
@@ -69,7 +69,8 @@ static enum eye_status run_embed(struct eye_exec *x, const struct eye_step *s, s
     r.piece = eye_exec_piece(x, r.n, 4);
     for (size_t t = 0; t < r.n; t++)
         if (r.ids[t] < 0 || r.ids[t] >= r.table->dims[0])
-            return eye_fail(err, EYE_E_ARG, "embed: id %d is outside the table of %lld rows", r.ids[t], (long long)r.table->dims[0]);
+            return eye_fail(err, EYE_E_ARG, "embed: id %d is outside the table of %lld rows", r.ids[t],
+                            (long long)r.table->dims[0]);
     eye_exec_tasks(x, r.n * r.c, eye_ceil_div(r.n, r.piece), embed_task, &r);
     return EYE_OK;
 }

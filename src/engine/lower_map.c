@@ -85,7 +85,8 @@ static enum eye_status run_rows(struct eye_exec *x, const struct eye_step *s, st
 
 /* ---- planning ---- */
 
-static enum eye_status lower_zip(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, eye_zip_fn *zip, struct eye_err *err) {
+static enum eye_status lower_zip(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, eye_zip_fn *zip,
+                                 struct eye_err *err) {
     const struct eye_value *a = eye_value_at(l->g, n->in[0]), *b = eye_value_at(l->g, n->in[1]);
     struct map *d = eye_lower_data(l, s, sizeof *d);
     if (!d) return eye_fail_nomem(err, sizeof *d);

@@ -56,7 +56,8 @@ static enum eye_status run_slice(struct eye_exec *x, const struct eye_step *s, s
     size_t from = strip_elems(x, n->in[0], n->attr.axis), to = strip_elems(x, n->out, n->attr.axis);
     size_t step = strip_elems(x, n->in[0], n->attr.axis + 1), total = eye_exec_elems(x, n->out);
     const float *a = eye_exec_ptr(x, n->in[0]);
-    if (to) copy_strips(x, (struct strips){a + (size_t)n->attr.begin * step, eye_exec_ptr(x, n->out), total / to, to, from, to, 0});
+    float *y = eye_exec_ptr(x, n->out);
+    if (to) copy_strips(x, (struct strips){a + (size_t)n->attr.begin * step, y, total / to, to, from, to, 0});
     return EYE_OK;
 }
 

@@ -41,7 +41,8 @@ static enum eye_status run_with(struct eye_exec *x, const struct eye_step *s, ey
     return EYE_OK;
 }
 
-static enum eye_status lower_rows(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct rows **out, struct eye_err *err) {
+static enum eye_status lower_rows(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct rows **out,
+                                  struct eye_err *err) {
     struct rows *d = eye_lower_data(l, s, sizeof *d);
     if (!d) return eye_fail_nomem(err, sizeof *d);
     d->c = (size_t)eye_dim(l->g, n->in[0], -1);
@@ -55,8 +56,8 @@ static enum eye_status lower_rows(struct eye_lower *l, const struct eye_node *n,
 
 static void layer_norm_row(const struct rows_run *r, size_t row) {
     const struct eye_plan *p = r->x->plan;
-    p->e->kernels.layer_norm_f32(r->y + row * r->d->c, r->a + row * r->d->c, eye_blob_ptr(p, r->d->w), eye_blob_ptr(p, r->d->b), r->d->c,
-                                 r->d->eps);
+    p->e->kernels.layer_norm_f32(r->y + row * r->d->c, r->a + row * r->d->c, eye_blob_ptr(p, r->d->w), eye_blob_ptr(p, r->d->b),
+                                 r->d->c, r->d->eps);
 }
 static void rms_norm_row(const struct rows_run *r, size_t row) {
     const struct eye_plan *p = r->x->plan;
@@ -103,7 +104,8 @@ static enum eye_status run_softmax(struct eye_exec *x, const struct eye_step *s,
 enum eye_status eye_lower_softmax(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
     struct rows *d = NULL;
     EYE_TRY(lower_rows(l, n, s, &d, err));
-    if (eye_dim(l->g, n->in[0], -1) < 1) return eye_fail(err, EYE_E_UNSUPPORTED, "engine: softmax over an axis of symbolic or no length");
+    if (eye_dim(l->g, n->in[0], -1) < 1)
+        return eye_fail(err, EYE_E_UNSUPPORTED, "engine: softmax over an axis of symbolic or no length");
     s->run = run_softmax;
     return EYE_OK;
 }
@@ -115,10 +117,13 @@ static void rope_row(const struct rows_run *r, size_t row) {
     const struct eye_plan *p = r->x->plan;
     size_t at = row * d->c, angle = ((size_t)r->x->past + row / d->heads) * (d->c / 2);
     if (r->y != r->a) memcpy(r->y + at, r->a + at, d->c * sizeof *r->y);
-    p->e->kernels.rope_f32(r->y + at, (const float *)eye_blob_ptr(p, d->cos) + angle, (const float *)eye_blob_ptr(p, d->sin) + angle, d->c);
+    p->e->kernels.rope_f32(r->y + at, (const float *)eye_blob_ptr(p, d->cos) + angle,
+                           (const float *)eye_blob_ptr(p, d->sin) + angle, d->c);
 }
 static void rope_task(void *ctx, int i_task, int i_thread) { each_row(ctx, i_task, rope_row); }
-static enum eye_status run_rope(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) { return run_with(x, s, rope_task); }
+static enum eye_status run_rope(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    return run_with(x, s, rope_task);
+}
 
 struct rope_ctx {
     double theta;
@@ -174,7 +179,8 @@ struct mean_run {
 
 static void mean_task(void *ctx, int i_task, int i_thread) {
     const struct mean_run *r = ctx;
-    size_t image = (size_t)i_task / r->groups, c0 = (size_t)i_task % r->groups * MEAN_CHANNELS, n = EYE_MIN(MEAN_CHANNELS, r->c - c0);
+    size_t image = (size_t)i_task / r->groups, c0 = (size_t)i_task % r->groups * MEAN_CHANNELS;
+    size_t n = EYE_MIN(MEAN_CHANNELS, r->c - c0);
     const float *a = r->a + image * r->hw * r->c + c0;
     double sum[MEAN_CHANNELS] = {0};
     for (size_t p = 0; p < r->hw; p++, a += r->c)

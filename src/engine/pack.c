@@ -1,6 +1,6 @@
-/* engine/pack: weights as the kernels want them, made once per plan. Reads stored rows (any dtype, row scales applied), converts
- * them to the kernel's type and lets the kernel's packer lay out panels; also small f32 copies (biases, norm weights). The
- * same weight asked for twice in the same form is stored once. */
+/* engine/pack: weights as the kernels want them, made once per plan. Reads stored rows (any dtype, row scales applied),
+ * converts them to the kernel's type and lets the kernel's packer lay out panels; also small f32 copies (biases, norm
+ * weights). The same weight asked for twice in the same form is stored once. */
 #include "engine/engine_impl.h"
 
 #include <string.h>
@@ -14,8 +14,8 @@ struct eye_blob {
 
 size_t eye_blob_size(void) { return sizeof(struct eye_blob); }
 
-enum eye_status eye_lower_blob(struct eye_lower *l, size_t bytes, eye_fill_fn *fill, const void *ctx, size_t ctx_bytes, size_t scratch,
-                               size_t *blob, struct eye_err *err) {
+enum eye_status eye_lower_blob(struct eye_lower *l, size_t bytes, eye_fill_fn *fill, const void *ctx, size_t ctx_bytes,
+                               size_t scratch, size_t *blob, struct eye_err *err) {
     for (size_t i = 0; i < l->n_blobs; i++) {
         const struct eye_blob *b = &l->blob[i];
         if (b->fill == fill && b->bytes == bytes && b->ctx_bytes == ctx_bytes && memcmp(b->ctx, ctx, ctx_bytes) == 0) {
@@ -41,8 +41,8 @@ enum eye_status eye_lower_want_weight(struct eye_lower *l, const struct eye_node
     const struct eye_value *w = eye_value_at(l->g, v);
     if (w->kind == EYE_VAL_WEIGHT && eye_dtype_info(w->dtype)->is_float && w->data) return EYE_OK;
     return eye_fail(err, EYE_E_UNSUPPORTED, "engine: %s wants \"%s\" to be a stored weight of a float type, got %s %s",
-                    n ? eye_op_info(n->op)->name : "an output", w->name, w->kind == EYE_VAL_WEIGHT ? "a weight of" : "a computed",
-                    eye_dtype_info(w->dtype)->name);
+                    n ? eye_op_info(n->op)->name : "an output", w->name,
+                    w->kind == EYE_VAL_WEIGHT ? "a weight of" : "a computed", eye_dtype_info(w->dtype)->name);
 }
 
 static bool weight_elems(const struct eye_value *w, size_t *out) {
@@ -59,8 +59,8 @@ static const struct eye_value *canonical(const struct eye_graph *g, const struct
     bool ok = weight_elems(w, &n);
     for (size_t i = 0; i < g->n_values && ok; i++) {
         const struct eye_value *o = &g->value[i];
-        if (o->kind == EYE_VAL_WEIGHT && o->data == w->data && o->dtype == w->dtype && o->row_scale == w->row_scale && o->rank > 0 &&
-            w->rank > 0 && o->dims[0] == w->dims[0] && weight_elems(o, &m) && m == n)
+        if (o->kind == EYE_VAL_WEIGHT && o->data == w->data && o->dtype == w->dtype && o->row_scale == w->row_scale &&
+            o->rank > 0 && w->rank > 0 && o->dims[0] == w->dims[0] && weight_elems(o, &m) && m == n)
             return o;
     }
     return w;
@@ -155,14 +155,15 @@ static void fill_matrix(const struct eye_packer *p, void *dst, const void *ctx) 
 }
 
 /* Which kernel multiplies w. EXACT keeps the stored numbers; a row scale or reordered block rows leave only f32 exact. */
-static const struct eye_gemm_ukr *choose_ukr(const struct eye_kernels *k, const struct eye_value *w, enum eye_wtype wtype, bool conv,
-                                             enum eye_dtype *dtype) {
+static const struct eye_gemm_ukr *choose_ukr(const struct eye_kernels *k, const struct eye_value *w, enum eye_wtype wtype,
+                                             bool conv, enum eye_dtype *dtype) {
     if (wtype == EYE_W_EXACT) {
         bool block = eye_dtype_info(w->dtype)->block_elems > 1;
         *dtype = w->row_scale || (conv && block) || w->dtype == EYE_F64 ? EYE_F32 : w->dtype;
     } else {
-        static const enum eye_dtype stored[EYE_N_WTYPE] = {[EYE_W_F32] = EYE_F32,   [EYE_W_F16] = EYE_F16,   [EYE_W_BF16] = EYE_BF16,
-                                                           [EYE_W_Q8_0] = EYE_Q8_0, [EYE_W_Q4_0] = EYE_Q4_0};
+        static const enum eye_dtype stored[EYE_N_WTYPE] = {[EYE_W_F32] = EYE_F32, [EYE_W_F16] = EYE_F16,
+                                                           [EYE_W_BF16] = EYE_BF16, [EYE_W_Q8_0] = EYE_Q8_0,
+                                                           [EYE_W_Q4_0] = EYE_Q4_0};
         *dtype = stored[wtype];
     }
     switch (*dtype) {
@@ -191,8 +192,8 @@ static void choose_blocking(struct eye_matrix *m) {
     m->block_rows = EYE_MAX(BLOCK_ROWS / u->mr, 1) * u->mr;
 }
 
-enum eye_status eye_lower_matrix(struct eye_lower *l, const struct eye_node *n, eye_val wv, eye_val b, enum eye_wtype wtype, bool conv,
-                                 struct eye_matrix *out, struct eye_err *err) {
+enum eye_status eye_lower_matrix(struct eye_lower *l, const struct eye_node *n, eye_val wv, eye_val b, enum eye_wtype wtype,
+                                 bool conv, struct eye_matrix *out, struct eye_err *err) {
     struct matrix_ctx c;
     memset(&c, 0, sizeof c); /* compared as bytes */
     EYE_TRY(eye_lower_want_weight(l, n, wv, err));
@@ -215,8 +216,8 @@ enum eye_status eye_lower_matrix(struct eye_lower *l, const struct eye_node *n, 
         !eye_mul_ok(row_bytes, u->nr, &converted))
         return eye_fail(err, EYE_E_LIMIT, "engine: weight \"%s\" is too large", w->name);
     EYE_TRY(eye_lower_vector(l, n, b, &out->bias, err));
-    return eye_lower_blob(l, bytes, fill_matrix, &c, sizeof c, c.direct ? 0 : eye_line(2 * c.k * sizeof(float)) + converted, &out->blob,
-                          err);
+    return eye_lower_blob(l, bytes, fill_matrix, &c, sizeof c, c.direct ? 0 : eye_line(2 * c.k * sizeof(float)) + converted,
+                          &out->blob, err);
 }
 
 /* ---- filling ---- */
@@ -234,7 +235,8 @@ enum eye_status eye_pack_all(struct eye_lower *l, struct eye_err *err) {
         const struct eye_blob *b = &l->blob[i];
         b->fill(&p, plan->weights + b->offset, b->ctx);
         done += b->bytes;
-        if (plan->opts.progress) plan->opts.progress(plan->opts.progress_ctx, (double)done / (double)EYE_MAX(l->weights_bytes, 1));
+        if (plan->opts.progress)
+            plan->opts.progress(plan->opts.progress_ctx, (double)done / (double)EYE_MAX(l->weights_bytes, 1));
     }
     eye_alloc_free(l->e->alloc, p.scratch, scratch_bytes);
     return EYE_OK;

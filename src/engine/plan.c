@@ -41,7 +41,8 @@ enum eye_status eye_lower_operand(struct eye_lower *l, const struct eye_node *n,
     while (l->alias[v] != EYE_NONE) v = l->alias[v];
     const struct eye_value *x = eye_value_at(l->g, v);
     if (x->kind == EYE_VAL_STATE || (x->kind == EYE_VAL_INPUT && x->dtype != EYE_F32))
-        return eye_fail(err, EYE_E_UNSUPPORTED, "engine: \"%s\" (%s) cannot be read as f32 numbers", x->name, eye_dtype_info(x->dtype)->name);
+        return eye_fail(err, EYE_E_UNSUPPORTED, "engine: \"%s\" (%s) cannot be read as f32 numbers", x->name,
+                        eye_dtype_info(x->dtype)->name);
     if (x->kind != EYE_VAL_WEIGHT || l->plan->operand[v] != EYE_NO_BLOB) return EYE_OK;
     return eye_lower_vector(l, n, v, &l->plan->operand[v], err);
 }
@@ -101,7 +102,8 @@ static enum eye_status check_sizes(struct eye_lower *l, struct eye_err *err) {
     for (size_t v = 0; v < l->g->n_values; v++) {
         int64_t n;
         if (!eye_value_elems(&l->g->value[v], &bind, &n) || n > INT64_MAX / 64)
-            return eye_fail(err, EYE_E_LIMIT, "engine: value \"%s\" is too large for T = %lld", l->g->value[v].name, (long long)bind.t);
+            return eye_fail(err, EYE_E_LIMIT, "engine: value \"%s\" is too large for T = %lld", l->g->value[v].name,
+                            (long long)bind.t);
     }
     return EYE_OK;
 }
@@ -117,7 +119,8 @@ static enum eye_status lower_nodes(struct eye_lower *l, struct eye_err *err) {
         if (!node_leads[k]) continue;
         struct eye_step s = {.node = n, .leads_to = node_leads[k]};
         enum eye_status st = lowering[n->op](l, n, &s, err);
-        if (st != EYE_OK) return eye_fail_in(err, st, "node %zu (%s \"%s\")", k, eye_op_info(n->op)->name, g->value[n->out].name);
+        if (st != EYE_OK)
+            return eye_fail_in(err, st, "node %zu (%s \"%s\")", k, eye_op_info(n->op)->name, g->value[n->out].name);
         if (eye_op_info(n->op)->flags & EYE_OPF_VIEW) l->alias[n->out] = n->in[0];
         if (s.run) p->step[p->n_steps++] = s;
     }
@@ -148,8 +151,8 @@ static enum eye_status resolve_opts(struct eye_plan *p, const struct eye_plan_op
     return EYE_OK;
 }
 
-enum eye_status eye_plan_new(struct eye_plan **out, const struct eye_engine *e, const struct eye_graph *g, const struct eye_plan_opts *opts,
-                             struct eye_err *err) {
+enum eye_status eye_plan_new(struct eye_plan **out, const struct eye_engine *e, const struct eye_graph *g,
+                             const struct eye_plan_opts *opts, struct eye_err *err) {
     enum eye_status st;
     struct eye_plan *p = eye_alloc_zero(e->alloc, sizeof *p);
     if (!p) return eye_fail_nomem(err, sizeof *p);
