@@ -1,9 +1,10 @@
 #!/bin/sh
-# Installs what building eyelet needs, by Debian package; does nothing where everything is there already.
-# Usage: scripts/setup.sh [test]     "test" adds what only the tests use.
+# Installs what eyelet needs, by Debian package; does nothing where everything is there already.
+# Usage: scripts/setup.sh          what building needs
+#        scripts/setup.sh test     and what only the tests use: cmocka, and on x86-64 the arm64 cross compiler, libraries and qemu
 set -eu
 need=""
-want() { # package, and a test that it is there
+want() { # package, then a test that it is there
     pkg=$1
     shift
     if ! "$@" >/dev/null 2>&1; then need="$need $pkg"; fi
@@ -17,11 +18,20 @@ want libjansson-dev pkg-config --exists jansson
 want libjpeg62-turbo-dev pkg-config --exists libjpeg
 want libspng-dev pkg-config --exists spng
 want libwebp-dev pkg-config --exists libwebp
+arm64=no
 if [ "${1:-}" = test ]; then
     want libcmocka-dev pkg-config --exists cmocka
-    want qemu-user-static command -v qemu-aarch64-static
-    want gcc-aarch64-linux-gnu command -v aarch64-linux-gnu-gcc
-    want libc6-dev-arm64-cross test -d /usr/aarch64-linux-gnu/include
+    want g++ command -v c++
+    if [ "$(uname -m)" = x86_64 ] && command -v dpkg >/dev/null 2>&1; then
+        want qemu-user-static command -v qemu-aarch64-static
+        want gcc-aarch64-linux-gnu command -v aarch64-linux-gnu-gcc
+        for pc in jansson libjpeg spng libwebp cmocka; do
+            test -e "/usr/lib/aarch64-linux-gnu/pkgconfig/$pc.pc" || arm64=yes
+        done
+        if [ $arm64 = yes ]; then
+            need="$need libc6-dev:arm64 libjansson-dev:arm64 libjpeg62-turbo-dev:arm64 libspng-dev:arm64 libwebp-dev:arm64 libcmocka-dev:arm64"
+        fi
+    fi
 fi
 if [ -z "$need" ]; then
     echo "setup: all packages are there"
@@ -34,12 +44,13 @@ fi
 as_root=""
 if [ "$(id -u)" != 0 ]; then
     if ! command -v sudo >/dev/null 2>&1; then
-        echo "setup: missing packages:$need; run as root: apt-get install$need" >&2
+        echo "setup: missing packages:$need; as root: scripts/setup.sh ${1:-}" >&2
         exit 1
     fi
     as_root=sudo
 fi
 echo "setup: installing$need"
+[ $arm64 = no ] || $as_root dpkg --add-architecture arm64
 $as_root apt-get update -qq
 # shellcheck disable=SC2086
 DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends $need >/dev/null
