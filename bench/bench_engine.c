@@ -169,7 +169,7 @@ static void bench(const struct eye_engine *e, int64_t t, int64_t past, int n_run
     struct eye_err err = {0};
     struct eye_plan_sizes s;
     struct eye_bind bind = {.t = t};
-    int64_t n_in, n_out;
+    int64_t n_in = 0, n_out = 0;
     uint64_t start = eye_now_ns(), ns[64], cpu[64];
     check(eye_plan_new(&plan, e, &g, &o, &err), &err);
     eye_plan_measure(plan, &s);
