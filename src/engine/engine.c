@@ -24,6 +24,8 @@ eye_map_fn *eye_act_kernel(const struct eye_kernels *k, enum eye_act_kind act) {
     case EYE_ACT_SILU: return k->silu_f32;
     case EYE_ACT_SIGMOID: return k->sigmoid_f32;
     case EYE_ACT_RELU: return k->relu_f32;
+    case EYE_ACT_HARDSIGMOID: return k->hardsigmoid_f32;
+    case EYE_ACT_HARDSWISH: return k->hardswish_f32;
     default: return NULL;
     }
 }

@@ -167,6 +167,26 @@ enum eye_status eye_lower_rope(struct eye_lower *l, const struct eye_node *n, st
     return EYE_OK;
 }
 
+/* ---- learned positions: rows of the stored table, as embed reads its own ---- */
+
+static enum eye_status run_positions(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    const struct eye_value *table = eye_value_at(x->plan->g, s->node->in[0]);
+    float *y = eye_exec_ptr(x, s->node->out);
+    for (int64_t t = 0; t < x->t; t++) eye_weight_row(table, x->past + t, y + t * table->dims[1]);
+    return EYE_OK;
+}
+
+enum eye_status eye_lower_positions(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
+    int64_t rows = eye_dim(l->g, n->in[0], 0);
+    EYE_TRY(eye_lower_want_weight(l, n, n->in[0], err));
+    if (l->plan->opts.max_ctx > rows)
+        return eye_fail(err, EYE_E_ARG, "engine: a context of %lld positions, but the table has %lld",
+                        (long long)l->plan->opts.max_ctx, (long long)rows);
+    l->plan->has_positions = true;
+    s->run = run_positions;
+    return EYE_OK;
+}
+
 /* ---- mean over H and W: a task is a group of channels, summed down the image in order ---- */
 
 #define MEAN_CHANNELS 64u

@@ -60,7 +60,7 @@ static const struct eye_value *canonical(const struct eye_graph *g, const struct
     for (size_t i = 0; i < g->n_values && ok; i++) {
         const struct eye_value *o = &g->value[i];
         if (o->kind == EYE_VAL_WEIGHT && o->data == w->data && o->dtype == w->dtype && o->row_scale == w->row_scale &&
-            o->rank > 0 && w->rank > 0 && o->dims[0] == w->dims[0] && weight_elems(o, &m) && m == n)
+            o->transposed == w->transposed && o->rank > 0 && w->rank > 0 && o->dims[0] == w->dims[0] && weight_elems(o, &m) && m == n)
             return o;
     }
     return w;
@@ -206,7 +206,7 @@ enum eye_status eye_lower_matrix(struct eye_lower *l, const struct eye_node *n, 
     c.k = elems / c.n;
     c.conv_channels = conv && w->rank == 4 && w->dims[2] * w->dims[3] > 1 ? (size_t)w->dims[1] : 0;
     c.ukr = choose_ukr(&l->e->kernels, c.w, eye_wtype_for(wtype, (int64_t)c.k), c.conv_channels != 0, &c.dtype);
-    c.direct = c.dtype == c.w->dtype && !c.w->row_scale && !c.conv_channels;
+    c.direct = c.dtype == c.w->dtype && !c.w->row_scale && !c.w->transposed && !c.conv_channels;
     const struct eye_gemm_ukr *u = c.ukr;
     *out = (struct eye_matrix){.ukr = u, .n = c.n, .k = c.k, .steps = eye_ceil_div(c.k, u->kr)};
     out->panel_bytes = out->steps * u->rhs_step;

@@ -46,6 +46,8 @@ eye_val eye_mean_hw(struct eye_graph *g, eye_val x) { return add_node(g, EYE_OP_
 eye_val eye_softmax(struct eye_graph *g, eye_val x) { return add_node(g, EYE_OP_softmax, &x, 1, NULL); }
 eye_val eye_embed(struct eye_graph *g, eye_val ids, eye_val table) { return add_node(g, EYE_OP_embed, (eye_val[]){ids, table}, 2, NULL); }
 
+eye_val eye_positions(struct eye_graph *g, eye_val table) { return add_node(g, EYE_OP_positions, &table, 1, NULL); }
+
 eye_val eye_rope(struct eye_graph *g, eye_val x, double theta) {
     struct eye_attr a = {.theta = theta};
     return add_node(g, EYE_OP_rope, &x, 1, &a);

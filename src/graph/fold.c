@@ -179,6 +179,7 @@ static enum eye_status fold_scale(struct fold *f, struct eye_node *n) {
     eye_val nw = eye_weight(g, w.name, &t);
     if (nw == EYE_NONE) return no_memory(f);
     g->value[nw].row_scale = scale;
+    g->value[nw].transposed = w.transposed;
     eye_val x = p->in[0];
     struct eye_attr attr = p->attr;
     enum eye_op op = p->op;

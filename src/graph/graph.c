@@ -15,7 +15,8 @@ const struct eye_op_info *eye_op_info(enum eye_op op) {
 }
 
 const char *eye_act_name(enum eye_act_kind a) {
-    static const char *const name[EYE_N_ACT] = {"none", "gelu", "gelu_tanh", "quick_gelu", "silu", "sigmoid", "relu"};
+    static const char *const name[EYE_N_ACT] = {"none", "gelu", "gelu_tanh", "quick_gelu", "silu", "sigmoid", "relu",
+                                               "hardsigmoid", "hardswish"};
     return (unsigned)a < EYE_N_ACT ? name[a] : "?";
 }
 
@@ -87,6 +88,14 @@ eye_val eye_weight(struct eye_graph *g, const char *name, const struct eye_tenso
     return leaf_add(g, name, &v);
 }
 
+eye_val eye_weight_transposed(struct eye_graph *g, const char *name, const struct eye_tensor *t) {
+    if (t->rank != 2 || eye_dtype_info(t->dtype)->block_elems != 1)
+        return eye_graph_fail(g, EYE_E_UNSUPPORTED, "graph: \"%s\" cannot be read transposed", name);
+    struct eye_value v = {.kind = EYE_VAL_WEIGHT, .dtype = t->dtype, .rank = 2, .dims = {t->dims[1], t->dims[0]},
+                          .data = t->data, .transposed = true};
+    return leaf_add(g, name, &v);
+}
+
 eye_val eye_state(struct eye_graph *g, const char *name, int64_t n_kv_heads, int64_t head_dim) {
     struct eye_value v = {.kind = EYE_VAL_STATE, .dtype = EYE_F32, .rank = 3, .dims = {EYE_DIM_CTX, n_kv_heads, head_dim}};
     return leaf_add(g, name, &v);
@@ -147,10 +156,15 @@ void eye_weight_row(const struct eye_value *w, int64_t row, float *dst) {
     assert(w->kind == EYE_VAL_WEIGHT && w->rank >= 1 && row >= 0 && row < w->dims[0]);
     size_t n = 1, row_bytes = 0;
     for (int i = 1; i < w->rank; i++) n *= (size_t)w->dims[i];
-    bool ok = eye_dtype_row_bytes(w->dtype, n, &row_bytes);
+    bool ok = eye_dtype_row_bytes(w->dtype, w->transposed ? (size_t)w->dims[0] : n, &row_bytes);
     assert(ok);
     (void)ok;
-    eye_row_to_f32(w->dtype, (const char *)w->data + (size_t)row * row_bytes, dst, n);
+    if (w->transposed) { /* a column of what is stored */
+        const char *column = (const char *)w->data + (size_t)row * (row_bytes / (size_t)w->dims[0]);
+        for (size_t i = 0; i < n; i++) eye_row_to_f32(w->dtype, column + i * row_bytes, dst + i, 1);
+    } else {
+        eye_row_to_f32(w->dtype, (const char *)w->data + (size_t)row * row_bytes, dst, n);
+    }
     if (w->row_scale)
         for (size_t i = 0; i < n; i++) dst[i] = (float)((double)dst[i] * (double)w->row_scale[row]);
 }

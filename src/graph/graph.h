@@ -43,7 +43,7 @@ struct eye_op_info {
 const struct eye_op_info *eye_op_info(enum eye_op op);
 
 enum eye_act_kind { EYE_ACT_NONE, EYE_ACT_GELU, EYE_ACT_GELU_TANH, EYE_ACT_QUICK_GELU, EYE_ACT_SILU, EYE_ACT_SIGMOID, EYE_ACT_RELU,
-                    EYE_N_ACT };
+                    EYE_ACT_HARDSIGMOID, EYE_ACT_HARDSWISH, EYE_N_ACT };
 const char *eye_act_name(enum eye_act_kind a);
 
 /* How a linear's (or im2col convolution's) weights are kept and multiplied: set by eye_graph_quantize, read by the engine. */
@@ -82,6 +82,7 @@ struct eye_value {
     const void *data;            /* weights: row-major, borrowed from the model file or owned by the graph's arena */
     const float *row_scale;      /* weights: NULL, or dims[0] factors the fold pass wants applied to the rows: readers go
                                     through eye_weight_row */
+    bool transposed;             /* weights [N,K]: data is [K,N] (GPT-2's Conv1D), of a plain dtype; read by eye_weight_row too */
 };
 
 #define EYE_MAX_IN 6
@@ -116,6 +117,8 @@ EYE_PRINTF(3, 4) eye_val eye_graph_fail(struct eye_graph *g, enum eye_status cod
 /* ---- leaves ---- */
 eye_val eye_input(struct eye_graph *g, const char *name, enum eye_dtype dtype, int rank, const int64_t *dims);
 eye_val eye_weight(struct eye_graph *g, const char *name, const struct eye_tensor *t); /* t NULL = EYE_NONE (absent) */
+/* A matrix stored as its transpose: t [K,N] gives the weight [N,K]; no copy is made. Plain dtypes only. */
+eye_val eye_weight_transposed(struct eye_graph *g, const char *name, const struct eye_tensor *t);
 /* A KV cache: [EYE_DIM_CTX, n_kv_heads, head_dim]; its dtype and layout are the engine's. */
 eye_val eye_state(struct eye_graph *g, const char *name, int64_t n_kv_heads, int64_t head_dim);
 void eye_output(struct eye_graph *g, eye_val v);
@@ -141,6 +144,7 @@ eye_val eye_mul(struct eye_graph *g, eye_val a, eye_val b);
 eye_val eye_mean_hw(struct eye_graph *g, eye_val x);
 eye_val eye_softmax(struct eye_graph *g, eye_val x);
 eye_val eye_embed(struct eye_graph *g, eye_val ids, eye_val table);
+eye_val eye_positions(struct eye_graph *g, eye_val table); /* learned positions: rows past.. of the table, one per row of T */
 eye_val eye_rope(struct eye_graph *g, eye_val x, double theta);
 /* q [(N,) T, H, D], k, v [(N,) T, Hkv, D]; caches EYE_NONE or states. -> [(N,) T, H*D] */
 eye_val eye_attention(struct eye_graph *g, eye_val q, eye_val k, eye_val v, eye_val k_cache, eye_val v_cache, float scale, bool causal);

@@ -12,6 +12,8 @@ double eye_act_ref(enum eye_act_kind act, double x) {
     case EYE_ACT_SILU: return x / (1 + exp(-x));
     case EYE_ACT_SIGMOID: return 1 / (1 + exp(-x));
     case EYE_ACT_RELU: return x > 0 ? x : 0;
+    case EYE_ACT_HARDSIGMOID: return fmin(fmax(x + 3, 0), 6) / 6;
+    case EYE_ACT_HARDSWISH: return x * fmin(fmax(x + 3, 0), 6) / 6;
     default: return x;
     }
 }
@@ -111,6 +113,16 @@ enum eye_status eye_ref_softmax(const struct eye_ref_ctx *c, struct eye_err *err
         for (int64_t i = 0; i < C; i++) sum += exp((double)x->f[r + i] - (double)max);
         for (int64_t i = 0; i < C; i++) c->out->f[r + i] = (float)(exp((double)x->f[r + i] - (double)max) / sum);
     }
+    return EYE_OK;
+}
+
+enum eye_status eye_ref_positions(const struct eye_ref_ctx *c, struct eye_err *err) {
+    const struct eye_ref_value *table = c->in[0];
+    int64_t C = table->dims[1], T = c->out->dims[0];
+    if (c->past < 0 || c->past > table->dims[0] - T)
+        return eye_fail(err, EYE_E_ARG, "positions %lld to %lld: the table has %lld", (long long)c->past, (long long)(c->past + T),
+                        (long long)table->dims[0]);
+    memcpy(c->out->f, table->f + c->past * C, (size_t)(T * C) * sizeof(float));
     return EYE_OK;
 }
 

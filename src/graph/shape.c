@@ -116,6 +116,15 @@ static enum eye_status eye_shape_embed(G *g, N *n, V *out, E *err) {
     return EYE_OK;
 }
 
+static enum eye_status eye_shape_positions(G *g, N *n, V *out, E *err) {
+    const struct eye_value *table = in(g, n, 0);
+    if (table->rank != 2 || table->dims[0] < 1 || table->dims[1] < 1) return bad(err, "positions wants a table [P,C]", table, table);
+    out->rank = 2;
+    out->dims[0] = EYE_DIM_T;
+    out->dims[1] = table->dims[1];
+    return EYE_OK;
+}
+
 static enum eye_status eye_shape_rope(G *g, N *n, V *out, E *err) {
     const struct eye_value *x = in(g, n, 0);
     if (x->rank != 3 || x->dims[2] < 2 || x->dims[2] % 2) return bad(err, "rope wants [T,H,D] with an even D", x, x);

@@ -67,7 +67,7 @@ static enum eye_status add_matrix(struct convert *c, const char *name, const str
                                   struct eye_err *err) {
     struct item *t = eye_arena_alloc(&c->arena, sizeof *t);
     if (!t) return eye_fail_nomem(err, sizeof *t);
-    *t = (struct item){.c = c, .w = *w, .dtype = dtype, .as_stored = dtype == w->dtype && !w->row_scale};
+    *t = (struct item){.c = c, .w = *w, .dtype = dtype, .as_stored = dtype == w->dtype && !w->row_scale && !w->transposed};
     struct eye_tensor shape = {.dtype = dtype, .rank = 2, .dims = {w->dims[0], w->dims[1]}};
     c->row_elems = EYE_MAX(c->row_elems, (size_t)w->dims[1]);
     return eye_gguf_add_tensor(&c->writer, name, &shape, give_rows, t, err);

@@ -47,6 +47,8 @@ static const struct bound bounds[] = {
     {"silu_f32", 4, 0, 0, 0, 200.0f},
     {"sigmoid_f32", 4, 0, 0, 0, 200.0f},
     {"relu_f32", 0, 0, 0, 0, 0x1p100f},
+    {"hardsigmoid_f32", 2, 0, 0, 0, 100.0f}, /* x + 3, 1/6 and their product round once each */
+    {"hardswish_f32", 2, 0, 0, 0, 100.0f},
     {"add_f32", 0, 0, 0, 0, 0x1p100f},
     {"mul_f32", 0, 0, 0, 0, 0x1p60f},
     {"swiglu_f32", 5, 0, 0, 0, 200.0f},

@@ -254,6 +254,10 @@ static void test_rows(void **state) {
     start(&g);
     check_free(&g, eye_rope(&g, INPUT(&g, EYE_DIM_T, 5, 16), 1e4), 70, MAP_TOL, "rope");
     start(&g);
+    start(&g);
+    eye_val x = INPUT(&g, EYE_DIM_T, 24);
+    check_free(&g, eye_add(&g, x, eye_positions(&g, weight_of(&g, EYE_F16, 2, (int64_t[]){70, 24}, -1, 1))), 33, 0, "positions");
+    start(&g);
     eye_val ids = eye_input(&g, "ids", EYE_I32, 1, (int64_t[]){EYE_DIM_T});
     check_free(&g, eye_embed(&g, ids, weight_of(&g, EYE_Q8_0, 2, (int64_t[]){VOCAB, 80}, -1, 1)), 33, 0, "embed");
 }
@@ -461,7 +465,7 @@ static void build_decoder(struct eye_graph *g, const struct decoder *m, bool fus
     start(g);
     eye_val ids = eye_input(g, "ids", EYE_I32, 1, (int64_t[]){EYE_DIM_T});
     eye_val table = weight(g, 2, (int64_t[]){VOCAB, m->c}, -1, 1);
-    eye_val x = eye_embed(g, ids, table);
+    eye_val x = eye_add(g, eye_embed(g, ids, table), eye_positions(g, weight(g, 2, (int64_t[]){512, m->c}, -1, 1)));
     for (int i = 0; i < 2; i++) {
         eye_val ks = eye_state(g, "k", m->kv_heads, m->d), vs = eye_state(g, "v", m->kv_heads, m->d);
         x = decoder_layer(g, m, x, ks, vs);
@@ -722,6 +726,33 @@ static enum eye_status make_all(const struct eye_graph *g, const struct eye_allo
 }
 
 /* The 1st, 2nd, 3rd ... allocation fails, the engine's or the process': an error with a text, and nothing is left behind. */
+/* A matrix stored as [K,N] and the same one as [N,K] are one weight: same bits in every type. */
+static void test_transposed(void **state) {
+    enum { N = 37, K = 64, T = 9 };
+    static const enum eye_dtype dtype[] = {EYE_F32, EYE_F16, EYE_BF16};
+    for (size_t i = 0; i < EYE_COUNT(dtype); i++)
+        for (int want = EYE_W_EXACT; want < EYE_N_WTYPE; want++) {
+            struct eye_graph g;
+            size_t e = eye_dtype_info(dtype[i])->block_bytes;
+            start(&g);
+            eye_val x = INPUT(&g, EYE_DIM_T, K), w = weight_of(&g, dtype[i], 2, (int64_t[]){N, K}, -1, 1);
+            const char *rows = eye_value_at(&g, w)->data;
+            char *columns = eye_arena_alloc(&mem, N * K * e);
+            for (size_t n = 0; n < N; n++)
+                for (size_t k = 0; k < K; k++) memcpy(columns + (k * N + n) * e, rows + (n * K + k) * e, e);
+            struct eye_tensor t = {.data = columns, .dtype = dtype[i], .rank = 2, .dims = {K, N}};
+            eye_output(&g, eye_linear(&g, x, w, EYE_NONE));
+            finish(&g, eye_linear(&g, x, eye_weight_transposed(&g, "w", &t), EYE_NONE));
+            eye_graph_quantize(&g, (enum eye_wtype)want);
+            struct data d = make_data(&g, T);
+            struct rig r = rig_new(&engines[1], &g, T, 0, EYE_KV_F32);
+            rig_run(&r, &d, T, 0);
+            assert_memory_equal(d.out[0].data, d.out[1].data, T * N * sizeof(float));
+            rig_free(&r);
+            eye_graph_clear(&g);
+        }
+}
+
 static void test_no_memory(void **state) {
     struct eye_graph g;
     build_decoder(&g, &odd, true, EYE_W_Q8_0);
@@ -769,7 +800,7 @@ int main(void) {
         cmocka_unit_test_setup(test_prefill_is_steps, each), cmocka_unit_test_setup(test_kv_types, each),
         cmocka_unit_test_setup(test_tower, each),        cmocka_unit_test_setup(test_outputs, each),
         cmocka_unit_test_setup(test_errors, each),       cmocka_unit_test_setup(test_shared_weights, each),
-        cmocka_unit_test_setup(test_no_memory, each),
+        cmocka_unit_test_setup(test_transposed, each),   cmocka_unit_test_setup(test_no_memory, each),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

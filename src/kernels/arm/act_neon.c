@@ -37,6 +37,11 @@ EYE_INLINE float32x4_t quick_gelu(float32x4_t x) { return eye_sigmoid_mul_neon(v
 EYE_INLINE float32x4_t silu(float32x4_t x) { return eye_sigmoid_mul_neon(x, x); }
 EYE_INLINE float32x4_t sigmoid(float32x4_t x) { return eye_sigmoid_mul_neon(x, vdupq_n_f32(1.0f)); }
 EYE_INLINE float32x4_t relu(float32x4_t x) { return vmaxnmq_f32(x, vdupq_n_f32(0.0f)); } /* NaN gives 0, as everywhere */
+EYE_INLINE float32x4_t hardsigmoid(float32x4_t x) {
+    float32x4_t t = vmaxnmq_f32(vaddq_f32(x, vdupq_n_f32(3.0f)), vdupq_n_f32(0.0f));
+    return vmulq_n_f32(vminq_f32(t, vdupq_n_f32(6.0f)), 1.0f / 6.0f);
+}
+EYE_INLINE float32x4_t hardswish(float32x4_t x) { return vmulq_f32(x, hardsigmoid(x)); }
 EYE_INLINE float32x4_t add(float32x4_t a, float32x4_t b) { return vaddq_f32(a, b); }
 EYE_INLINE float32x4_t mul(float32x4_t a, float32x4_t b) { return vmulq_f32(a, b); }
 EYE_INLINE float32x4_t swiglu(float32x4_t a, float32x4_t b) { return eye_sigmoid_mul_neon(a, vmulq_f32(a, b)); }
@@ -47,6 +52,8 @@ EYE_MAP(eye_quick_gelu_f32_neon, quick_gelu)
 EYE_MAP(eye_silu_f32_neon, silu)
 EYE_MAP(eye_sigmoid_f32_neon, sigmoid)
 EYE_MAP(eye_relu_f32_neon, relu)
+EYE_MAP(eye_hardsigmoid_f32_neon, hardsigmoid)
+EYE_MAP(eye_hardswish_f32_neon, hardswish)
 EYE_ZIP(eye_add_f32_neon, add)
 EYE_ZIP(eye_mul_f32_neon, mul)
 EYE_ZIP(eye_swiglu_f32_neon, swiglu)

@@ -36,6 +36,16 @@ void eye_relu_f32_ref(float *dst, const float *src, size_t n) {
     for (size_t i = 0; i < n; i++) dst[i] = src[i] > 0.0f ? src[i] : 0.0f;
 }
 
+static double hardsigmoid(double x) { return fmin(fmax(x + 3.0, 0.0), 6.0) / 6.0; }
+
+void eye_hardsigmoid_f32_ref(float *dst, const float *src, size_t n) {
+    for (size_t i = 0; i < n; i++) dst[i] = (float)hardsigmoid(src[i]);
+}
+
+void eye_hardswish_f32_ref(float *dst, const float *src, size_t n) {
+    for (size_t i = 0; i < n; i++) dst[i] = (float)(src[i] * hardsigmoid(src[i]));
+}
+
 void eye_add_f32_ref(float *dst, const float *a, const float *b, size_t n) {
     for (size_t i = 0; i < n; i++) dst[i] = a[i] + b[i];
 }

@@ -36,6 +36,11 @@ EYE_INLINE __m256 quick_gelu(__m256 x) { return eye_sigmoid_mul_avx2(_mm256_mul_
 EYE_INLINE __m256 silu(__m256 x) { return eye_sigmoid_mul_avx2(x, x); }
 EYE_INLINE __m256 sigmoid(__m256 x) { return eye_sigmoid_mul_avx2(x, _mm256_set1_ps(1.0f)); }
 EYE_INLINE __m256 relu(__m256 x) { return _mm256_max_ps(x, _mm256_setzero_ps()); }
+EYE_INLINE __m256 hardsigmoid(__m256 x) { /* 6 (1/6) rounds to 1: large x stay what they are under hardswish */
+    __m256 t = _mm256_max_ps(_mm256_add_ps(x, _mm256_set1_ps(3.0f)), _mm256_setzero_ps());
+    return _mm256_mul_ps(_mm256_min_ps(t, _mm256_set1_ps(6.0f)), _mm256_set1_ps(1.0f / 6.0f));
+}
+EYE_INLINE __m256 hardswish(__m256 x) { return _mm256_mul_ps(x, hardsigmoid(x)); }
 EYE_INLINE __m256 add(__m256 a, __m256 b) { return _mm256_add_ps(a, b); }
 EYE_INLINE __m256 mul(__m256 a, __m256 b) { return _mm256_mul_ps(a, b); }
 EYE_INLINE __m256 swiglu(__m256 a, __m256 b) { return eye_sigmoid_mul_avx2(a, _mm256_mul_ps(a, b)); }
@@ -46,6 +51,8 @@ EYE_MAP(eye_quick_gelu_f32_avx2, quick_gelu)
 EYE_MAP(eye_silu_f32_avx2, silu)
 EYE_MAP(eye_sigmoid_f32_avx2, sigmoid)
 EYE_MAP(eye_relu_f32_avx2, relu)
+EYE_MAP(eye_hardsigmoid_f32_avx2, hardsigmoid)
+EYE_MAP(eye_hardswish_f32_avx2, hardswish)
 EYE_ZIP(eye_add_f32_avx2, add)
 EYE_ZIP(eye_mul_f32_avx2, mul)
 EYE_ZIP(eye_swiglu_f32_avx2, swiglu)

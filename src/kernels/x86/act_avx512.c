@@ -32,6 +32,11 @@ EYE_INLINE __m512 quick_gelu(__m512 x) { return eye_sigmoid_mul_avx512(_mm512_mu
 EYE_INLINE __m512 silu(__m512 x) { return eye_sigmoid_mul_avx512(x, x); }
 EYE_INLINE __m512 sigmoid(__m512 x) { return eye_sigmoid_mul_avx512(x, _mm512_set1_ps(1.0f)); }
 EYE_INLINE __m512 relu(__m512 x) { return _mm512_max_ps(x, _mm512_setzero_ps()); }
+EYE_INLINE __m512 hardsigmoid(__m512 x) { /* 6 (1/6) rounds to 1: large x stay what they are under hardswish */
+    __m512 t = _mm512_max_ps(_mm512_add_ps(x, _mm512_set1_ps(3.0f)), _mm512_setzero_ps());
+    return _mm512_mul_ps(_mm512_min_ps(t, _mm512_set1_ps(6.0f)), _mm512_set1_ps(1.0f / 6.0f));
+}
+EYE_INLINE __m512 hardswish(__m512 x) { return _mm512_mul_ps(x, hardsigmoid(x)); }
 EYE_INLINE __m512 add(__m512 a, __m512 b) { return _mm512_add_ps(a, b); }
 EYE_INLINE __m512 mul(__m512 a, __m512 b) { return _mm512_mul_ps(a, b); }
 EYE_INLINE __m512 swiglu(__m512 a, __m512 b) { return eye_sigmoid_mul_avx512(a, _mm512_mul_ps(a, b)); }
@@ -79,6 +84,8 @@ EYE_MAP(eye_quick_gelu_f32_avx512, quick_gelu)
 EYE_MAP(eye_silu_f32_avx512, silu)
 EYE_MAP(eye_sigmoid_f32_avx512, sigmoid)
 EYE_MAP(eye_relu_f32_avx512, relu)
+EYE_MAP(eye_hardsigmoid_f32_avx512, hardsigmoid)
+EYE_MAP(eye_hardswish_f32_avx512, hardswish)
 EYE_ZIP(eye_add_f32_avx512, add)
 EYE_ZIP(eye_mul_f32_avx512, mul)
 EYE_ZIP(eye_swiglu_f32_avx512, swiglu)
