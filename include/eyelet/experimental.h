@@ -90,6 +90,42 @@ void eye_listing_tensor(const struct eye_listing *l, size_t i, struct eye_listed
 size_t eye_listing_n_metadata(const struct eye_listing *l);
 bool eye_listing_metadata(const struct eye_listing *l, size_t i, const char **key, const char **value);
 
+/* ---- the machine: what `eyelet doctor` says about it ---- */
+struct eye_machine {
+    const char *compiler;                     /* "gcc 12.2.0" */
+    char jpeg[32], png[32], webp[32];         /* library and version; "" = built without */
+    char cpu_detected[128], cpu_allowed[128]; /* "avx2,avx512", "base"; allowed: after EYE_CPU */
+    bool cpu_unknown;                         /* EYE_CPU holds a name that is none */
+    int32_t n_cpus;                           /* processors this process may use: affinity, cgroup quota */
+};
+void eye_machine_get(struct eye_machine *out);
+
+struct eye_kernel_choice {
+    const char *op, *kernel; /* "gemm_f32_f32_f32", "eye_gemm_f32_f32_f32_avx2" */
+};
+/* What the engine would run with here: the first min(n, cap) are written, n is returned. */
+size_t eye_kernel_choices(struct eye_kernel_choice *out, size_t cap);
+
+enum eye_speed_type { EYE_SPEED_F32, EYE_SPEED_BF16, EYE_SPEED_Q8_0, EYE_N_SPEED };
+struct eye_speed {
+    double read_1_bytes_per_s, read_bytes_per_s; /* memory, by one thread and by all */
+    uint64_t buffer_bytes, huge_bytes;           /* of the buffer read; of it, in huge pages (as packed weights would be) */
+    double gemm_flop_per_s[EYE_N_SPEED];         /* 128 rows times a 1024 x 1024 matrix, all threads */
+};
+/* About a second of measuring. n_threads 0 = all processors; buffer_bytes of memory are taken and given back, at least 2 MiB.
+ * cancel may be NULL. Returns EYE_OK; ARG; NOMEM; CANCELLED. */
+EYE_MUST_CHECK enum eye_status eye_speed_measure(int32_t n_threads, uint64_t buffer_bytes, eye_cancel_fn *cancel, void *cancel_ctx,
+                                                 struct eye_speed *out, struct eye_err *err);
+
+struct eye_self_check {
+    int32_t n_results;  /* compared */
+    double worst;       /* largest difference, in units of what rounding may explain: at most 1 = they agree */
+    char worst_op[32];  /* "linear q8_0" */
+};
+/* A small graph by the engine with the kernels of this CPU, and by the plain C kernels. Returns EYE_OK (also when they differ);
+ * NOMEM. */
+EYE_MUST_CHECK enum eye_status eye_self_check(struct eye_self_check *out, struct eye_err *err);
+
 #ifdef __cplusplus
 }
 #endif

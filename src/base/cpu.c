@@ -79,6 +79,8 @@ bool eye_cpu_parse(const char *list, uint32_t *flags) {
     return known;
 }
 
+uint32_t eye_cpu_detected(void) { return detect(); }
+
 uint32_t eye_cpu_flags(void) {
     const char *mask = getenv("EYE_CPU");
     uint32_t allowed = UINT32_MAX;

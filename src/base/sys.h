@@ -50,6 +50,7 @@ enum {
 };
 /* What CPU and operating system both support, cut by EYE_CPU=LIST (names as eye_cpu_names writes them; "base" = nothing). */
 uint32_t eye_cpu_flags(void);
+uint32_t eye_cpu_detected(void); /* the same without the cut */
 void eye_cpu_names(uint32_t flags, char *out, size_t cap); /* "avx2,avx512,..." or "base" */
 bool eye_cpu_parse(const char *names, uint32_t *flags); /* the way back; false = a name is not known (the others count) */
 int eye_cpu_count(void); /* processors this process may use (affinity, cgroup quota) */

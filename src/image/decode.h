@@ -39,4 +39,8 @@ struct eye_image_kind {
 };
 struct eye_image_kind eye_image_sniff(const uint8_t *p, size_t size);
 
+/* "libspng 0.7.3"; "" = built without. */
+#define EYE_LIBRARY_MAX 32
+void eye_image_libraries(char jpeg[EYE_LIBRARY_MAX], char png[EYE_LIBRARY_MAX], char webp[EYE_LIBRARY_MAX]);
+
 #endif

@@ -87,5 +87,7 @@ struct eye_kernels {
     uint32_t flags; /* EYE_CPU_*: what was allowed */
 };
 void eye_kernels_init(struct eye_kernels *k, uint32_t cpu_flags);
+/* Name of the i-th op and of the version that init chooses for it; false = there are not so many. */
+bool eye_kernels_choice(size_t i, uint32_t cpu_flags, const char **op, const char **kernel);
 
 #endif

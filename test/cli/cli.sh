@@ -179,5 +179,19 @@ prints 'peak_memory' bench -m "$model" -r 2 --decode 4
 prints 'prefill,' bench -m "$model" -r 1 --decode 2 --csv
 prints '"ops": ' bench -m "$model" -r 1 --decode 2 --json --ops
 
+# ---- doctor ----
+prints 'kernels      agree with their reference' doctor
+prints ' of what rounding explains' doctor -m "$model"
+prints 'gemm_f32_f32_f32 ' doctor -v
+EYE_CPU=base prints 'warning      EYE_CPU allows only base' doctor
+EYE_CPU=quux prints 'a name in it is not known' doctor
+prints 'this process may use ' doctor -t 200
+run doctor --json -m "$model"
+for key in '"cpu": {' '"huge_pages": ' '"agree": true' '"kernels": {"gemm_f32' '"opens": true' '"fits": true' '"warnings": ['; do
+    if [ "$rc" = 0 ] && [ "$(wc -l <"$tmp/out")" = 1 ] && grep -qF "$key" "$tmp/out"; then good; else bad "doctor --json: $key"; fi
+done
+run doctor --json -m /nowhere
+if [ "$rc" = 1 ] && grep -q '"opens": false' "$tmp/out" && grep -q '^eyelet: /nowhere: ' "$tmp/err"; then good; else bad 'doctor of no model'; fi
+
 printf '%d passed, %d failed\n' "$n_ok" "$n_bad"
 [ "$n_bad" = 0 ]

@@ -5,7 +5,8 @@
 
 #include "cli.h"
 
-static const struct command *const commands[] = {&cmd_run, &cmd_probe, &cmd_tokens, &cmd_convert, &cmd_inspect, &cmd_bench};
+static const struct command *const commands[] = {&cmd_run, &cmd_probe, &cmd_tokens, &cmd_convert, &cmd_inspect, &cmd_bench,
+                                               &cmd_doctor};
 #define N_COMMANDS (sizeof commands / sizeof commands[0])
 static const char *const other_words[] = {"help", "version"};
 #define N_WORDS (N_COMMANDS + sizeof other_words / sizeof other_words[0])
