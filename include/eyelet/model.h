@@ -51,7 +51,8 @@ enum eye_cache_type {
 enum eye_fit {
     EYE_FIT_MODEL = 0, /* what the model's files ask for */
     EYE_FIT_PAD,       /* pad to a square of the longer side with the mean colour, then resize */
-    EYE_FIT_CROP       /* resize the shorter side, then cut the middle */
+    EYE_FIT_CROP,      /* resize the shorter side, then cut the middle */
+    EYE_FIT_STRETCH    /* resize both sides, whatever becomes of the aspect ratio */
 };
 
 enum eye_log_level { EYE_LOG_WARNING = 0, EYE_LOG_INFO };

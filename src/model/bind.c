@@ -144,7 +144,7 @@ static void note_missing(struct eye_bind_account *a, const struct eye_binder *b,
 
 /* ---- weights ---- */
 
-enum how { REQUIRED, OPTIONAL, VECTOR, AGAIN };
+enum how { REQUIRED, OPTIONAL, VECTOR, AGAIN, TRANSPOSED };
 
 static bool fits(const struct eye_tensor *t, const struct eye_shape *s) {
     if (t->rank != s->rank) return false;
@@ -191,7 +191,7 @@ static eye_val bind(struct eye_build *m, enum how how, struct eye_shape shape, c
     if (how == VECTOR && t.rank == 3 && t.dims[1] == 1 && t.dims[2] == 1) t.rank = 1;
     if (!fits(&t, &shape)) return fault(m, (size_t)i, EYE_E_CORRUPT, "shape", &shape);
     if (!usable_dtype(&t)) return fault(m, (size_t)i, EYE_E_UNSUPPORTED, "data type", &shape);
-    return eye_weight(m->g, name, &t);
+    return how == TRANSPOSED ? eye_weight_transposed(m->g, name, &t) : eye_weight(m->g, name, &t);
 }
 
 #define NAME_FROM(fmt)                     \
@@ -228,6 +228,19 @@ eye_val eye_build_optional(struct eye_build *m, struct eye_shape shape, const ch
 eye_val eye_build_vector(struct eye_build *m, int64_t n, const char *fmt, ...) {
     NAME_FROM(fmt);
     return bind(m, VECTOR, EYE_SHAPE(n), name);
+}
+
+eye_val eye_build_transposed(struct eye_build *m, struct eye_shape shape, const char *fmt, ...) {
+    NAME_FROM(fmt);
+    assert(shape.rank == 2);
+    return bind(m, TRANSPOSED, EYE_SHAPE(shape.dims[1], shape.dims[0]), name);
+}
+
+void eye_build_leave(struct eye_build *m, const char *prefix) {
+    const struct eye_binder *b = m->b;
+    if (!b->account) return;
+    for (size_t i = 0; i < b->n; i++)
+        if (strncmp(b->canonical[i], prefix, strlen(prefix)) == 0 && b->state[i] == UNUSED) b->state[i] = IGNORED;
 }
 
 eye_val eye_build_again(struct eye_build *m, struct eye_shape shape, const char *fmt, ...) {

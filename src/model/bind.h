@@ -69,6 +69,10 @@ eye_val eye_build_weight(struct eye_build *m, struct eye_shape shape, const char
 eye_val eye_build_optional(struct eye_build *m, struct eye_shape shape, const char *fmt, ...) EYE_PRINTF(3, 4);
 /* [n], stored as [n] or [n,1,1] (layer scales); a leaf of rank 1. */
 eye_val eye_build_vector(struct eye_build *m, int64_t n, const char *fmt, ...) EYE_PRINTF(3, 4);
+/* A matrix of this shape whose tensor is its transpose. */
+eye_val eye_build_transposed(struct eye_build *m, struct eye_shape shape, const char *fmt, ...) EYE_PRINTF(3, 4);
+/* Tensors whose names begin so are knowingly left out: parts after the one a model takes its features from. */
+void eye_build_leave(struct eye_build *m, const char *prefix);
 /* A weight that another part of the model has bound already (a tied output matrix). */
 eye_val eye_build_again(struct eye_build *m, struct eye_shape shape, const char *fmt, ...) EYE_PRINTF(3, 4);
 

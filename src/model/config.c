@@ -23,9 +23,8 @@ enum eye_status eye_config_unsupported(const struct eye_json_at *at, const char 
     return EYE_E_UNSUPPORTED;
 }
 
-/* A finite number in [lo, hi]. */
-static enum eye_status read_double(const struct eye_json_at *at, const char *key, double lo, double hi, double def, double *out,
-                                   struct eye_err *err) {
+enum eye_status eye_config_number(const struct eye_json_at *at, const char *key, double lo, double hi, double def, double *out,
+                                  struct eye_err *err) {
     char what[96];
     EYE_TRY(eye_json_double(at, key, def, out, err));
     if (isfinite(*out) && *out >= lo && *out <= hi) return EYE_OK;
@@ -47,16 +46,16 @@ enum eye_status eye_config_want(const struct eye_json_at *at, const char *key, c
 static enum eye_status read_rope(const struct eye_json_at *at, double *theta, struct eye_err *err) {
     static const char *const scaling_key[] = {"rope_parameters", "rope_scaling"};
     double partial;
-    EYE_TRY(read_double(at, "rope_theta", 1, 1e12, 10000.0, theta, err));
-    EYE_TRY(read_double(at, "partial_rotary_factor", 0, 1, 1, &partial, err));
+    EYE_TRY(eye_config_number(at, "rope_theta", 1, 1e12, 10000.0, theta, err));
+    EYE_TRY(eye_config_number(at, "partial_rotary_factor", 0, 1, 1, &partial, err));
     for (size_t i = 0; i < EYE_COUNT(scaling_key); i++) {
         struct eye_json_at r;
         EYE_TRY(eye_json_object(at, scaling_key[i], &r, err));
         if (!r.v) continue;
         EYE_TRY(eye_config_want(&r, "rope_type", "default", "default", err));
         EYE_TRY(eye_config_want(&r, "type", "default", "default", err));
-        EYE_TRY(read_double(&r, "rope_theta", 1, 1e12, *theta, theta, err));
-        EYE_TRY(read_double(&r, "partial_rotary_factor", 0, 1, partial, &partial, err));
+        EYE_TRY(eye_config_number(&r, "rope_theta", 1, 1e12, *theta, theta, err));
+        EYE_TRY(eye_config_number(&r, "partial_rotary_factor", 0, 1, partial, &partial, err));
     }
     if (partial != 1) return eye_config_unsupported(at, "partial_rotary_factor", err, "got %g, supported: 1", partial);
     return EYE_OK;
@@ -139,7 +138,7 @@ static enum eye_status read_eos(const struct eye_json_at *at, struct eye_vlm_con
     return EYE_OK;
 }
 
-static enum eye_status read_ids(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err) {
+enum eye_status eye_config_ids(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err) {
     EYE_TRY(read_eos(at, c, err));
     EYE_TRY(eye_json_int_in(at, "bos_token_id", -1, INT32_MAX, c->bos, &c->bos, err));
     return eye_json_int_in(at, "pad_token_id", -1, INT32_MAX, c->pad, &c->pad, err);
@@ -152,10 +151,10 @@ enum eye_status eye_config_text(const struct eye_json_at *at, struct eye_vlm_con
     EYE_TRY(read_rope(at, &t->rope_theta, err));
     EYE_TRY(read_windows(at, err));
     EYE_TRY(eye_config_want(at, "hidden_act", "silu", "silu", err));
-    EYE_TRY(read_double(at, "rms_norm_eps", 1e-12, 0.1, 1e-6, &eps, err));
+    EYE_TRY(eye_config_number(at, "rms_norm_eps", 1e-12, 0.1, 1e-6, &eps, err));
     t->rms_eps = (float)eps;
     EYE_TRY(eye_config_tie(at, &t->tie, err));
-    return read_ids(at, c, err);
+    return eye_config_ids(at, c, err);
 }
 
 /* ---- projector, image processor ---- */
@@ -184,7 +183,7 @@ static enum eye_status read_channels(const struct eye_json_at *at, const char *k
     for (size_t i = 0; i < 3; i++) {
         struct eye_json_at item = eye_json_item(&list, i);
         double v;
-        EYE_TRY(read_double(&item, NULL, lo, hi, 0, &v, err));
+        EYE_TRY(eye_config_number(&item, NULL, lo, hi, 0, &v, err));
         out[i] = (float)v;
     }
     return EYE_OK;
@@ -216,9 +215,10 @@ enum eye_status eye_config_image_processor(const struct eye_json_at *at, struct 
         if (!on) return eye_config_unsupported(at, must_do[i], err, "got false, supported: true");
     }
     EYE_TRY(eye_json_int(at, "resample", 3, &resample, err));
-    if (resample != 3)
-        return eye_config_unsupported(at, "resample", err, "got %lld, supported: 3 (bicubic)", (long long)resample);
-    EYE_TRY(read_double(at, "rescale_factor", 0, 1, 1.0 / 255, &factor, err));
+    if (resample != 3 && resample != 2)
+        return eye_config_unsupported(at, "resample", err, "got %lld, supported: 2 (bilinear), 3 (bicubic)", (long long)resample);
+    p->bilinear = resample == 2;
+    EYE_TRY(eye_config_number(at, "rescale_factor", 0, 1, 1.0 / 255, &factor, err));
     if (fabs(factor * 255 - 1) > 1e-6)
         return eye_config_unsupported(at, "rescale_factor", err, "got %g, supported: 1/255", factor);
     EYE_TRY(read_side(at, "size", &resize, err));
@@ -234,6 +234,23 @@ enum eye_status eye_config_image_processor(const struct eye_json_at *at, struct 
     if (!on) return EYE_OK;
     EYE_TRY(read_channels(at, "image_mean", -10, 10, p->mean, err));
     return read_channels(at, "image_std", 1e-6, 1e3, p->std, err);
+}
+
+enum eye_status eye_config_preprocessing(const struct eye_json_at *at, struct eye_prep_config *p, struct eye_err *err) {
+    static const char *const fit[] = {"pad", "crop", "stretch"};
+    const char *s;
+    int mode = 0;
+    EYE_TRY(eye_json_str(at, "fit", fit[p->mode], &s, NULL, err));
+    while (mode < 3 && strcmp(s, fit[mode]) != 0) mode++;
+    if (mode == 3) return eye_config_unsupported(at, "fit", err, "got \"%.64s\", supported: pad, crop, stretch", s);
+    p->mode = (enum eye_prep_mode)mode;
+    EYE_TRY(eye_json_str(at, "resample", p->bilinear ? "bilinear" : "bicubic", &s, NULL, err));
+    if (strcmp(s, "bilinear") != 0 && strcmp(s, "bicubic") != 0)
+        return eye_config_unsupported(at, "resample", err, "got \"%.64s\", supported: bicubic, bilinear", s);
+    p->bilinear = strcmp(s, "bilinear") == 0;
+    EYE_TRY(eye_json_int_in(at, "size", 1, EYE_MAX_SIDE_PX, p->side_px, &p->side_px, err));
+    EYE_TRY(read_channels(at, "mean", -10, 10, p->mean, err));
+    return read_channels(at, "std", 1e-6, 1e3, p->std, err);
 }
 
 /* ---- the files ---- */
@@ -253,7 +270,7 @@ static enum eye_status read_generation(struct eye_vlm_config *c, const struct ey
     EYE_TRY(open_json(ckpt, "generation_config.json", &j, &there, err));
     if (!there) return EYE_OK;
     struct eye_json_at root = eye_json_root(&j);
-    enum eye_status st = read_ids(&root, c, err);
+    enum eye_status st = eye_config_ids(&root, c, err);
     eye_json_clear(&j);
     return st;
 }

@@ -27,14 +27,31 @@ enum {
 
 enum eye_prep_mode {
     EYE_PREP_PAD,  /* square canvas of the longer side, then resize: Apple's predict.py, LLaVA */
-    EYE_PREP_CROP  /* shortest side resized, centre crop: transformers' processors */
+    EYE_PREP_CROP, /* shortest side resized, centre crop: transformers' processors */
+    EYE_PREP_STRETCH /* both sides resized to the network's: aspect ratio is lost */
 };
 enum eye_tristate { EYE_UNSAID, EYE_FALSE, EYE_TRUE };
 
 struct eye_prep_config { /* image file -> network input */
     enum eye_prep_mode mode; /* the format's convention */
     int64_t side_px;         /* of the square network input */
+    bool bilinear;           /* else bicubic */
     float mean[3], std[3];   /* of v/255, per channel R, G, B */
+};
+
+enum eye_mobilenet_output {
+    EYE_MOBILENET_MAP,       /* the map at tap, a row per position */
+    EYE_MOBILENET_POOLED,    /* mean of the last map: one row */
+    EYE_MOBILENET_CLASSIFIER /* one row of classes, or of what took their place */
+};
+struct eye_mobilenet_config {
+    bool large, minimalistic;
+    bool tf_same;            /* TensorFlow's SAME padding; else PyTorch's k/2 on all sides */
+    bool folded;             /* there are no BatchNorms: their convolutions have biases */
+    double width;            /* multiplier of all channels */
+    enum eye_mobilenet_output output;
+    int64_t tap;             /* MAP: the last of features.N that runs; -1 = all */
+    float bn_eps;
 };
 
 struct eye_vision_config {
@@ -42,6 +59,7 @@ struct eye_vision_config {
     int64_t channels;                      /* C of the features, as the config has it */
     int64_t n_stages;                      /* 0: the config does not say, the tensors do */
     int64_t width[EYE_MAX_STAGES], depth[EYE_MAX_STAGES];
+    struct eye_mobilenet_config mobilenet; /* of family "mobilenetv3" */
 };
 
 struct eye_projector_config {
@@ -52,8 +70,8 @@ struct eye_projector_config {
 struct eye_text_config {
     const char *family;        /* row of the registry: "qwen2" */
     int64_t hidden, n_layers, n_heads, n_kv_heads, head_dim, ffn, vocab, max_positions;
-    double rope_theta;
-    float rms_eps;
+    double rope_theta;         /* 0: no RoPE, learned positions and LayerNorms (GPT-2) */
+    float rms_eps;             /* of its RMS or layer norms */
     bool qkv_bias;
     enum eye_tristate tie;     /* output matrix = embedding matrix? UNSAID: iff there is no output matrix */
 };
@@ -66,11 +84,13 @@ struct eye_vlm_config {
     struct eye_projector_config projector;
     struct eye_text_config text;
     int64_t image_token;               /* id that stands for an image row in prompts, or EYE_IMAGE_SENTINEL */
+    bool images_first;                 /* image rows stand before the whole prompt, BOS too; else where the template says */
     int64_t bos, pad;                  /* -1 = none */
     int64_t eos[EYE_MAX_EOS];          /* config.json's and generation_config.json's */
     size_t n_eos;
     int64_t max_prompt_tok;            /* tokenizer_model_max_length, at most text.max_positions */
     const char *chat_template;         /* name of the built-in template: "qwen2" */
+    char own_template[32];             /* storage of that name when the configuration gives it */
 };
 
 /* Reads config.json, generation_config.json and preprocessor_config.json (or processor_config.json's image_processor) of a
@@ -95,6 +115,14 @@ EYE_MUST_CHECK enum eye_status eye_config_projector_type(const struct eye_json_a
 /* A CLIPImageProcessor's configuration. Absent members keep what c->prep has. */
 EYE_MUST_CHECK enum eye_status eye_config_image_processor(const struct eye_json_at *at, struct eye_prep_config *p,
                                                           struct eye_err *err);
+/* A composition's own words for the same: fit, resample, size, mean, std. Absent members keep what p has. */
+EYE_MUST_CHECK enum eye_status eye_config_preprocessing(const struct eye_json_at *at, struct eye_prep_config *p,
+                                                        struct eye_err *err);
+/* A finite number in [lo, hi]. */
+EYE_MUST_CHECK enum eye_status eye_config_number(const struct eye_json_at *at, const char *key, double lo, double hi, double def,
+                                                 double *out, struct eye_err *err);
+/* eos_token_id (a number or a list; joins the stop ids), bos_token_id, pad_token_id. */
+EYE_MUST_CHECK enum eye_status eye_config_ids(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err);
 /* tie_word_embeddings of at, if it is there. */
 EYE_MUST_CHECK enum eye_status eye_config_tie(const struct eye_json_at *at, enum eye_tristate *tie, struct eye_err *err);
 

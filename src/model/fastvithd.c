@@ -202,6 +202,10 @@ static eye_val squeeze_excite(B *m, eye_val x) {
     return eye_mul(m->g, x, s);
 }
 
+enum eye_status eye_fastvithd_read(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err) {
+    return eye_json_int_in(at, "image_size", 1, EYE_MAX_SIDE_PX, 1024, &c->prep.side_px, err);
+}
+
 int64_t eye_fastvithd_stride(const struct eye_binder *b) {
     int64_t n = eye_binder_count(b, "v.stage.");
     return n < 1 ? 0 : (int64_t)4 << (EYE_MIN(n, EYE_MAX_STAGES) - 1);

@@ -15,6 +15,7 @@
 
 #define APPLE EYE_NAMES_APPLE
 #define HF EYE_NAMES_HF
+#define GPT2 EYE_NAMES_GPT2
 #define BOTH (EYE_NAMES_APPLE | EYE_NAMES_HF)
 #define ALIAS 0 /* read only: no format of ours is written like this */
 
@@ -133,6 +134,26 @@ static const struct rule decoder[] = {
     END,
 };
 
+static const struct rule gpt2_layer[] = {
+    {GPT2, "ln_1.*", "attn_norm.*", NULL},
+    {GPT2, "ln_2.*", "ffn_norm.*", NULL},
+    {GPT2, "attn.c_attn.*", "attn_qkv.*", NULL},
+    {GPT2, "attn.c_proj.*", "attn_output.*", NULL},
+    {GPT2, "mlp.c_fc.*", "ffn_up.*", NULL},
+    {GPT2, "mlp.c_proj.*", "ffn_down.*", NULL},
+    {GPT2, "attn.bias", NULL, NULL}, /* causal masks as buffers */
+    {GPT2, "attn.masked_bias", NULL, NULL},
+    END,
+};
+
+static const struct rule gpt2[] = {
+    {GPT2, "wte.weight", "token_embd.weight", NULL},
+    {GPT2, "wpe.weight", "position_embd.weight", NULL},
+    {GPT2, "ln_f.*", "output_norm.*", NULL},
+    {GPT2, "h.#.*", "blk.#.*", gpt2_layer},
+    END,
+};
+
 static const struct rule root[] = {
     {APPLE, "model.vision_tower.vision_tower.model.*", "v.*", fastvit_apple},
     {HF, "model.vision_tower.timm_model.*", "v.*", fastvit_timm},
@@ -140,7 +161,10 @@ static const struct rule root[] = {
     {ALIAS, "model.mm_projector.*", "mm.0.*", NULL}, /* projector type "linear": a bare nn.Linear */
     {HF, "model.multi_modal_projector.linear_1.*", "mm.0.*", NULL},
     {HF, "model.multi_modal_projector.linear_2.*", "mm.2.*", NULL},
-    {BOTH, "lm_head.weight", "output.weight", NULL},
+    {BOTH | GPT2, "lm_head.weight", "output.weight", NULL},
+    {GPT2, "lm_head.bias", "output.bias", NULL},
+    {GPT2, "transformer.*", "*", gpt2},
+    {ALIAS, "*", "*", gpt2}, /* the bare decoder, as openai's own file has it */
     {HF, "model.language_model.*", "*", decoder},
     {APPLE, "model.*", "*", decoder},
     END,

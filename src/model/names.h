@@ -14,7 +14,8 @@
 enum eye_name_format {
     EYE_NAMES_GGUF = 0,  /* canonical already */
     EYE_NAMES_APPLE = 1, /* llava_qwen2: the layout Apple published, both vision forms */
-    EYE_NAMES_HF = 2     /* transformers-native */
+    EYE_NAMES_HF = 2,    /* transformers-native */
+    EYE_NAMES_GPT2 = 4   /* transformers' GPT-2, whose matrices are stored [in, out] */
 };
 
 enum eye_name_kind { EYE_NAME_UNKNOWN, EYE_NAME_KNOWN, EYE_NAME_IGNORED };

@@ -7,14 +7,17 @@
 static const struct eye_vlm_family vlm_family[] = {
     {"fast_vlm", EYE_NAMES_HF, "qwen2", true, eye_fastvlm_read_hf},
     {"llava_qwen2", EYE_NAMES_APPLE, "qwen2", false, eye_fastvlm_read_apple},
+    {"eyelet_vlm", EYE_NAMES_GGUF, "raw", false, eye_compose_read},
 };
 
 static const struct eye_vision_family vision_family[] = {
-    {"fastvithd", eye_fastvithd_stride, eye_fastvithd_build},
+    {"fastvithd", eye_fastvithd_read, eye_fastvithd_stride, NULL, eye_fastvithd_build},
+    {"mobilenetv3", eye_mobilenetv3_read, eye_mobilenetv3_stride, eye_mobilenetv3_tokens, eye_mobilenetv3_build},
 };
 
 static const struct eye_text_family text_family[] = {
-    {"qwen2", true, eye_decoder_build},
+    {"qwen2", true, eye_config_text, eye_decoder_build},
+    {"gpt2", true, eye_gpt2_read, eye_gpt2_build},
 };
 
 const struct eye_vlm_family *eye_vlm_family_find(const char *model_type) {
@@ -43,6 +46,12 @@ static void list_add(char *out, size_t cap, const char *name) {
 const char *eye_vlm_family_list(char *out, size_t cap) {
     out[0] = '\0';
     for (size_t i = 0; i < EYE_COUNT(vlm_family); i++) list_add(out, cap, vlm_family[i].model_type);
+    return out;
+}
+
+const char *eye_vision_family_list(char *out, size_t cap) {
+    out[0] = '\0';
+    for (size_t i = 0; i < EYE_COUNT(vision_family); i++) list_add(out, cap, vision_family[i].name);
     return out;
 }
 

@@ -24,16 +24,23 @@ const char *eye_vlm_family_list(char *out, size_t cap);
 
 struct eye_vision_family {
     const char *name;
+    /* The composition's object of this type (compose.c): sizes, and the image side as prep.side_px. */
+    enum eye_status (*read)(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err);
     /* What the image side must be a multiple of, from the tensors; 0 = nothing to be seen there. */
     int64_t (*stride)(const struct eye_binder *b);
+    /* Rows of the features at a side that stride allows; NULL = (side / stride)^2. */
+    int64_t (*tokens)(const struct eye_vision_config *v, int64_t side_px);
     /* pixels [1, side, side, 3] f32, normalised -> features [n_tok, C]. */
     eye_val (*build)(struct eye_build *m, const struct eye_vlm_config *c, eye_val pixels);
 };
 const struct eye_vision_family *eye_vision_family_find(const char *name);
+const char *eye_vision_family_list(char *out, size_t cap);
 
 struct eye_text_family {
     const char *name;      /* text model_type of a Hugging Face configuration, and GGUF's general.architecture */
     bool qkv_bias;
+    /* A Hugging Face configuration of it: c->text, special ids. */
+    enum eye_status (*read)(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err);
     /* x [T, hidden] f32 -> normed hidden rows [T, hidden]; appends to one pair of states per layer. */
     eye_val (*build)(struct eye_build *m, const struct eye_text_config *t, eye_val x);
 };
@@ -44,8 +51,17 @@ const char *eye_text_family_list(char *out, size_t cap);
 enum eye_status eye_fastvlm_read_apple(const struct eye_json_at *root, struct eye_vlm_config *c,
                                        struct eye_err *err); /* fastvlm.c */
 enum eye_status eye_fastvlm_read_hf(const struct eye_json_at *root, struct eye_vlm_config *c, struct eye_err *err);
+enum eye_status eye_compose_read(const struct eye_json_at *root, struct eye_vlm_config *c, struct eye_err *err); /* compose.c */
+enum eye_status eye_fastvithd_read(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err);
 int64_t eye_fastvithd_stride(const struct eye_binder *b); /* fastvithd.c */
 eye_val eye_fastvithd_build(struct eye_build *m, const struct eye_vlm_config *c, eye_val pixels);
+enum eye_status eye_mobilenetv3_read(const struct eye_json_at *at, struct eye_vlm_config *c,
+                                     struct eye_err *err); /* mobilenetv3.c */
+int64_t eye_mobilenetv3_stride(const struct eye_binder *b);
+int64_t eye_mobilenetv3_tokens(const struct eye_vision_config *v, int64_t side_px);
+eye_val eye_mobilenetv3_build(struct eye_build *m, const struct eye_vlm_config *c, eye_val pixels);
+enum eye_status eye_gpt2_read(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err); /* gpt2.c */
+eye_val eye_gpt2_build(struct eye_build *m, const struct eye_text_config *t, eye_val x);
 eye_val eye_decoder_build(struct eye_build *m, const struct eye_text_config *t, eye_val x); /* decoder.c */
 
 /* features [n, vision.channels] -> [n, text.hidden]; projector.c */

@@ -31,13 +31,15 @@ static int64_t stride_px(const struct eye_vlm *m) { return eye_vision_family_fin
 int64_t eye_vlm_image_tokens(const struct eye_vlm *m, int64_t side_px) {
     int64_t stride = stride_px(m);
     if (side_px < 1 || side_px > EYE_MAX_SIDE_PX || stride < 1 || side_px % stride != 0) return 0;
-    return (side_px / stride) * (side_px / stride);
+    const struct eye_vision_family *f = eye_vision_family_find(m->config.vision.family);
+    return f->tokens ? f->tokens(&m->config.vision, side_px) : (side_px / stride) * (side_px / stride);
 }
 
 static eye_val add_head(struct eye_build *b, const struct eye_vlm *m, eye_val x) {
     struct eye_shape shape = EYE_SHAPE(m->config.text.vocab, m->config.text.hidden);
     eye_val w = m->tied ? eye_build_again(b, shape, "token_embd.weight") : eye_build_weight(b, shape, "output.weight");
-    return eye_tap(b->g, eye_linear(b->g, x, w, EYE_NONE), "t.logits");
+    eye_val bias = eye_build_optional(b, EYE_SHAPE(m->config.text.vocab), "output.bias");
+    return eye_tap(b->g, eye_linear(b->g, x, w, bias), "t.logits");
 }
 
 static eye_val add_embed(struct eye_build *b, const struct eye_vlm *m, eye_val ids) {

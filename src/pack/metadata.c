@@ -49,8 +49,8 @@ static enum eye_status put_decoder(struct eye_gguf_writer *w, const struct eye_t
         put_u32(&k, "attention.key_length", t->head_dim);
         put_u32(&k, "attention.value_length", t->head_dim);
     }
-    put_f32(&k, "rope.freq_base", t->rope_theta);
-    put_f32(&k, "attention.layer_norm_rms_epsilon", (double)t->rms_eps);
+    if (t->rope_theta > 0) put_f32(&k, "rope.freq_base", t->rope_theta);
+    put_f32(&k, t->rope_theta > 0 ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon", (double)t->rms_eps);
     return k.st;
 }
 

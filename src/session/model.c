@@ -35,7 +35,7 @@ static enum eye_status check_opts(struct eye_model *m, struct eye_err *err) {
     if (o->n_ctx < 0) return eye_fail(err, EYE_E_ARG, "n_ctx is %d, expected 0 or more", o->n_ctx);
     if (o->image_side < 0) return eye_fail(err, EYE_E_ARG, "image_side is %d, expected 0 or more", o->image_side);
     if ((unsigned)o->decoder_type > EYE_WEIGHT_Q4_0 || (unsigned)o->vision_type > EYE_WEIGHT_Q4_0 ||
-        (unsigned)o->cache_type > EYE_CACHE_I8 || (unsigned)o->fit > EYE_FIT_CROP)
+        (unsigned)o->cache_type > EYE_CACHE_I8 || (unsigned)o->fit > EYE_FIT_STRETCH)
         return eye_fail(err, EYE_E_ARG, "decoder_type, vision_type, cache_type or fit is not one of its enum's values");
     m->cpu_flags = eye_cpu_flags();
     uint32_t allowed;
@@ -101,7 +101,9 @@ static enum eye_status resolve_chat(struct eye_model *m, struct eye_err *err) {
 
 static enum eye_status resolve_image(struct eye_model *m, struct eye_err *err) {
     const struct eye_prep_config *prep = &m->vlm.config.prep;
-    if (m->opts.fit == EYE_FIT_MODEL) m->opts.fit = prep->mode == EYE_PREP_PAD ? EYE_FIT_PAD : EYE_FIT_CROP;
+    static const enum eye_fit fit[] = {[EYE_PREP_PAD] = EYE_FIT_PAD, [EYE_PREP_CROP] = EYE_FIT_CROP,
+                                       [EYE_PREP_STRETCH] = EYE_FIT_STRETCH};
+    if (m->opts.fit == EYE_FIT_MODEL) m->opts.fit = fit[prep->mode];
     if (m->opts.image_side == 0) m->opts.image_side = (int32_t)prep->side_px;
     m->image_tokens = eye_vlm_image_tokens(&m->vlm, m->opts.image_side);
     if (m->image_tokens > 0) return EYE_OK;

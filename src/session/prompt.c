@@ -80,7 +80,7 @@ static enum eye_status expand_images(const struct assembly *a, struct eye_ids *i
 enum eye_status eye_query_assemble(const struct eye_model *m, const struct eye_query *q, int32_t room, struct eye_ids *ids,
                                    bool *truncated, struct eye_err *err) {
     EYE_TRY(check_query(m, q, err));
-    bool first = q->position == EYE_IMAGES_FIRST;
+    bool first = q->position == EYE_IMAGES_FIRST || (m->vlm.config.images_first && !q->raw);
     const char *text = q->text ? q->text : DEFAULT_PROMPT;
     struct assembly a = {
         .m = m, .q = q, .kind = q->raw ? EYE_TEMPLATE_RAW : m->chat,

@@ -122,7 +122,8 @@ enum eye_status eye_model_pixels(struct eye_model *m, const struct eye_image *im
                                  float *pixels, struct eye_err *err) {
     const struct eye_prep_config *c = &m->vlm.config.prep;
     struct eye_preproc pp = {.width = m->opts.image_side, .height = m->opts.image_side,
-                             .mode = m->opts.fit == EYE_FIT_PAD ? EYE_PREPROC_PAD : EYE_PREPROC_CROP};
+                             .resample = c->bilinear ? EYE_RESAMPLE_BILINEAR : EYE_RESAMPLE_BICUBIC};
+    pp.mode = m->opts.fit == EYE_FIT_PAD ? EYE_PREPROC_PAD : m->opts.fit == EYE_FIT_CROP ? EYE_PREPROC_CROP : EYE_PREPROC_SQUASH;
     for (int i = 0; i < 3; i++) {
         pp.mean[i] = (double)c->mean[i];
         pp.std[i] = (double)c->std[i];

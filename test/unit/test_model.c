@@ -264,7 +264,7 @@ static void apple_configs_that_fail(void **state) {
 static void side_configs_that_fail(void **state) {
     static const struct edit prep[] = {
         {"\"do_resize\":true", "\"do_resize\":false", EYE_E_UNSUPPORTED, "do_resize"},
-        {"\"resample\":3", "\"resample\":2", EYE_E_UNSUPPORTED, "resample"},
+        {"\"resample\":3", "\"resample\":1", EYE_E_UNSUPPORTED, "resample"},
         {"0.00392156862745098", "0.5", EYE_E_UNSUPPORTED, "rescale_factor"},
         {"\"shortest_edge\":256", "\"shortest_edge\":0", EYE_E_CORRUPT, "size.shortest_edge"},
         {"\"shortest_edge\":256", "\"shortest_edge\":288", EYE_E_UNSUPPORTED, "crop_size"},

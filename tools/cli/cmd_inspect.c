@@ -110,7 +110,7 @@ static void print_model(const struct eye_model_info *i, const struct eye_memory 
     printf("context         %d (made for %d)\n", i->n_ctx, i->n_ctx_trained);
     if (i->image_side)
         printf("image           %d px, %d tokens, %d channels, %s\n", i->image_side, i->image_tokens, i->vision_channels,
-               i->fit == EYE_FIT_PAD ? "pad" : "crop");
+               cli_fit_names[i->fit]);
     printf("tokenizer       %s; template %s\n", i->tokenizer, i->chat_template);
     printf("memory for one session, %d threads\n", i->n_threads);
     print_bytes("files", m->files);
