@@ -154,12 +154,14 @@ static void fill_matrix(const struct eye_packer *p, void *dst, const void *ctx) 
     eye_pool_run(p->pool, (int)eye_ceil_div(j.n_panels, j.panels_per_task), pack_task, &j);
 }
 
-/* Which kernel multiplies w. EXACT keeps the stored numbers; a row scale or reordered block rows leave only f32 exact. */
+/* Which kernel multiplies w. EXACT keeps the stored numbers; a row scale, reordered block rows or blocks that no kernel reads
+ * leave only f32 exact. */
 static const struct eye_gemm_ukr *choose_ukr(const struct eye_kernels *k, const struct eye_value *w, enum eye_wtype wtype,
                                              bool conv, enum eye_dtype *dtype) {
     if (wtype == EYE_W_EXACT) {
         bool block = eye_dtype_info(w->dtype)->block_elems > 1;
-        *dtype = w->row_scale || (conv && block) || w->dtype == EYE_F64 ? EYE_F32 : w->dtype;
+        bool read_only = w->dtype == EYE_F64 || (block && w->dtype != EYE_Q8_0 && w->dtype != EYE_Q4_0);
+        *dtype = w->row_scale || (conv && block) || read_only ? EYE_F32 : w->dtype;
     } else {
         static const enum eye_dtype stored[EYE_N_WTYPE] = {[EYE_W_F32] = EYE_F32, [EYE_W_F16] = EYE_F16,
                                                            [EYE_W_BF16] = EYE_BF16, [EYE_W_Q8_0] = EYE_Q8_0,

@@ -20,29 +20,24 @@ static const struct {
     {"bool", 1}, {"string", 0}, {"array", 0}, {"u64", 8}, {"i64", 8}, {"f64", 8},
 };
 
-/* ggml.h, enum ggml_type. have = we can read it; the others only for error texts. */
+/* ggml.h, enum ggml_type. */
 static const struct {
     uint32_t id;
-    const char *name;
-    bool have;
     enum eye_dtype dtype;
 } ggml_types[] = {
-    {0, "f32", true, EYE_F32},   {1, "f16", true, EYE_F16},   {2, "q4_0", true, EYE_Q4_0}, {8, "q8_0", true, EYE_Q8_0},
-    {24, "i8", true, EYE_I8},    {25, "i16", true, EYE_I16},  {26, "i32", true, EYE_I32},  {27, "i64", true, EYE_I64},
-    {28, "f64", true, EYE_F64},  {30, "bf16", true, EYE_BF16},
-    {3, "q4_1", false, 0},       {6, "q5_0", false, 0},       {7, "q5_1", false, 0},       {9, "q8_1", false, 0},
-    {10, "q2_K", false, 0},      {11, "q3_K", false, 0},      {12, "q4_K", false, 0},      {13, "q5_K", false, 0},
-    {14, "q6_K", false, 0},      {15, "q8_K", false, 0},      {16, "iq2_xxs", false, 0},   {17, "iq2_xs", false, 0},
-    {18, "iq3_xxs", false, 0},   {19, "iq1_s", false, 0},     {20, "iq4_nl", false, 0},    {21, "iq3_s", false, 0},
-    {22, "iq2_s", false, 0},     {23, "iq4_xs", false, 0},    {29, "iq1_m", false, 0},     {34, "tq1_0", false, 0},
-    {35, "tq2_0", false, 0},     {39, "mxfp4", false, 0},
+    {0, EYE_F32},      {1, EYE_F16},      {2, EYE_Q4_0},     {3, EYE_Q4_1},   {6, EYE_Q5_0},   {7, EYE_Q5_1},
+    {8, EYE_Q8_0},     {9, EYE_Q8_1},     {10, EYE_Q2_K},    {11, EYE_Q3_K},  {12, EYE_Q4_K},  {13, EYE_Q5_K},
+    {14, EYE_Q6_K},    {15, EYE_Q8_K},    {16, EYE_IQ2_XXS}, {17, EYE_IQ2_XS}, {18, EYE_IQ3_XXS}, {19, EYE_IQ1_S},
+    {20, EYE_IQ4_NL},  {21, EYE_IQ3_S},   {22, EYE_IQ2_S},   {23, EYE_IQ4_XS}, {24, EYE_I8},    {25, EYE_I16},
+    {26, EYE_I32},     {27, EYE_I64},     {28, EYE_F64},     {29, EYE_IQ1_M}, {30, EYE_BF16},  {34, EYE_TQ1_0},
+    {35, EYE_TQ2_0},   {39, EYE_MXFP4},   {40, EYE_NVFP4},   {41, EYE_Q1_0},
 };
 
 const char *eye_gguf_type_name(enum eye_gguf_type type) { return (unsigned)type < EYE_GGUF_N_TYPE ? types[type].name : "?"; }
 
 bool eye_gguf_ggml_id(enum eye_dtype dtype, uint32_t *id) {
     for (size_t i = 0; i < EYE_COUNT(ggml_types); i++)
-        if (ggml_types[i].have && ggml_types[i].dtype == dtype) {
+        if (ggml_types[i].dtype == dtype) {
             *id = ggml_types[i].id;
             return true;
         }
@@ -126,17 +121,13 @@ static enum eye_status read_kv(struct eye_gguf *g, struct eye_cursor *c, struct 
 
 static enum eye_status find_ggml_type(const struct eye_gguf *g, struct eye_str name, uint32_t id, enum eye_dtype *out,
                                       struct eye_err *err) {
-    int shown = (int)EYE_MIN(name.len, 100);
     for (size_t i = 0; i < EYE_COUNT(ggml_types); i++) {
         if (ggml_types[i].id != id) continue;
         *out = ggml_types[i].dtype;
-        if (ggml_types[i].have) return EYE_OK;
-        return eye_fail(err, EYE_E_UNSUPPORTED,
-                        "%s: tensor \"%.*s\" is %s; supported: f32 f16 bf16 f64 i8 i16 i32 i64 q8_0 q4_0",
-                        g->table.where, shown, name.p, ggml_types[i].name);
+        return EYE_OK;
     }
-    return eye_fail(err, EYE_E_UNSUPPORTED, "%s: tensor \"%.*s\" has the unknown ggml type %u", g->table.where, shown, name.p,
-                    id);
+    return eye_fail(err, EYE_E_UNSUPPORTED, "%s: tensor \"%.*s\" has the unknown ggml type %u", g->table.where,
+                    (int)EYE_MIN(name.len, 100), name.p, id);
 }
 
 static enum eye_status read_tensor_info(struct eye_gguf *g, struct eye_cursor *c, struct eye_err *err) {

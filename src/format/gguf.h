@@ -5,7 +5,7 @@
  *   per tensor:  string name, u32 n_dims, u64 dims[n_dims] (innermost first: the other way round than ours), u32 ggml type,
  *                u64 offset (from the start of the data, a multiple of the alignment)
  *   padding up to general.alignment (32 by default), then the data
- * Unlike ggml we take rows that are no multiple of a block's 32 elements (the last block is zero-filled). */
+ * Unlike ggml we take rows that are no multiple of a block's elements (the last block is zero-filled). */
 #ifndef EYE_FORMAT_GGUF_H
 #define EYE_FORMAT_GGUF_H
 
@@ -38,7 +38,7 @@ struct eye_gguf {
     struct eye_strmap kv_index;
 };
 
-/* CORRUPT, UNSUPPORTED (version, big-endian, nested arrays, ggml types we lack), IO, NOMEM. g is set on success. */
+/* CORRUPT, UNSUPPORTED (version, big-endian, nested arrays, unknown ggml types), IO, NOMEM. g is set on success. */
 EYE_MUST_CHECK enum eye_status eye_gguf_open(struct eye_gguf *g, const char *path, bool use_mmap, const struct eye_alloc *alloc,
                                              struct eye_err *err);
 /* The same over bytes in memory; p [n] and where are borrowed until close. */

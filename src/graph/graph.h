@@ -171,7 +171,9 @@ EYE_MUST_CHECK enum eye_status eye_graph_fold(struct eye_graph *g, struct eye_er
  * fused away (probe). */
 EYE_MUST_CHECK enum eye_status eye_graph_fuse(struct eye_graph *g, bool keep_taps, struct eye_err *err);
 /* quantize: chooses attr.wtype of every linear (and im2col convolution) whose weight is a 2-D (or 1x1) matrix, from want;
- * EYE_W_EXACT leaves all as stored. Rows that no block fits fall back: see eye_wtype_for. */
+ * EYE_W_EXACT leaves all as stored, but for linears of blocks that no kernel multiplies (q4_1, q5_*, K): those become q8_0, whose
+ * rounding (1/254 of a block's largest weight) is small beside theirs; ask for EYE_W_F32 to keep every number. Rows that no block
+ * fits fall back: see eye_wtype_for. */
 void eye_graph_quantize(struct eye_graph *g, enum eye_wtype want);
 /* The storage type a weight of rows of k elements gets when want is asked for: block types need k % 32 == 0, else f16. The one
  * rule that convert and load share, so that a folder and its GGUF run the same. */

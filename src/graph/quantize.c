@@ -6,11 +6,17 @@ enum eye_wtype eye_wtype_for(enum eye_wtype want, int64_t k) {
     return block && k % 32 != 0 ? EYE_W_F16 : want;
 }
 
+/* The type of one linear: what was asked for; "as stored" where no kernel reads the stored blocks is q8_0. */
+static enum eye_wtype linear_type(const struct eye_value *w, enum eye_wtype want) {
+    bool read_only = eye_dtype_info(w->dtype)->block_elems > 1 && w->dtype != EYE_Q8_0 && w->dtype != EYE_Q4_0;
+    return eye_wtype_for(want == EYE_W_EXACT && read_only ? EYE_W_Q8_0 : want, w->dims[1]);
+}
+
 void eye_graph_quantize(struct eye_graph *g, enum eye_wtype want) {
     for (size_t i = 0; i < g->n_nodes; i++) {
         struct eye_node *n = &g->node[i];
         if (n->op == EYE_OP_linear) {
-            n->attr.wtype = eye_wtype_for(want, g->value[n->in[1]].dims[1]);
+            n->attr.wtype = linear_type(&g->value[n->in[1]], want);
         } else if (n->op == EYE_OP_embed) { /* rows are rounded as a converted file's table is: both run the same */
             n->attr.wtype = eye_wtype_for(want, g->value[n->in[1]].dims[1]);
         } else if (n->op == EYE_OP_ffn) { /* both matrices of a fused block share a type: the one that fits both */

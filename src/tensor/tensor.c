@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tensor/ggml_blocks.h"
+
 #define BLOCK 32
 
 static const struct eye_dtype_info infos[EYE_N_DTYPE] = {
@@ -16,6 +18,21 @@ static const struct eye_dtype_info infos[EYE_N_DTYPE] = {
     [EYE_I64] = {"i64", 1, 8, false},  [EYE_BOOL] = {"bool", 1, 1, false},
     [EYE_Q8_0] = {"q8_0", BLOCK, sizeof(struct eye_block_q8_0), true},
     [EYE_Q4_0] = {"q4_0", BLOCK, sizeof(struct eye_block_q4_0), true},
+    [EYE_Q4_1] = {"q4_1", BLOCK, sizeof(struct eye_block_q4_1), true},
+    [EYE_Q5_0] = {"q5_0", BLOCK, sizeof(struct eye_block_q5_0), true},
+    [EYE_Q5_1] = {"q5_1", BLOCK, sizeof(struct eye_block_q5_1), true},
+    [EYE_Q4_K] = {"q4_K", EYE_SUPER_BLOCK, sizeof(struct eye_block_q4_k), true},
+    [EYE_Q5_K] = {"q5_K", EYE_SUPER_BLOCK, sizeof(struct eye_block_q5_k), true},
+    [EYE_Q6_K] = {"q6_K", EYE_SUPER_BLOCK, sizeof(struct eye_block_q6_k), true},
+    [EYE_Q8_1] = {"q8_1", BLOCK, 36, false},               [EYE_Q2_K] = {"q2_K", EYE_SUPER_BLOCK, 84, false},
+    [EYE_Q3_K] = {"q3_K", EYE_SUPER_BLOCK, 110, false},    [EYE_Q8_K] = {"q8_K", EYE_SUPER_BLOCK, 292, false},
+    [EYE_IQ1_S] = {"iq1_s", EYE_SUPER_BLOCK, 50, false},   [EYE_IQ1_M] = {"iq1_m", EYE_SUPER_BLOCK, 56, false},
+    [EYE_IQ2_XXS] = {"iq2_xxs", EYE_SUPER_BLOCK, 66, false}, [EYE_IQ2_XS] = {"iq2_xs", EYE_SUPER_BLOCK, 74, false},
+    [EYE_IQ2_S] = {"iq2_s", EYE_SUPER_BLOCK, 82, false},   [EYE_IQ3_XXS] = {"iq3_xxs", EYE_SUPER_BLOCK, 98, false},
+    [EYE_IQ3_S] = {"iq3_s", EYE_SUPER_BLOCK, 110, false},  [EYE_IQ4_NL] = {"iq4_nl", BLOCK, 18, false},
+    [EYE_IQ4_XS] = {"iq4_xs", EYE_SUPER_BLOCK, 136, false}, [EYE_TQ1_0] = {"tq1_0", EYE_SUPER_BLOCK, 54, false},
+    [EYE_TQ2_0] = {"tq2_0", EYE_SUPER_BLOCK, 66, false},   [EYE_MXFP4] = {"mxfp4", BLOCK, 17, false},
+    [EYE_NVFP4] = {"nvfp4", 64, 36, false},                [EYE_Q1_0] = {"q1_0", 128, 18, false},
 };
 
 const struct eye_dtype_info *eye_dtype_info(enum eye_dtype t) {
@@ -197,7 +214,10 @@ void eye_row_to_f32(enum eye_dtype t, const void *src, float *dst, size_t n) {
     case EYE_Q8_0: q8_0_to_f32(src, dst, n); return;
     case EYE_Q4_0: q4_0_to_f32(src, dst, n); return;
     default:
-        if (EYE_NEVER(!infos[t].is_float)) memset(dst, 0, n * sizeof *dst);
+        if (EYE_NEVER(!infos[t].is_float))
+            memset(dst, 0, n * sizeof *dst);
+        else
+            eye_ggml_row_to_f32(t, src, dst, n);
     }
 }
 

@@ -1,7 +1,7 @@
 /* tensor: dtypes, block formats, shapes, views, conversions. Sits on base; knows no file format and no kernel.
  *
  * A tensor view is row-major and contiguous, outermost dimension first (PyTorch order); the last dimension is the row.
- * Block formats (q8_0, q4_0) group 32 consecutive elements of a row; a row whose length is no multiple of the block is
+ * Block formats group 32 or 256 consecutive elements of a row; a row whose length is no multiple of the block is
  * stored with its last block zero-filled (row_bytes rounds up). Layouts: GGUF specification / ggml.
  */
 #ifndef EYE_TENSOR_H
@@ -15,6 +15,10 @@ enum eye_dtype {
     EYE_F32, EYE_F16, EYE_BF16, EYE_F64, EYE_I8, EYE_U8, EYE_I16, EYE_I32, EYE_I64, EYE_BOOL,
     EYE_Q8_0, /* 32 x int8, f16 scale: w = d * q */
     EYE_Q4_0, /* 32 x 4 bit, f16 scale: w = d * (q - 8); byte j holds element j (low nibble) and j + 16 (high) */
+    EYE_Q4_1, EYE_Q5_0, EYE_Q5_1, EYE_Q4_K, EYE_Q5_K, EYE_Q6_K, /* read only: ggml_blocks.h */
+    /* Known by size, so that files with them can be listed; not read. */
+    EYE_Q8_1, EYE_Q2_K, EYE_Q3_K, EYE_Q8_K, EYE_IQ1_S, EYE_IQ1_M, EYE_IQ2_XXS, EYE_IQ2_XS, EYE_IQ2_S, EYE_IQ3_XXS, EYE_IQ3_S,
+    EYE_IQ4_NL, EYE_IQ4_XS, EYE_TQ1_0, EYE_TQ2_0, EYE_MXFP4, EYE_NVFP4, EYE_Q1_0,
     EYE_N_DTYPE
 };
 
@@ -24,9 +28,9 @@ _Static_assert(sizeof(struct eye_block_q8_0) == 34 && sizeof(struct eye_block_q4
 
 struct eye_dtype_info {
     const char *name;      /* "f32", "q8_0", … */
-    uint8_t block_elems;   /* 1 for plain types */
-    uint8_t block_bytes;
-    bool is_float;         /* plain or block float: can be read as f32 */
+    uint16_t block_elems;  /* 1 for plain types */
+    uint16_t block_bytes;
+    bool is_float;         /* can be read as f32 */
 };
 const struct eye_dtype_info *eye_dtype_info(enum eye_dtype t);
 bool eye_dtype_parse(const char *name, enum eye_dtype *out);
@@ -50,7 +54,8 @@ uint16_t eye_f32_to_f16(float f);
 float eye_bf16_to_f32(uint16_t h);
 uint16_t eye_f32_to_bf16(float f);
 
-/* One row of n elements, any float or block dtype, to or from f32. The plain C versions; the kernels room has fast ones.
+/* One row of n elements to f32, from any dtype with is_float; from f32, to the plain floats, q8_0 and q4_0. The plain C versions;
+ * the kernels room has fast ones.
  * Quantization is ggml's rounding: q8_0 d = amax/127, round-to-nearest-away; q4_0 d = (value of largest magnitude)/-8,
  * q = min(15, (int)(x/d + 8.5)). */
 void eye_row_to_f32(enum eye_dtype t, const void *src, float *dst, size_t n);

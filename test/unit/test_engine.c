@@ -40,7 +40,9 @@ static eye_val weight_of(struct eye_graph *g, enum eye_dtype dtype, int rank, co
     float *x = floats(n, lo, hi);
     assert_true(eye_tensor_bytes(&t, &bytes) && eye_dtype_row_bytes(dtype, (uint64_t)row, &row_bytes));
     char *data = eye_arena_alloc(&mem, bytes + 1);
-    for (int64_t r = 0; r < n / row; r++) eye_row_from_f32(dtype, x + r * row, data + (size_t)r * row_bytes, (size_t)row);
+    for (size_t i = 0; dtype == EYE_Q6_K && i < bytes; i++) /* no writer: any bytes, but for a small scale at the block's end */
+        data[i] = i % 210 >= 208 ? (char)(i % 210 == 209 ? 0x0c : 0) : (char)(n * (int64_t)i * 37 % 251);
+    for (int64_t r = 0; r < n / row && dtype != EYE_Q6_K; r++) eye_row_from_f32(dtype, x + r * row, data + (size_t)r * row_bytes, (size_t)row);
     t.data = data;
     return eye_weight(g, "w", &t);
 }
@@ -358,6 +360,7 @@ static void check_matrix(enum eye_dtype stored, enum eye_wtype want, int64_t m, 
     if (row_scale) g.value[w].row_scale = floats(n, -2, 2);
     finish(&g, eye_linear(&g, x, w, b));
     eye_graph_quantize(&g, want);
+    if (want == EYE_W_EXACT && stored == EYE_Q6_K) assert_int_equal(g.node[0].attr.wtype, want = EYE_W_Q8_0);
     struct data d = make_data(&g, m), y = fresh_outputs(&g, &d, m);
     enum eye_wtype run_as = eye_wtype_for(want, k);
     if (want == EYE_W_EXACT && !row_scale && stored == EYE_Q8_0) run_as = EYE_W_Q8_0;
@@ -399,6 +402,11 @@ static void test_weight_types(void **state) {
             check_matrix(stored[s], (enum eye_wtype)want, 37, 203, 96, false);
             check_matrix(stored[s], (enum eye_wtype)want, 1, 80, 203, want % 2 == 0);
         }
+    for (int want = 0; want < EYE_N_WTYPE; want++) check_matrix(EYE_Q6_K, (enum eye_wtype)want, 3, 70, 512, false);
+    struct eye_graph g; /* a graph that was not quantized keeps every number */
+    start(&g);
+    eye_val x = INPUT(&g, EYE_DIM_T, 256);
+    check_free(&g, eye_linear(&g, x, weight_of(&g, EYE_Q6_K, 2, (int64_t[]){33, 256}, 0, 0), EYE_NONE), 5, sum_tol(256), "q6_K");
     check_matrix(EYE_F32, EYE_W_F32, 300, 70, 1100, false); /* several passes over k */
     check_matrix(EYE_BF16, EYE_W_BF16, 40, 70, 2500, true);
     check_matrix(EYE_F32, EYE_W_Q8_0, 40, 70, 4000, false);

@@ -34,13 +34,14 @@ static void dtypes_have_names_and_sizes(void **state) {
         assert_true(d->block_elems > 0 && d->block_bytes > 0);
     }
     enum eye_dtype none;
-    assert_false(eye_dtype_parse("q4_K", &none));
+    assert_false(eye_dtype_parse("q4_k_m", &none));
     size_t n;
     assert_true(eye_dtype_row_bytes(EYE_F16, 5, &n) && n == 10);
     assert_true(eye_dtype_row_bytes(EYE_Q8_0, 64, &n) && n == 68);
     assert_true(eye_dtype_row_bytes(EYE_Q8_0, 65, &n) && n == 102);
     assert_true(eye_dtype_row_bytes(EYE_Q4_0, 1, &n) && n == 18);
     assert_true(eye_dtype_row_bytes(EYE_Q4_0, 0, &n) && n == 0);
+    assert_true(eye_dtype_row_bytes(EYE_Q6_K, 257, &n) && n == 420);
     assert_false(eye_dtype_row_bytes(EYE_F64, UINT64_MAX / 4, &n));
     assert_true(eye_dtype_row_bytes(EYE_U8, UINT64_MAX, &n) && n == UINT64_MAX);
 }
@@ -216,6 +217,38 @@ static void blocks_stay_within_half_a_step(void **state) {
     }
 }
 
+/* Random bytes as blocks: the hashes are of what the gguf package reads from them (test/reference/quant_golden.py). */
+static void blocks_of_ggml_read_alike(void **state) {
+    enum { N_BLOCKS = 64 };
+    static const struct {
+        enum eye_dtype dtype;
+        int n_f16, f16_at[2]; /* kept below 2, so that all values are finite */
+        uint64_t hash;
+    } rows[] = {
+        {EYE_Q4_1, 2, {0, 2}, 0x9ea81fef017f0770u}, {EYE_Q5_0, 1, {0}, 0xa657511764a1afb8u},
+        {EYE_Q5_1, 2, {0, 2}, 0x246e68c2dd1b34b4u}, {EYE_Q4_K, 2, {0, 2}, 0xff95166c5fef93c2u},
+        {EYE_Q5_K, 2, {0, 2}, 0x40f9a7c794e67f85u}, {EYE_Q6_K, 1, {208}, 0xad26d5fe47f3ce5du},
+    };
+    static uint8_t raw[N_BLOCKS * 256];
+    static float y[N_BLOCKS * 256 + 1];
+    for (size_t k = 0; k < EYE_COUNT(rows); k++) {
+        const struct eye_dtype_info *d = eye_dtype_info(rows[k].dtype);
+        uint64_t lcg = 1;
+        for (size_t i = 0; i < (size_t)N_BLOCKS * d->block_bytes; i++) {
+            lcg = lcg * 6364136223846793005u + 1442695040888963407u;
+            raw[i] = (uint8_t)(lcg >> 56);
+        }
+        for (int b = 0; b < N_BLOCKS; b++)
+            for (int i = 0; i < rows[k].n_f16; i++) raw[b * d->block_bytes + rows[k].f16_at[i] + 1] &= 0xBF;
+        size_t n = (size_t)N_BLOCKS * d->block_elems;
+        y[n - 5] = 7;
+        eye_row_to_f32(rows[k].dtype, raw, y, n - 5); /* stops within a block */
+        assert_true(y[n - 5] == 7);
+        eye_row_to_f32(rows[k].dtype, raw, y, n);
+        assert_true(eye_hash64(y, n * sizeof *y, 0) == rows[k].hash);
+    }
+}
+
 static void a_short_last_block_is_zero_filled(void **state) {
     float x[40], full[64] = {0}, y[40];
     uint8_t a[68], b[68];
@@ -287,6 +320,7 @@ int main(void) {
         cmocka_unit_test(f16_rounds_to_nearest_even),
         cmocka_unit_test(bf16_rounds_to_nearest_even),
         cmocka_unit_test(blocks_are_those_of_ggml),
+        cmocka_unit_test(blocks_of_ggml_read_alike),
         cmocka_unit_test(blocks_stay_within_half_a_step),
         cmocka_unit_test(a_short_last_block_is_zero_filled),
         cmocka_unit_test(odd_values_do_not_break_blocks),

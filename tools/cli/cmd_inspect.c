@@ -157,7 +157,13 @@ static void print_text(const struct inspect_opts *o, const struct eye_listing *l
     if (!o->no_tensors) print_tensors(l);
 }
 
-/* A lone .safetensors file is not a model: its tensors are listed and that is all. Anything else must open. */
+static bool ends_with(const char *s, const char *end) {
+    size_t n = strlen(s), m = strlen(end);
+    return n > m && strcmp(s + n - m, end) == 0;
+}
+
+/* A lone .safetensors file is not a model: its tensors are listed and that is all. Anything else must open; a .gguf that does not
+ * (types or an architecture we cannot run) is listed all the same, after the error and with its exit code. */
 static int run(void *opts, char *const *operand, int n_operands) {
     struct inspect_opts *o = opts;
     struct ui ui;
@@ -170,14 +176,13 @@ static int run(void *opts, char *const *operand, int n_operands) {
     ui_init(&ui, o->model.quiet, o->model.verbose);
     o->model.path = operand[0];
     if (eye_listing_open(operand[0], &l, &err) != EYE_OK) return ui_fail(&ui, &err);
-    size_t len = strlen(operand[0]);
-    bool lone = len > 12 && strcmp(operand[0] + len - 12, ".safetensors") == 0;
-    int code = lone ? EXIT_DONE : cli_open(&ui, &o->model, &model);
+    int code = ends_with(operand[0], ".safetensors") ? EXIT_DONE : cli_open(&ui, &o->model, &model);
     if (code == EXIT_DONE && model) {
         eye_model_get_info(model, &info);
         if (eye_model_memory(model, 0, &mem, &err) != EYE_OK) code = ui_fail(&ui, &err);
     }
-    if (code == EXIT_DONE) (o->json ? print_json : print_text)(o, l, model ? &info : NULL, &mem);
+    if (code == EXIT_DONE || (!model && ends_with(operand[0], ".gguf")))
+        (o->json ? print_json : print_text)(o, l, model ? &info : NULL, &mem);
     eye_model_close(model);
     eye_listing_close(l);
     return code;
