@@ -1,4 +1,5 @@
-/* kernels: fills the table an engine calls through, and names what it chose. Generic over kernels.def: a new row needs no change here. */
+/* kernels: fills the table an engine calls through, and names what it chose. Generic over kernels.def: a new row needs no
+ * change here. */
 #include <string.h>
 
 #include "base/sys.h"

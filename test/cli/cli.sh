@@ -87,11 +87,50 @@ run version
 if [ "$rc" = 0 ] && grep -qxE 'eyelet [0-9]+\.[0-9]+\.[0-9]+' "$tmp/out"; then good; else bad version; fi
 prints 'Usage: eyelet COMMAND [OPTIONS]' help
 for c in $(sed -n 's/^  \([a-z]*\) .*/\1/p' "$tmp/out"); do
-    case $c in help | version) continue ;; esac
+    [ "$c" = help ] && continue
     prints "Usage: eyelet $c " help "$c"
     prints "Usage: eyelet $c " "$c" --help
     if awk 'length($0) > 128 { exit 1 }' "$tmp/out"; then good; else bad "help of $c is wider than 128 columns"; fi
 done
+
+# ---- manual pages, completion: from the same tables ----
+run help
+names=$(sed -n 's/^  \([a-z]*\) .*/\1/p' "$tmp/out" | grep -vx help)
+for c in '' $names; do
+    # shellcheck disable=SC2086
+    run help --man $c
+    cp "$tmp/out" "$tmp/man"
+    for section in NAME SYNOPSIS ENVIRONMENT 'EXIT STATUS'; do
+        if grep -qx ".SH $section" "$tmp/man"; then good; else bad "manual page $c has no $section"; fi
+    done
+    if command -v groff >/dev/null && [ -n "$(groff -man -Tutf8 -Kutf8 -ww -z "$tmp/man" 2>&1)" ]; then bad "manual page $c: groff warns"; else good; fi
+    [ -n "$c" ] || continue
+    run help "$c"
+    for option in $(sed -n 's/^  .. *,* *--\([a-z0-9-]*\).*/\1/p' "$tmp/out"); do
+        if sed 's/\\//g' "$tmp/man" | grep -q -- "fB--$option"; then good; else bad "manual page $c lacks --$option"; fi
+    done
+done
+usage 'completion for "tcsh", expected bash, zsh or fish; see "eyelet help"' help --completion tcsh
+for shell in bash zsh fish; do
+    run help --completion $shell
+    cp "$tmp/out" "$tmp/completion.$shell"
+    command -v $shell >/dev/null || continue
+    if $shell -n "$tmp/completion.$shell" 2>"$tmp/err" && [ ! -s "$tmp/err" ]; then good; else bad "$shell cannot read its completion"; fi
+done
+completes() { # words typed, the last one in progress; wanted as one line
+    want=$2
+    # shellcheck disable=SC2016
+    bash -c '. "$1"; COMP_WORDS=($2); [[ $2 == *" " ]] && COMP_WORDS+=(""); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _eyelet
+        echo "${COMPREPLY[*]}"' - "$tmp/completion.bash" "$1" >"$tmp/out" 2>"$tmp/err"
+    if [ "$(cat "$tmp/out")" = "$want" ] && [ ! -s "$tmp/err" ]; then good; else bad "completion of \"$1\""; fi
+}
+if command -v bash >/dev/null; then
+    completes 'eyelet do' doctor
+    completes 'eyelet help con' convert
+    completes 'eyelet run --im' '--image --image-position --image-side'
+    completes 'eyelet run --kv ' 'auto f16 f32 i8'
+    completes 'eyelet run -m ' ''
+fi
 
 # ---- failures ----
 fails 'no model: ' run -p hello
@@ -159,6 +198,12 @@ run probe -m "$model" --tokens "1 2 3" --stage logits --last -o "$tmp/x.npy"
 if [ "$rc" = 0 ] && grep -q 'float32 \[1, ' "$tmp/out"; then good; else bad 'probe --tokens --last'; fi
 fails 'needs an image' probe -m "$model" --stage vision -o "$tmp/x.npy"
 fails 'no layer "nope"' probe -m "$model" -i "$tmp/a.ppm" --stage layer:nope -o "$tmp/x.npy"
+
+run probe -m "$model" --stage list --json
+if [ "$rc" = 0 ] && [ "$(wc -l <"$tmp/out")" = 1 ] && grep -q '^{"layers": \["' "$tmp/out"; then good; else bad 'probe --stage list --json'; fi
+exactly 'probe --json' 0 "{\"file\": \"$tmp/x.npy\", \"dtype\": \"float32\", \"shape\": [3, 256, 256]}" "" \
+    probe -m "$model" -i "$tmp/a.ppm" --stage pixels -o "$tmp/x.npy" --json
+prints '{"version": "' version --json
 
 # ---- convert ----
 usage '-o is missing: the .gguf file to write; see "eyelet help convert"' convert "$model"

@@ -132,18 +132,18 @@ static void set_default(const struct arg *a, void *opts) {
     if (a->type == ARG_REAL) *(float *)field(a, opts) = (float)a->def;
 }
 
-static void variable_name(const struct arg *a, char *out, size_t cap) {
+void args_variable(const struct arg *a, char *out, size_t cap) {
     size_t at = (size_t)snprintf(out, cap, "EYELET_");
     for (const char *p = a->name; *p && at + 1 < cap; p++) out[at++] = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
     out[at] = '\0';
 }
 
 static bool from_environment(const struct command *cmd, void *opts) {
-    char name[MAX_NAME + 16];
+    char name[ARG_VARIABLE_MAX];
     for (const struct arg *a = cmd->args; a->type != ARG_END; a++) {
         if (a->type == ARG_GROUP) continue;
         set_default(a, opts);
-        variable_name(a, name, sizeof name);
+        args_variable(a, name, sizeof name);
         const char *text = getenv(name);
         if (text && (*text || a->type == ARG_FLAG) && !set_value(cmd, a, name, text, opts)) return false;
     }
@@ -285,19 +285,23 @@ static void print_wrapped(const char *text, int column) {
     }
 }
 
+void args_note(const struct arg *a, char *out, size_t cap) {
+    size_t at = (size_t)snprintf(out, cap, "%s", a->help);
+    if (a->type == ARG_CHOICE)
+        for (int i = 0; a->choices[i] && at < cap; i++)
+            at += (size_t)snprintf(out + at, cap - at, "%s%s%s", i ? ", " : ": ", a->choices[i], i ? "" : " (default)");
+    if ((a->type == ARG_INT || a->type == ARG_REAL) && a->def != 0 && at < cap)
+        snprintf(out + at, cap - at, " (default %g)", a->def);
+}
+
 static void help_row(const struct arg *a) {
-    char left[128], note[256] = "";
+    char left[128], note[ARG_NOTE_MAX];
     int n = snprintf(left, sizeof left, "  %c%c%c --%s%s%s", a->letter ? '-' : ' ', a->letter ? a->letter : ' ',
                      a->letter ? ',' : ' ', a->name, a->value ? " " : "", a->value ? a->value : "");
     printf("%s%*s", left, n < HELP_COLUMN - 1 ? HELP_COLUMN - n : 1, "");
     if (n >= HELP_COLUMN - 1) printf("\n%*s", HELP_COLUMN, "");
-    size_t at = (size_t)snprintf(note, sizeof note, "%s", a->help);
-    if (a->type == ARG_CHOICE)
-        for (int i = 0; a->choices[i] && at < sizeof note; i++)
-            at += (size_t)snprintf(note + at, sizeof note - at, "%s%s%s", i ? ", " : ": ", a->choices[i],
-                                   i ? "" : " (default)");
+    args_note(a, note, sizeof note);
     print_wrapped(note, HELP_COLUMN);
-    if ((a->type == ARG_INT || a->type == ARG_REAL) && a->def != 0) printf(" (default %g)", a->def);
     putchar('\n');
 }
 
@@ -317,5 +321,7 @@ void args_help(const struct command *cmd) {
     }
     printf("%s  -h, --help%*sthis text\n", cmd->args[0].type == ARG_END ? "\nOptions\n" : "", HELP_COLUMN - 12, "");
     if (cmd->details) printf("\n%s\n", cmd->details);
+    if (cmd->examples) printf("\nExamples\n");
+    for (const struct example *e = cmd->examples; e && e->line; e++) printf("  %s:\n      %s\n", e->what, e->line);
     printf("\nEach option has a twin variable: --top-k is EYELET_TOP_K. What the command line says wins.\n");
 }

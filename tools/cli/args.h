@@ -43,12 +43,17 @@ struct arg {
     double def;                 /* INT, REAL: the value when it is not given */
 };
 
+struct example {
+    const char *what, *line; /* "A picture in one sentence", "eyelet run …" */
+};
+
 struct command {
     const char *name;
     const char *usage;   /* "[-m MODEL] [-i IMAGE]…", after the name */
     const char *summary; /* one line */
     const char *details; /* lines at the end of the help text; NULL = none */
     const struct arg *args;
+    const struct example *examples; /* ended by a NULL line; NULL = none */
     size_t opts_bytes;   /* of the options struct, <= ARG_MAX_OPTS */
     const char *operand; /* what positional arguments are, "TEXT"; NULL = none taken */
     int min_operands, max_operands;
@@ -62,6 +67,12 @@ bool args_parse(const struct command *cmd, int argc, char *const *argv, void *op
                 bool *want_help);
 /* Help text of one command to stdout. */
 void args_help(const struct command *cmd);
+/* What an option's help says: its text, choices and default. */
+#define ARG_NOTE_MAX 512
+void args_note(const struct arg *a, char *out, size_t cap);
+/* "EYELET_TOP_K" */
+#define ARG_VARIABLE_MAX 80
+void args_variable(const struct arg *a, char *out, size_t cap);
 /* The nearest of n names to what was typed, or NULL when none is near. */
 const char *args_nearest(const char *typed, const char *const *names, size_t n);
 /* One line to stderr, "eyelet: …; see "eyelet help CMD""; returns EXIT_USAGE. cmd may be NULL. */

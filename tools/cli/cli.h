@@ -7,7 +7,8 @@
 #include "args.h"
 #include "ui.h"
 
-extern const struct command cmd_run, cmd_probe, cmd_tokens, cmd_convert, cmd_inspect, cmd_bench, cmd_doctor;
+extern const struct command cmd_run, cmd_probe, cmd_tokens, cmd_convert, cmd_inspect, cmd_bench, cmd_doctor,
+    cmd_version;
 
 /* ---- opening a model ---- */
 struct model_args { /* a member `model` of each command's options */

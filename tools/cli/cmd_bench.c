@@ -264,9 +264,15 @@ static int run(void *opts, char *const *operand, int n_operands) {
     return code;
 }
 
+static const struct example examples[] = {
+    {"Time per stage", "eyelet bench -m fastvlm.gguf -i photo.jpg"},
+    {"Where the time goes", "eyelet bench -m fastvlm.gguf --ops --json"},
+    {NULL, NULL},
+};
+
 const struct command cmd_bench = {
     .name = "bench",
     .usage = "-m MODEL [-i IMAGE] [-r RUNS] [--json | --csv] [--ops]",
     .summary = "how long each stage takes: image decode, resize, vision, projector, prefill, decode; peak memory",
-    .args = bench_args, .opts_bytes = sizeof(struct bench_opts), .run = run,
+    .args = bench_args, .examples = examples, .opts_bytes = sizeof(struct bench_opts), .run = run,
 };

@@ -62,12 +62,19 @@ static int run(void *opts, char *const *operand, int n_operands) {
     return EXIT_DONE;
 }
 
+static const struct example examples[] = {
+    {"A folder into one small file", "eyelet convert FastVLM-0.5B -o fastvlm.gguf --decoder q4_0 --vision bf16"},
+    {"The decoder alone, for llama.cpp", "eyelet convert FastVLM-0.5B -o decoder.gguf --decoder q8_0 --decoder-only"},
+    {NULL, NULL},
+};
+
 const struct command cmd_convert = {
     .name = "convert",
     .usage = "CHECKPOINT -o FILE.gguf [--decoder TYPE] [--vision TYPE]",
     .summary = "pack a checkpoint into one .gguf file, quantized",
     .details = "A q4_0 decoder keeps embedding and head as q8_0. The file runs like the checkpoint does with the same types.",
     .args = convert_args,
+    .examples = examples,
     .opts_bytes = sizeof(struct convert_opts),
     .operand = "CHECKPOINT",
     .min_operands = 1,

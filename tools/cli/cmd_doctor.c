@@ -294,10 +294,16 @@ static int run(void *opts, char *const *operand, int n_operands) {
     return code;
 }
 
+static const struct example examples[] = {
+    {"The machine and this build", "eyelet doctor"},
+    {"Will this model run here", "eyelet doctor -m FastVLM-0.5B"},
+    {NULL, NULL},
+};
+
 const struct command cmd_doctor = {
     .name = "doctor",
     .usage = "[-m MODEL] [--json] [-v]",
     .summary = "what this machine can do, how fast, and whether a model fits it",
     .details = "-v lists the kernel chosen for each operation. Exit status 1: kernels are wrong, or MODEL does not open.",
-    .args = doctor_args, .opts_bytes = sizeof(struct doctor_opts), .run = run,
+    .args = doctor_args, .examples = examples, .opts_bytes = sizeof(struct doctor_opts), .run = run,
 };

@@ -188,11 +188,18 @@ static int run(void *opts, char *const *operand, int n_operands) {
     return code;
 }
 
+static const struct example examples[] = {
+    {"What is in a model and the memory it needs", "eyelet inspect FastVLM-0.5B --no-tensors"},
+    {"The same if it were quantized while loading", "eyelet inspect FastVLM-0.5B --no-tensors --decoder q4_0 --vision bf16"},
+    {NULL, NULL},
+};
+
 const struct command cmd_inspect = {
     .name = "inspect",
     .usage = "MODEL|FILE [--json]",
     .summary = "what is in a model or file, and the memory it needs",
     .args = inspect_args,
+    .examples = examples,
     .opts_bytes = sizeof(struct inspect_opts),
     .operand = "MODEL|FILE",
     .min_operands = 1,

@@ -1,4 +1,5 @@
 /* eyelet probe: any intermediate result as a .npy file of float32. */
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@ struct probe_opts {
     struct arg_list image;
     const char *prompt, *tokens, *stage, *out;
     int32_t image_position;
-    bool raw, last, no_exif;
+    bool raw, last, no_exif, json;
 };
 _Static_assert(sizeof(struct probe_opts) <= ARG_MAX_OPTS, "options fit what main.c allocates");
 
@@ -32,6 +33,7 @@ static const struct arg probe_args[] = {
     {ARG_FLAG, 0, "raw", NULL, "no chat template: the prompt as it stands", offsetof(T, raw)},
     {ARG_CHOICE, 0, "image-position", "WHERE", "where image rows go", offsetof(T, image_position), .choices = position_names},
     {ARG_FLAG, 0, "no-exif", NULL, "ignore the EXIF orientation of pictures", offsetof(T, no_exif)},
+    {ARG_FLAG, 0, "json", NULL, "one JSON object about what was written, or the list", offsetof(T, json)},
     MODEL_ARGS(T),
     {ARG_END},
 };
@@ -40,12 +42,22 @@ static const struct arg probe_args[] = {
 static const char *const stage_names[] = {"pixels", "vision", "projected", "embeddings", "logits"}; /* order of the enum */
 #define N_STAGES (sizeof stage_names / sizeof stage_names[0])
 
-static int list_layers(struct ui *ui, struct eye_model *model) {
+static void print_json(json_t *v) {
+    json_dumpf(v, stdout, 0);
+    json_decref(v);
+    putchar('\n');
+}
+
+static int list_layers(struct ui *ui, const struct probe_opts *o, struct eye_model *model) {
     const char *const *names;
     size_t n;
     struct eye_err err = {0};
     if (eye_model_layers(model, &names, &n, &err) != EYE_OK) return ui_fail(ui, &err);
-    for (size_t i = 0; i < n; i++) puts(names[i]);
+    json_t *list = json_array();
+    for (size_t i = 0; o->json && i < n; i++) json_array_append_new(list, json_string(names[i]));
+    for (size_t i = 0; !o->json && i < n; i++) puts(names[i]);
+    if (o->json) print_json(json_pack("{s:O}", "layers", list));
+    json_decref(list);
     return EXIT_DONE;
 }
 
@@ -90,9 +102,16 @@ static int probe_and_save(struct ui *ui, const struct probe_opts *o, struct eye_
         eye_array_free(&a);
         return ui_fail(ui, &err);
     }
-    printf("%s: float32 [", o->out);
-    for (int32_t i = 0; i < a.rank; i++) printf("%s%lld", i ? ", " : "", (long long)a.dims[i]);
-    printf("]\n");
+    json_t *shape = json_array();
+    for (int32_t i = 0; i < a.rank; i++) json_array_append_new(shape, json_integer(a.dims[i]));
+    if (o->json) {
+        print_json(json_pack("{s:s,s:s,s:O}", "file", o->out, "dtype", "float32", "shape", shape));
+    } else {
+        printf("%s: float32 ", o->out);
+        json_dumpf(shape, stdout, 0);
+        putchar('\n');
+    }
+    json_decref(shape);
     eye_array_free(&a);
     return EXIT_DONE;
 }
@@ -114,7 +133,7 @@ static int run(void *opts, char *const *operand, int n_operands) {
     ui_init(&ui, o->model.quiet, o->model.verbose);
     code = cli_open(&ui, &o->model, &model);
     if (code == EXIT_DONE && list) {
-        code = list_layers(&ui, model);
+        code = list_layers(&ui, o, model);
     } else if (code == EXIT_DONE) {
         code = cli_load_images(&ui, &o->image, o->no_exif, img, &decode_us);
         if (code == EXIT_DONE) {
@@ -132,6 +151,13 @@ static int run(void *opts, char *const *operand, int n_operands) {
     return code;
 }
 
+static const struct example examples[] = {
+    {"The features of a picture", "eyelet probe -m FastVLM-0.5B -i photo.jpg --stage vision -o vision.npy"},
+    {"Names of all layers", "eyelet probe -m FastVLM-0.5B --stage list"},
+    {"The next-token logits after a prompt", "eyelet probe -m FastVLM-0.5B -p \"Hello\" --stage logits --last -o logits.npy"},
+    {NULL, NULL},
+};
+
 const struct command cmd_probe = {
     .name = "probe",
     .usage = "-m MODEL [-i IMAGE] [-p PROMPT | --tokens IDS] --stage STAGE -o FILE.npy",
@@ -140,6 +166,7 @@ const struct command cmd_probe = {
         "Shapes, all float32: pixels [3, H, W]; vision and projected [image tokens, C]; embeddings [T, C] after splicing;\n"
         "logits [T, V] of the prefill; layers as the engine has them (images NHWC).",
     .args = probe_args,
+    .examples = examples,
     .opts_bytes = sizeof(struct probe_opts),
     .run = run,
 };

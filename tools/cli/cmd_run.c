@@ -220,10 +220,19 @@ static int run(void *opts, char *const *operand, int n_operands) {
     return code;
 }
 
+static const struct example examples[] = {
+    {"What is in a picture", "eyelet run -m FastVLM-0.5B -i photo.jpg"},
+    {"A question about it, the answer as JSON", "eyelet run -m FastVLM-0.5B -i photo.jpg -p \"What is on the table?\" --json"},
+    {"Quantized while loading, four threads, a picture from a pipe",
+     "curl -s https://example.org/a.jpg | eyelet run -m FastVLM-0.5B --decoder q4_0 --vision bf16 -t 4 -i"
+     " - -p \"Read the sign.\""},
+    {NULL, NULL},
+};
+
 const struct command cmd_run = {
     .name = "run",
     .usage = "[-m MODEL] [-i IMAGE]… [-p PROMPT] [OPTIONS]",
     .summary = "image(s) and a prompt to text, streamed",
     .details = "MODEL is a checkpoint folder (config.json, *.safetensors, tokenizer.json) or a .gguf file.",
-    .args = run_args, .opts_bytes = sizeof(struct run_opts), .run = run,
+    .args = run_args, .examples = examples, .opts_bytes = sizeof(struct run_opts), .run = run,
 };

@@ -115,9 +115,15 @@ static int run(void *opts, char *const *operand, int n_operands) {
     return code;
 }
 
+static const struct example examples[] = {
+    {"Token ids of a text", "eyelet tokens -m FastVLM-0.5B \"Hello, world\""},
+    {"The way back", "eyelet tokens -m FastVLM-0.5B --decode \"9707 11 1879\""},
+    {NULL, NULL},
+};
+
 const struct command cmd_tokens = {
     .name = "tokens",
     .usage = "-m MODEL [--template] TEXT | --decode \"1 2 3\" | --file FILE",
     .summary = "text to token ids and back",
-    .args = tokens_args, .opts_bytes = sizeof(struct tokens_opts), .operand = "TEXT", .max_operands = 1, .run = run,
+    .args = tokens_args, .examples = examples, .opts_bytes = sizeof(struct tokens_opts), .operand = "TEXT", .max_operands = 1, .run = run,
 };

@@ -4,19 +4,17 @@
 #include <string.h>
 
 #include "cli.h"
+#include "docs.h"
 
 static const struct command *const commands[] = {&cmd_run, &cmd_probe, &cmd_tokens, &cmd_convert, &cmd_inspect, &cmd_bench,
-                                               &cmd_doctor};
-#define N_COMMANDS (sizeof commands / sizeof commands[0])
-static const char *const other_words[] = {"help", "version"};
-#define N_WORDS (N_COMMANDS + sizeof other_words / sizeof other_words[0])
+                                               &cmd_doctor, &cmd_version, NULL};
+#define N_COMMANDS (sizeof commands / sizeof commands[0] - 1)
 
 static void print_overview(void) {
     printf("eyelet %s: vision-language models on edge devices\n\n"
            "Usage: eyelet COMMAND [OPTIONS]\n\n", eye_version());
     for (size_t i = 0; i < N_COMMANDS; i++) printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
-    printf("  %-10s %s\n  %-10s %s\n", "version", "the version of this program", "help",
-           "this text, or \"eyelet help COMMAND\"");
+    printf("  %-10s %s\n", "help", "this text, or \"eyelet help COMMAND\"");
     printf("\nResults go to standard output, messages to standard error. Exit status: 0 done, 1 failed, 2 wrong usage.\n");
 }
 
@@ -27,11 +25,9 @@ static const struct command *find_command(const char *name) {
 }
 
 static int unknown_command(const char *name) {
-    const char *names[N_WORDS];
-    size_t n = 0;
-    for (; n < N_COMMANDS; n++) names[n] = commands[n]->name;
-    for (size_t i = 0; n < N_WORDS; i++) names[n++] = other_words[i];
-    const char *near = args_nearest(name, names, n);
+    const char *names[N_COMMANDS + 1] = {"help"};
+    for (size_t i = 0; i < N_COMMANDS; i++) names[i + 1] = commands[i]->name;
+    const char *near = args_nearest(name, names, N_COMMANDS + 1);
     if (near) return args_usage(NULL, "unknown command \"%s\", did you mean \"%s\"", name, near);
     return args_usage(NULL, "unknown command \"%s\"", name);
 }
@@ -56,14 +52,25 @@ static int run_command(const struct command *cmd, int argc, char *const *argv) {
     return code;
 }
 
+/* --man [COMMAND] and --completion SHELL are for the build, which installs what they print. */
 static int help(int argc, char *const *argv) {
-    if (argc == 0) {
-        print_overview();
+    bool man = argc > 0 && strcmp(argv[0], "--man") == 0;
+    if (argc > 1 && strcmp(argv[0], "--completion") == 0)
+        return docs_completion(commands, argv[1]) ? EXIT_DONE
+                                                  : args_usage(NULL, "completion for \"%s\", expected bash, zsh or fish", argv[1]);
+    if (argc == man) {
+        if (man)
+            docs_man(commands, NULL, eye_version());
+        else
+            print_overview();
         return EXIT_DONE;
     }
-    const struct command *cmd = find_command(argv[0]);
-    if (!cmd) return unknown_command(argv[0]);
-    args_help(cmd);
+    const struct command *cmd = find_command(argv[man]);
+    if (!cmd) return unknown_command(argv[man]);
+    if (man)
+        docs_man(commands, cmd, eye_version());
+    else
+        args_help(cmd);
     return EXIT_DONE;
 }
 
@@ -75,16 +82,13 @@ int main(int argc, char **argv) {
         fprintf(stderr, "eyelet: no command; see \"eyelet help\"\n");
         return EXIT_USAGE;
     }
-    const char *name = argv[1];
+    const char *name = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
     const struct command *cmd = find_command(name);
     if (cmd)
         code = run_command(cmd, argc - 2, argv + 2);
     else if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         code = help(argc - 2, argv + 2);
-    else if (strcmp(name, "version") == 0 || strcmp(name, "--version") == 0) {
-        printf("eyelet %s\n", eye_version());
-        code = EXIT_DONE;
-    } else if (name[0] == '-')
+    else if (name[0] == '-')
         code = args_usage(NULL, "unknown option \"%s\" before a command", name);
     else
         code = unknown_command(name);
