@@ -91,8 +91,14 @@ static void add_end(struct eye_model *m, int64_t id) {
 static enum eye_status resolve_chat(struct eye_model *m, struct eye_err *err) {
     const struct eye_vlm_config *c = &m->vlm.config;
     int32_t stop[EYE_TEMPLATE_MAX_STOP];
-    if (!eye_template_by_name(c->chat_template, &m->chat))
-        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: chat template \"%s\" is not known", m->ckpt.path, c->chat_template);
+    if (!eye_template_by_name(c->chat_template, &m->chat)) {
+        struct eye_buf known;
+        eye_buf_init(&known, m->alloc);
+        enum eye_status st = eye_fail(err, EYE_E_UNSUPPORTED, "%s: chat template \"%s\" is not known, expected one of %s",
+                                      m->ckpt.path, c->chat_template, eye_template_list(&known));
+        eye_buf_clear(&known);
+        return st;
+    }
     for (size_t i = 0; i < c->n_eos; i++) add_end(m, c->eos[i]);
     size_t n = eye_template_stop_ids(m->chat, m->tokenizer, stop);
     for (size_t i = 0; i < n; i++) add_end(m, stop[i]);

@@ -1,21 +1,81 @@
-/* text/template: see template.h. A new family: a name, a render_* function, its special tokens. */
+/* text/template: see template.h. A new family is a row of `family`: what stands before and after each role's text. */
 #include "text/template.h"
 
 #include <string.h>
 
 #include "text/unicode.h"
 
-#define QWEN2_SYSTEM "You are a helpful assistant."
+#define VICUNA_SYSTEM                                                                                             \
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, " \
+    "and polite answers to the user's questions. "
+
+struct role_form { const char *open, *close; };
+
+static const struct family {
+    const char *name[4];
+    const char *start;           /* before everything */
+    const char *system;          /* stands there when no system turn does */
+    struct role_form role[3];    /* by enum eye_role */
+    const char *user_with_image; /* the user's `open` where images follow; NULL = the same */
+    const char *after_image;
+    const char *again;           /* before each user turn that follows an answer */
+    const char *prompt;          /* opens the answer */
+    const char *need[2];         /* special tokens without which it is another model */
+    const char *stop[2];
+    bool strip;                  /* white space at both ends of texts goes */
+    bool system_in_user;         /* the system turn has opened the user's turn already */
+    bool images_first;           /* all images of the conversation, then BOS, then text */
+} family[] = {
+    [EYE_TEMPLATE_RAW] = {.name = {"raw", "none", "plain"}},
+    [EYE_TEMPLATE_QWEN2] = {
+        .name = {"qwen2", "qwen_2"}, .system = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",
+        .role = {{"<|im_start|>system\n", "<|im_end|>\n"}, {"<|im_start|>user\n", "<|im_end|>\n"},
+                 {"<|im_start|>assistant\n", "<|im_end|>\n"}},
+        .after_image = "\n", .prompt = "<|im_start|>assistant\n", .need = {"<|im_start|>", "<|im_end|>"},
+        .stop = {"<|im_end|>", "<|endoftext|>"}},
+    [EYE_TEMPLATE_CHATML] = {
+        .name = {"chatml"},
+        .role = {{"<|im_start|>system\n", "<|im_end|>\n"}, {"<|im_start|>user\n", "<|im_end|>\n"},
+                 {"<|im_start|>assistant\n", "<|im_end|>\n"}},
+        .after_image = "\n", .prompt = "<|im_start|>assistant\n", .need = {"<|im_start|>", "<|im_end|>"},
+        .stop = {"<|im_end|>", "<|endoftext|>"}},
+    [EYE_TEMPLATE_VICUNA] = {
+        .name = {"vicuna", "vicuna_v1", "llava_v1"}, .system = VICUNA_SYSTEM,
+        .role = {{"", " "}, {"USER: ", " "}, {"ASSISTANT: ", "</s>"}}, .after_image = "\n", .prompt = "ASSISTANT:",
+        .need = {"</s>"}, .stop = {"</s>"}},
+    [EYE_TEMPLATE_LLAVA] = {
+        .name = {"llava", "llava_hf"}, .role = {{"", " "}, {"USER: ", " "}, {"ASSISTANT: ", " "}}, .after_image = "\n",
+        .prompt = "ASSISTANT:", .stop = {"</s>"}},
+    [EYE_TEMPLATE_SMOLVLM] = {
+        .name = {"smolvlm", "smolvlm2", "idefics3"}, .start = "<|im_start|>",
+        .role = {{"System: ", "<end_of_utterance>\n"}, {"User: ", "<end_of_utterance>\n"},
+                 {"Assistant: ", "<end_of_utterance>\n"}},
+        .user_with_image = "User:", .prompt = "Assistant:", .need = {"<|im_start|>", "<end_of_utterance>"},
+        .stop = {"<end_of_utterance>"}},
+    [EYE_TEMPLATE_LLAMA2] = {
+        .name = {"llama2", "llama-2-chat", "llama_2"},
+        .role = {{"[INST] <<SYS>>\n", "\n<</SYS>>\n\n"}, {"[INST] ", " [/INST]"}, {" ", " </s>"}},
+        .after_image = "\n", .again = "<s>", .need = {"<s>", "</s>"}, .stop = {"</s>"}, .strip = true,
+        .system_in_user = true},
+    [EYE_TEMPLATE_TINYLLAVA] = {.name = {"tinyllava"}, .images_first = true},
+};
 
 bool eye_template_by_name(const char *name, enum eye_template *out) {
-    static const struct { const char *name; enum eye_template kind; } names[] = {
-        {"raw", EYE_TEMPLATE_RAW}, {"none", EYE_TEMPLATE_RAW}, {"qwen2", EYE_TEMPLATE_QWEN2}, {"chatml", EYE_TEMPLATE_QWEN2}};
-    for (size_t i = 0; i < EYE_COUNT(names); i++)
-        if (strcmp(name, names[i].name) == 0) {
-            *out = names[i].kind;
-            return true;
-        }
+    for (size_t i = 0; i < EYE_COUNT(family); i++)
+        for (size_t k = 0; k < EYE_COUNT(family[i].name) && family[i].name[k]; k++)
+            if (strcmp(name, family[i].name[k]) == 0) {
+                *out = (enum eye_template)i;
+                return true;
+            }
     return false;
+}
+
+const char *eye_template_list(struct eye_buf *out) {
+    for (size_t i = 0; i < EYE_COUNT(family); i++) {
+        if (i) eye_buf_adds(out, ", ");
+        eye_buf_adds(out, family[i].name[0]);
+    }
+    return out->failed ? "" : out->p;
 }
 
 void eye_prompt_init(struct eye_prompt *p, const struct eye_alloc *alloc) {
@@ -63,8 +123,9 @@ static enum eye_status add_text(struct eye_prompt *p, const char *text, size_t n
     return EYE_OK;
 }
 
+/* text NULL = nothing. */
 static enum eye_status add(struct eye_prompt *p, const char *text, struct eye_err *err) {
-    return add_text(p, text, strlen(text), false, err);
+    return text ? add_text(p, text, strlen(text), false, err) : EYE_OK;
 }
 
 static enum eye_status add_image(struct eye_prompt *p, struct eye_err *err) {
@@ -92,20 +153,43 @@ static enum eye_status add_written(struct eye_prompt *p, const struct eye_turn *
     return add_text(p, text, (size_t)(end - text), false, err);
 }
 
-static enum eye_status render_qwen2(struct eye_prompt *p, const struct eye_turn *turns, size_t n,
-                                    const struct eye_template_opts *opts, struct eye_err *err) {
-    static const char *const open[] = {"<|im_start|>system\n", "<|im_start|>user\n", "<|im_start|>assistant\n"};
-    if (n == 0 || turns[0].role != EYE_ROLE_SYSTEM) EYE_TRY(add(p, "<|im_start|>system\n" QWEN2_SYSTEM "<|im_end|>\n", err));
-    for (size_t i = 0; i < n; i++) {
-        EYE_TRY(add(p, open[turns[i].role], err));
-        for (int k = 0; k < turns[i].n_images; k++) {
-            EYE_TRY(add_image(p, err));
-            EYE_TRY(add(p, "\n", err));
-        }
-        EYE_TRY(add_written(p, &turns[i], opts->protect_user, err));
-        EYE_TRY(add(p, "<|im_end|>\n", err));
+static enum eye_status add_images(struct eye_prompt *p, int n, const char *after, struct eye_err *err) {
+    for (int k = 0; k < n; k++) {
+        EYE_TRY(add_image(p, err));
+        EYE_TRY(add(p, after, err));
     }
-    return opts->no_generation_prompt ? EYE_OK : add(p, open[EYE_ROLE_ASSISTANT], err);
+    return EYE_OK;
+}
+
+/* The turn's text without the blanks that Python's strip() takes from ASCII text. */
+static struct eye_turn stripped(struct eye_turn t) {
+    static const char blank[] = " \t\n\v\f\r\x1c\x1d\x1e\x1f";
+    while (t.len && memchr(blank, t.text[0], sizeof blank - 1)) t.text++, t.len--;
+    while (t.len && memchr(blank, t.text[t.len - 1], sizeof blank - 1)) t.len--;
+    return t;
+}
+
+static enum eye_status render_turn(struct eye_prompt *p, const struct family *f, const struct eye_turn *turns, size_t i,
+                                   const struct eye_template_opts *opts, struct eye_err *err) {
+    struct eye_turn t = f->strip ? stripped(turns[i]) : turns[i];
+    const char *open = f->role[t.role].open;
+    bool user = t.role == EYE_ROLE_USER, after_system = i > 0 && turns[i - 1].role == EYE_ROLE_SYSTEM;
+    if (user && t.n_images && f->user_with_image) open = f->user_with_image;
+    if (user && f->system_in_user && after_system) open = "";
+    if (user && f->again && i > 0 && turns[i - 1].role == EYE_ROLE_ASSISTANT) EYE_TRY(add(p, f->again, err));
+    EYE_TRY(add(p, open, err));
+    if (!f->images_first) EYE_TRY(add_images(p, t.n_images, f->after_image, err));
+    EYE_TRY(add_written(p, &t, opts->protect_user, err));
+    return add(p, f->role[t.role].close, err);
+}
+
+static enum eye_status render_chat(struct eye_prompt *p, const struct family *f, const struct eye_turn *turns, size_t n,
+                                   const struct eye_template_opts *opts, struct eye_err *err) {
+    for (size_t i = 0; f->images_first && i < n; i++) EYE_TRY(add_images(p, turns[i].n_images, NULL, err));
+    EYE_TRY(add(p, f->start, err));
+    if (n == 0 || turns[0].role != EYE_ROLE_SYSTEM) EYE_TRY(add(p, f->system, err));
+    for (size_t i = 0; i < n; i++) EYE_TRY(render_turn(p, f, turns, i, opts, err));
+    return opts->no_generation_prompt ? EYE_OK : add(p, f->prompt, err);
 }
 
 static enum eye_status render_raw(struct eye_prompt *p, const struct eye_turn *turns, size_t n,
@@ -137,7 +221,8 @@ enum eye_status eye_prompt_render(struct eye_prompt *p, enum eye_template kind, 
         if (turns[i].n_images < 0 || turns[i].role < EYE_ROLE_SYSTEM || turns[i].role > EYE_ROLE_ASSISTANT)
             return eye_fail(err, EYE_E_ARG, "turn %zu: role %d with %d images", i, (int)turns[i].role, turns[i].n_images);
     if (!opts) opts = &plain;
-    return kind == EYE_TEMPLATE_QWEN2 ? render_qwen2(p, turns, n_turns, opts, err) : render_raw(p, turns, n_turns, opts, err);
+    if (kind == EYE_TEMPLATE_RAW) return render_raw(p, turns, n_turns, opts, err);
+    return render_chat(p, &family[kind], turns, n_turns, opts, err);
 }
 
 /* ---- encoding ---- */
@@ -151,12 +236,12 @@ static enum eye_status need_special(const struct eye_tokenizer *tk, const char *
 enum eye_status eye_prompt_encode(const struct eye_prompt *p, const struct eye_tokenizer *tk, struct eye_ids *ids,
                                   struct eye_err *err) {
     const struct eye_encode_opts bos = {.add_before = true};
-    if (p->kind == EYE_TEMPLATE_QWEN2) {
-        EYE_TRY(need_special(tk, "<|im_start|>", err));
-        EYE_TRY(need_special(tk, "<|im_end|>", err));
-    }
+    const struct family *f = &family[p->kind];
+    size_t i = 0;
+    for (size_t k = 0; k < EYE_COUNT(f->need) && f->need[k]; k++) EYE_TRY(need_special(tk, f->need[k], err));
+    for (; f->images_first && i < p->n_segment && p->segment[i].is_image; i++) EYE_TRY(eye_ids_add(ids, EYE_TOKEN_IMAGE, err));
     EYE_TRY(eye_tokenizer_encode(tk, "", 0, &bos, ids, err));
-    for (size_t i = 0; i < p->n_segment; i++) {
+    for (; i < p->n_segment; i++) {
         const struct eye_segment *s = &p->segment[i];
         if (s->is_image) {
             EYE_TRY(eye_ids_add(ids, EYE_TOKEN_IMAGE, err));
@@ -233,12 +318,12 @@ fail:
 }
 
 size_t eye_template_stop_ids(enum eye_template kind, const struct eye_tokenizer *tk, int32_t out[EYE_TEMPLATE_MAX_STOP]) {
-    static const char *const qwen2[] = {"<|im_end|>", "<|endoftext|>"};
+    const struct family *f = &family[kind];
     int32_t eos = eye_tokenizer_eos(tk);
     size_t n = 0;
     if (eos >= 0) out[n++] = eos;
-    for (size_t i = 0; kind == EYE_TEMPLATE_QWEN2 && i < EYE_COUNT(qwen2); i++) {
-        int32_t id = eye_tokenizer_id(tk, qwen2[i], strlen(qwen2[i]));
+    for (size_t i = 0; i < EYE_COUNT(f->stop) && f->stop[i]; i++) {
+        int32_t id = eye_tokenizer_id(tk, f->stop[i], strlen(f->stop[i]));
         if (id >= 0 && id != eos) out[n++] = id;
     }
     return n;

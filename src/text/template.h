@@ -1,5 +1,5 @@
-/* text/template: conversations to prompts. A template is a C function chosen by name, not Jinja: a family's prompt is part of
- * the model and has to be exact. Sits on the tokenizer; knows no model and no pixels: an image is a place in the prompt.
+/* text/template: conversations to prompts. A template is a row of a table chosen by name, not Jinja: a family's prompt is
+ * part of the model and has to be exact. Sits on the tokenizer; knows no model and no pixels: an image is a place in the prompt.
  *
  *   struct eye_turn turns[] = {{EYE_ROLE_USER, "Describe the image.", 19, 1}};
  *   eye_prompt_init(&prompt, alloc);
@@ -17,17 +17,26 @@
 #define EYE_IMAGE_MARK "<image>"
 
 enum eye_template {
-    EYE_TEMPLATE_RAW,  /* the turns' texts as they stand, one after the other */
-    EYE_TEMPLATE_QWEN2 /* ChatML with FastVLM's system prompt */
+    EYE_TEMPLATE_RAW,      /* the turns' texts as they stand, one after the other */
+    EYE_TEMPLATE_QWEN2,    /* ChatML with FastVLM's system prompt */
+    EYE_TEMPLATE_CHATML,   /* the same without a system prompt of its own */
+    EYE_TEMPLATE_VICUNA,   /* LLaVA-1.5's conversation "vicuna_v1" */
+    EYE_TEMPLATE_LLAVA,    /* llava-1.5 on Hugging Face: USER and ASSISTANT without a system sentence, answers not closed */
+    EYE_TEMPLATE_SMOLVLM,  /* SmolVLM, SmolVLM2, Idefics3: images stand right after "User:" */
+    EYE_TEMPLATE_LLAMA2,   /* [INST] ... [/INST]; BOS before each question; texts are stripped */
+    EYE_TEMPLATE_TINYLLAVA /* all images, then BOS, then the turns' texts as they stand */
 };
-/* "raw" or "none"; "qwen2" or "chatml". false = not known. */
+/* "raw", "none", "plain"; "qwen2"; "chatml"; "vicuna", "vicuna_v1"; "llava"; "smolvlm", "idefics3"; "llama2", "llama-2-chat";
+ * "tinyllava". false = not known. */
 bool eye_template_by_name(const char *name, enum eye_template *out);
+/* Appends "raw, qwen2, ...", for error texts; what is returned lies in out. */
+const char *eye_template_list(struct eye_buf *out);
 
 enum eye_role { EYE_ROLE_SYSTEM, EYE_ROLE_USER, EYE_ROLE_ASSISTANT };
 
-/* One turn. Text is any bytes (invalid UTF-8 becomes U+FFFD). Images stand before the text, each followed by a line end.
- * EYE_IMAGE_MARK in the text of a chat is text, never an image or an image token; in EYE_TEMPLATE_RAW it is the place of the
- * next image; images without a mark go in front; more marks than images is ARG. */
+/* One turn. Text is any bytes (invalid UTF-8 becomes U+FFFD). Images stand before the text, each followed by a line end where
+ * the template says so. EYE_IMAGE_MARK in the text of a chat is text, never an image or an image token; in EYE_TEMPLATE_RAW it
+ * is the place of the next image; images without a mark go in front; more marks than images is ARG. */
 struct eye_turn {
     enum eye_role role;
     const char *text;

@@ -17,6 +17,20 @@ static struct chat chat_of(const json_t *turns) {
     return c;
 }
 
+/* Rendered text with EYE_IMAGE_MARK where images are. */
+static void expect_text(const struct eye_prompt *p, const char *want) {
+    struct eye_buf text;
+    eye_buf_init(&text, NULL);
+    for (size_t k = 0; k < p->n_segment; k++) {
+        if (p->segment[k].is_image)
+            eye_buf_adds(&text, EYE_IMAGE_MARK);
+        else
+            eye_buf_add(&text, p->text.p + p->segment[k].from, p->segment[k].to - p->segment[k].from);
+    }
+    assert_string_equal(text.p, want);
+    eye_buf_clear(&text);
+}
+
 static void chats_equal_fastvlms(void **state) {
     struct eye_tokenizer *tk = open_json(GOLDEN "modern.json");
     json_t *cases = load_cases(GOLDEN "cases_modern.json"), *c;
@@ -28,20 +42,11 @@ static void chats_equal_fastvlms(void **state) {
     eye_prompt_init(&p, NULL);
     json_array_foreach(json_object_get(cases, "chat"), i, c) {
         struct chat chat = chat_of(json_object_get(c, "turns"));
-        struct eye_buf text;
         ids.n = 0;
         assert_int_equal(eye_prompt_render(&p, EYE_TEMPLATE_QWEN2, chat.turn, chat.n, NULL, &err), EYE_OK);
         assert_int_equal(eye_prompt_encode(&p, tk, &ids, &err), EYE_OK);
         expect_ids(&ids, json_object_get(c, "ids"), "chat", i);
-        eye_buf_init(&text, NULL);
-        for (size_t k = 0; k < p.n_segment; k++) {
-            if (p.segment[k].is_image)
-                eye_buf_adds(&text, EYE_IMAGE_MARK);
-            else
-                eye_buf_add(&text, p.text.p + p.segment[k].from, p.segment[k].to - p.segment[k].from);
-        }
-        assert_string_equal(text.p, json_string_value(json_object_get(c, "text")));
-        eye_buf_clear(&text);
+        expect_text(&p, json_string_value(json_object_get(c, "text")));
     }
     assert_true(i > 3);
     assert_int_equal(eye_template_stop_ids(EYE_TEMPLATE_QWEN2, tk, stop), 2);
@@ -53,6 +58,67 @@ static void chats_equal_fastvlms(void **state) {
     eye_ids_clear(&ids);
     eye_prompt_clear(&p);
     json_decref(cases);
+    eye_tokenizer_close(tk);
+}
+
+/* What the families' own code and Jinja templates write for the same conversation (BOS, which the tokenizer adds, aside). */
+static void families_by_name(void **state) {
+#define VICUNA "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, " \
+    "detailed, and polite answers to the user's questions. "
+    static const struct { const char *name, *text, *with_system; } want[] = {
+        {"vicuna_v1", VICUNA "USER: <image>\nWhat? ASSISTANT: A cat.</s>USER: Why? ASSISTANT:",
+         "Be brief. USER: <image>\nWhat? ASSISTANT: A cat.</s>USER: Why? ASSISTANT:"},
+        {"llava", "USER: <image>\nWhat? ASSISTANT: A cat. USER: Why? ASSISTANT:",
+         "Be brief. USER: <image>\nWhat? ASSISTANT: A cat. USER: Why? ASSISTANT:"},
+        {"smolvlm", "<|im_start|>User:<image>What?<end_of_utterance>\nAssistant: A cat.<end_of_utterance>\n"
+                    "User: Why?<end_of_utterance>\nAssistant:",
+         "<|im_start|>System: Be brief.<end_of_utterance>\nUser:<image>What?<end_of_utterance>\n"
+         "Assistant: A cat.<end_of_utterance>\nUser: Why?<end_of_utterance>\nAssistant:"},
+        {"llama-2-chat", "[INST] <image>\nWhat? [/INST] A cat. </s><s>[INST] Why? [/INST]",
+         "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\n<image>\nWhat? [/INST] A cat. </s><s>[INST] Why? [/INST]"},
+        {"chatml", "<|im_start|>user\n<image>\nWhat?<|im_end|>\n<|im_start|>assistant\nA cat.<|im_end|>\n<|im_start|>user\n"
+                   "Why?<|im_end|>\n<|im_start|>assistant\n",
+         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n<image>\nWhat?<|im_end|>\n<|im_start|>assistant\n"
+         "A cat.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n"},
+        {"tinyllava", "<image>What?A cat.Why?", "<image>Be brief.What?A cat.Why?"},
+    };
+    const struct eye_turn turn[] = {{EYE_ROLE_SYSTEM, "Be brief.", 9, 0}, {EYE_ROLE_USER, "What?", 5, 1},
+                                    {EYE_ROLE_ASSISTANT, "A cat.", 6, 0}, {EYE_ROLE_USER, "Why?", 4, 0}};
+    struct eye_prompt p;
+    struct eye_err err;
+    enum eye_template kind;
+    eye_prompt_init(&p, NULL);
+    for (size_t i = 0; i < EYE_COUNT(want); i++) {
+        assert_true(eye_template_by_name(want[i].name, &kind));
+        assert_int_equal(eye_prompt_render(&p, kind, turn + 1, 3, NULL, &err), EYE_OK);
+        expect_text(&p, want[i].text);
+        assert_int_equal(eye_prompt_render(&p, kind, turn, 4, NULL, &err), EYE_OK);
+        expect_text(&p, want[i].with_system);
+    }
+    eye_prompt_clear(&p);
+}
+
+/* tinyllava.md: the image's rows are positions 0.., then BOS. */
+static void images_before_bos(void **state) {
+    struct eye_tokenizer *tk = open_json(GOLDEN "odd.json");
+    const struct eye_encode_opts bos = {.add_before = true};
+    struct eye_turn turn = {EYE_ROLE_USER, "dog", 3, 2};
+    struct eye_prompt p;
+    struct eye_ids ids = {0}, want = {0};
+    struct eye_err err;
+    eye_prompt_init(&p, NULL);
+    encode_ok(tk, "", 0, &bos, &want);
+    assert_true(want.n > 0);
+    for (int k = 0; k < 2; k++) {
+        ids.n = 0;
+        assert_int_equal(eye_prompt_render(&p, k ? EYE_TEMPLATE_RAW : EYE_TEMPLATE_TINYLLAVA, &turn, 1, NULL, &err), EYE_OK);
+        assert_int_equal(eye_prompt_encode(&p, tk, &ids, &err), EYE_OK);
+        assert_int_equal(ids.p[0], k ? want.p[0] : EYE_TOKEN_IMAGE);
+        assert_int_equal(ids.p[2], k ? EYE_TOKEN_IMAGE : want.p[0]);
+    }
+    eye_ids_clear(&ids);
+    eye_ids_clear(&want);
+    eye_prompt_clear(&p);
     eye_tokenizer_close(tk);
 }
 
@@ -94,7 +160,7 @@ static void raw_prompts_place_images_at_marks(void **state) {
     enum eye_template kind;
     struct eye_turn turn = {EYE_ROLE_USER, "a<image>b", 9, 1};
     assert_true(eye_template_by_name("none", &kind) && kind == EYE_TEMPLATE_RAW);
-    assert_true(eye_template_by_name("chatml", &kind) && kind == EYE_TEMPLATE_QWEN2);
+    assert_true(eye_template_by_name("chatml", &kind) && kind == EYE_TEMPLATE_CHATML);
     assert_false(eye_template_by_name("vicuna13", &kind));
     eye_prompt_init(&p, NULL);
     assert_int_equal(eye_prompt_render(&p, EYE_TEMPLATE_RAW, &turn, 1, NULL, &err), EYE_OK);
@@ -152,6 +218,8 @@ static void only_the_users_text_is_cut(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chats_equal_fastvlms),
+        cmocka_unit_test(families_by_name),
+        cmocka_unit_test(images_before_bos),
         cmocka_unit_test(what_users_write_can_be_protected),
         cmocka_unit_test(raw_prompts_place_images_at_marks),
         cmocka_unit_test(only_the_users_text_is_cut),
