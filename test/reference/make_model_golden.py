@@ -15,28 +15,10 @@ import numpy as np
 
 import fastvlm
 import torch
+from formula import uniform
 
 CASES = [("tiny-hf", "tiny", "hf"), ("tiny-train", "tiny", "apple-train"), ("odd-hf", "odd", "hf"), ("odd-train", "odd", "apple-train")]
 BEFORE, AFTER = [5, 300, 77], [401, 12, 599, 33]
-U64 = np.uint64
-GOLDEN = U64(0x9E3779B97F4A7C15)
-
-
-def mix(z):
-    z = (z ^ (z >> U64(30))) * U64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> U64(27))) * U64(0x94D049BB133111EB)
-    return z ^ (z >> U64(31))
-
-
-def uniform(name, seed, n):
-    """The generator's formula (test/support/make_checkpoint.c), elements 0..n-1."""
-    with np.errstate(over="ignore"):
-        h = U64(0xCBF29CE484222325)
-        for b in name.encode():
-            h = (h ^ U64(b)) * U64(0x100000001B3)
-        stream = mix(h + U64(seed + 1) * GOLDEN)
-        z = mix(stream + (np.arange(n, dtype=U64) + U64(1)) * GOLDEN)
-    return (z >> U64(11)).astype(np.float64) * 2.0 ** -52 - 1
 
 
 def run(model, pixels, dtype):

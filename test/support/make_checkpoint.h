@@ -36,6 +36,9 @@ EYE_MUST_CHECK enum eye_status eye_make_checkpoint(const struct eye_mk_opts *o, 
  * and, for hf, <image>. */
 EYE_MUST_CHECK enum eye_status eye_make_tokenizer(int64_t n_bpe, bool hf, const char *out, struct eye_err *err);
 
+/* A folder from DIR/tensors.txt and DIR/config.json: see make_listed.c. */
+EYE_MUST_CHECK enum eye_status eye_make_listed(const char *dir, int64_t n_bpe, const char *out, struct eye_err *err);
+
 /* Element i of the tensor canonical, before rounding: uniform in [-1, 1). */
 double eye_mk_uniform(const char *canonical, uint64_t seed, uint64_t i);
 
