@@ -34,8 +34,14 @@ struct table {
     int lo, hi;   /* picture pixels that any output needs: [lo, hi) */
 };
 
+static double sinc(double x) {
+    const double pi = 3.14159265358979323846;
+    return x == 0.0 ? 1.0 : sin(x * pi) / (x * pi);
+}
+
 static double weight(enum eye_resample resample, double x) {
     const double a = -0.5;
+    if (resample == EYE_RESAMPLE_LANCZOS) return x >= -3.0 && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0;
     if (x < 0.0) x = -x;
     if (resample == EYE_RESAMPLE_BILINEAR) return x < 1.0 ? 1.0 - x : 0.0;
     if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
@@ -49,7 +55,8 @@ struct reach {
 
 static struct reach axis_reach(const struct eye_axis *a, enum eye_resample resample) {
     double scale = (double)a->in / a->out, f = scale < 1.0 ? 1.0 : scale;
-    return (struct reach){scale, f, (resample == EYE_RESAMPLE_BILINEAR ? 1.0 : 2.0) * f};
+    static const double support[] = {[EYE_RESAMPLE_BICUBIC] = 2.0, [EYE_RESAMPLE_BILINEAR] = 1.0, [EYE_RESAMPLE_LANCZOS] = 3.0};
+    return (struct reach){scale, f, support[resample] * f};
 }
 
 /* Canvas pixels [lo, hi) that output i reads. */

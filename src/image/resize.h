@@ -10,7 +10,8 @@ struct eye_pool;
 
 enum eye_resample {
     EYE_RESAMPLE_BICUBIC = 0, /* Keys cubic, a = -0.5, widened when shrinking (antialias) */
-    EYE_RESAMPLE_BILINEAR     /* triangle, widened when shrinking */
+    EYE_RESAMPLE_BILINEAR,    /* triangle, widened when shrinking */
+    EYE_RESAMPLE_LANCZOS      /* windowed sinc of 3 lobes, widened when shrinking */
 };
 
 /* One axis: a picture of len pixels lies at off on a canvas of in pixels; the canvas is scaled to out, of which n pixels from

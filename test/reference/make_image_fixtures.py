@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Writes test/golden/image/: small pictures in every format and variant that eyelet reads, and what Pillow makes of them.
 
-    python test/reference/make_image_fixtures.py        (needs Pillow >= 13, numpy, cc and libjpeg-turbo)
+    python test/reference/make_image_fixtures.py        (needs Pillow >= 13, numpy, transformers, cc, libjpeg-turbo)
 
 All pictures are drawn here by a formula that test_image.c knows too. PNG, BMP and PNM variants come from encoders of our own
 below, because no library writes them all. golden.txt has one case per line (crc is zlib's crc32 of packed RGB rows):
 
     decode  FILE WIDTH HEIGHT CRC ORIENTATION WIDTH HEIGHT CRC           as stored, then upright
-    resize  WIDTH HEIGHT NEW_WIDTH NEW_HEIGHT FILTER CRC                 0 bicubic, 1 bilinear
+    resize  WIDTH HEIGHT NEW_WIDTH NEW_HEIGHT FILTER CRC                 0 bicubic, 1 bilinear, 2 lanczos
+    tiles   WIDTH HEIGHT LONGEST TILE SPLIT ROWS COLS CRC                of all tiles, one after the other
     preproc WIDTH HEIGHT SIDE MODE FILTER CRC_U8 CRC_F32                 0 pad, 1 crop, 2 squash; f32 in C,H,W
 
 Where Pillow cannot read a variant, or reads it in a way that is of no use (16-bit grey saturates at 255), the expectation is
@@ -319,7 +320,7 @@ def make_pnm():
 
 
 # ---- resize and preprocessing ----
-FILTERS = (Image.Resampling.BICUBIC, Image.Resampling.BILINEAR)
+FILTERS = (Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS)
 
 
 def make_resize():
@@ -355,11 +356,24 @@ def make_preproc():
                     lines.append(f"preproc {w} {h} {side} {mode} {f} {crc(u8)} {crc(x.transpose(2, 0, 1))}")
 
 
+def make_tiles():
+    """From transformers' own processor in its Pillow variant."""
+    import torch_env  # noqa: F401
+    from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+    for w, h in ((64, 48), (48, 64), (33, 33), (100, 31), (31, 101), (1, 40), (40, 1), (200, 3), (3, 200), (1, 1), (301, 170), (47, 46)):
+        for longest, tile, split in ((64, 32, 1), (96, 32, 1), (97, 28, 1), (56, 56, 1), (40, 56, 1), (64, 32, 0)):
+            p = Idefics3ImageProcessorPil(size={"longest_edge": longest}, max_image_size={"longest_edge": tile}, do_image_splitting=bool(split),
+                                          do_rescale=False, do_normalize=False)
+            o = p(drawing(w, h), return_row_col_info=True, return_tensors="np", input_data_format="channels_last")
+            tiles = np.asarray(o["pixel_values"][0]).astype(np.uint8).transpose(0, 2, 3, 1)
+            lines.append(f"tiles {w} {h} {longest} {tile} {split} {o['rows'][0][0]} {o['cols'][0][0]} {crc(tiles)}")
+
+
 def main():
     os.makedirs(OUT, exist_ok=True)
     for old in os.listdir(OUT):
         os.remove(os.path.join(OUT, old))
-    for make in (make_jpeg, make_odd_jpegs, make_webp, make_png, make_bmp, make_pnm, make_resize, make_preproc):
+    for make in (make_jpeg, make_odd_jpegs, make_webp, make_png, make_bmp, make_pnm, make_resize, make_preproc, make_tiles):
         make()
     with open(os.path.join(OUT, "golden.txt"), "w") as f:
         f.write("\n".join(lines) + "\n")

@@ -16,6 +16,7 @@
 #include "base/sys.h"
 #include "image/decode.h"
 #include "image/preproc.h"
+#include "image/tiles.h"
 #include "support/support.h"
 
 #define GOLDEN TEST_DATA "/golden/image/"
@@ -549,6 +550,46 @@ static void check_preproc(const char *line) {
 }
 static void preprocessing_is_the_reference(void **state) { assert_true(each_golden("preproc", check_preproc) > 100); }
 
+static void check_tiles(const char *line) {
+    int w, h, split, rows, cols;
+    unsigned want;
+    struct eye_tiling o = {.resample = EYE_RESAMPLE_LANCZOS};
+    struct eye_tiles t;
+    assert_int_equal(sscanf(line, "%d %d %d %d %d %d %d %x", &w, &h, &o.longest_px, &o.tile_px, &split, &rows, &cols, &want), 8);
+    o.split = split;
+    assert_int_equal(eye_tiles_plan(&o, w, h, &t, NULL), EYE_OK);
+    if (t.rows != rows || t.cols != cols || t.n != rows * cols + 1 || t.n > eye_tiles_most(&o))
+        fail_msg("tiles %s: %d rows, %d cols, %d in all, at most %d", line, t.rows, t.cols, t.n, eye_tiles_most(&o));
+    struct eye_image img = drawn(w, h);
+    size_t one = (size_t)o.tile_px * (size_t)o.tile_px * 3, all = one * (size_t)t.n;
+    uint8_t *out = malloc(all), *whole = malloc(one);
+    for (int i = 0; i < 3; i++) {
+        struct eye_pool *pool = i ? pools[i - 1] : NULL;
+        assert_int_equal(eye_tiles_u8(&o, &img, false, out, pool, NULL, NULL), EYE_OK);
+        if (crc_add(0, out, all) != want) fail_msg("tiles %s", line);
+        assert_int_equal(eye_tiles_u8(&o, &img, true, whole, pool, NULL, NULL), EYE_OK);
+        assert_memory_equal(whole, out + all - one, one);
+    }
+    free(out);
+    free(whole);
+    forget(&img);
+}
+static void tiles_are_transformers(void **state) { assert_int_equal(each_golden("tiles", check_tiles), 72); }
+
+static void no_picture_has_more_tiles(void **state) {
+    struct eye_tiling bad[] = {{0, 32, true, EYE_RESAMPLE_LANCZOS}, {EYE_TILES_MAX_LONGEST + 1, 32, true, EYE_RESAMPLE_LANCZOS},
+                               {64, 0, true, EYE_RESAMPLE_LANCZOS}, {64, EYE_TILES_MAX_SIDE + 1, true, EYE_RESAMPLE_LANCZOS}};
+    struct eye_tiling o = {97, 13, true, EYE_RESAMPLE_LANCZOS};
+    struct eye_tiles t;
+    for (size_t i = 0; i < EYE_COUNT(bad); i++) assert_int_equal(eye_tiles_plan(&bad[i], 10, 10, &t, NULL), EYE_E_ARG);
+    assert_int_equal(eye_tiles_plan(&o, 0, 10, &t, NULL), EYE_E_ARG);
+    for (int w = 1; w < 400; w += 3)
+        for (int h = 1; h < 400; h += 7) {
+            assert_int_equal(eye_tiles_plan(&o, w, h, &t, NULL), EYE_OK);
+            assert_true(t.n >= 1 && t.n <= eye_tiles_most(&o) && t.grid_w % 13 == 0 && t.grid_h % 13 == 0 && t.grid_h > 0);
+        }
+}
+
 static void fill_colours_are_truncated(void **state) {
     uint8_t fill[3];
     eye_preproc_fill(clip_mean, fill);
@@ -757,6 +798,8 @@ int main(void) {
         cmocka_unit_test(exif_never_fails),
         cmocka_unit_test(resize_is_pillows),
         cmocka_unit_test(preprocessing_is_the_reference),
+        cmocka_unit_test(tiles_are_transformers),
+        cmocka_unit_test(no_picture_has_more_tiles),
         cmocka_unit_test(fill_colours_are_truncated),
         cmocka_unit_test(maps_lead_back),
         cmocka_unit_test(strips_cost_nothing),
