@@ -55,6 +55,11 @@ CASES = {  # the seed's shape is "pooled": one image row before BOS, a linear pr
                            "tap": 12}, {"type": "linear", "bias": False}, {**GPT2, "tie_word_embeddings": True}),
 }
 
+FULL = {  # the published sizes; no fixtures
+    "small-full": config({"variant": "small", "image_size": 224}, {"type": "linear"}, {**GPT2, "tie_word_embeddings": True}),
+    "large-full": config({"variant": "large", "image_size": 160}, {"type": "linear"}, {**GPT2, "tie_word_embeddings": True}),
+}
+
 
 # ---- models ----
 
@@ -321,6 +326,10 @@ class Suite:
         from tokenizers import Tokenizer
         return Tokenizer.from_file(os.path.join(folder, "tokenizer.json")).encode(text).ids
 
+    def compositions(self):
+        for case, cfg in (CASES | FULL).items():
+            self.composition(case, cfg)
+
     def composition(self, case, cfg):
         cfg = json.loads(json.dumps(cfg))
         cfg["text"]["vocab_size"] = 640  # of make_checkpoint's tiny tokenizer
@@ -428,10 +437,10 @@ def main():
         if a.weights:
             s.classifier(a.weights, a.labels, a.pictures)
         else:
-            for case, cfg in CASES.items():
-                s.composition(case, cfg)
+            s.compositions()
     print(f"\n{s.passed} passed, {s.failed} failed")
     sys.exit(s.failed != 0 or s.passed == 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -17,6 +17,7 @@ import tempfile
 
 import numpy as np
 
+import compose
 import fastvlm
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -146,6 +147,11 @@ def main():
                 os.makedirs(os.path.join(a.fixtures, name), exist_ok=True)
                 for key, value in golden.items():
                     np.save(os.path.join(a.fixtures, name, key + ".npy"), value)
+        if not a.only and not a.fixtures:
+            c = compose.Suite(a.build, a.work or tmp)
+            c.compositions()
+            s.passed += c.passed
+            s.failed += c.failed
     print(f"\n{s.passed} passed, {s.failed} failed")
     sys.exit(s.failed != 0 or s.passed == 0)
 
