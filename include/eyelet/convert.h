@@ -30,6 +30,8 @@ struct eye_convert_opts { /* all zero = everything, as stored: nothing is lost *
         vision_type; /* tower and projector; STORED keeps what folding leaves: f32 where a factor was folded in */
     void (*progress)(void *ctx, double done_0_to_1); /* may be NULL */
     void *progress_ctx;
+    eye_cancel_fn *cancel; /* asked between rows; NULL = never */
+    void *cancel_ctx;
     const struct eye_alloc *alloc;     /* NULL = malloc */
 };
 
@@ -44,7 +46,7 @@ struct eye_convert_report {
  * out       .gguf to write; appears only when it is whole. An existing file is replaced, unless it is part of path.
  * report    may be NULL; set on success.
  * Memory: the checkpoint is mapped, rows are converted as they are written; folded convolutions and the tokenizer are in
- * memory. Returns EYE_OK; ARG (out is part of path, a type that is none); what eye_model_open returns; IO (disk full). */
+ * memory. Returns EYE_OK; ARG (out is part of path, a type that is none); what eye_model_open returns; IO (disk full); CANCELLED (nothing is left behind). */
 EYE_MUST_CHECK enum eye_status eye_convert(const char *path, const char *out, const struct eye_convert_opts *opts,
                                            struct eye_convert_report *report, struct eye_err *err);
 

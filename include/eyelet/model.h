@@ -60,6 +60,8 @@ enum eye_log_level { EYE_LOG_WARNING = 0, EYE_LOG_INFO };
 typedef void eye_log_fn(void *ctx, enum eye_log_level level, const char *id, const char *text);
 /* done goes from 0 to 1 for each what ("packing decoder weights"). Called from the thread that made the call. */
 typedef void eye_progress_fn(void *ctx, const char *what, double done);
+/* Asked now and then while something long runs; true makes the call return EYE_E_CANCELLED. */
+typedef bool eye_cancel_fn(void *ctx);
 
 struct eye_model_opts { /* all-zero = defaults */
     int32_t n_threads;                  /* threads that compute, the caller's included; 0 = processors this process may use */
@@ -75,6 +77,8 @@ struct eye_model_opts { /* all-zero = defaults */
     void *log_ctx;
     eye_progress_fn *progress;          /* NULL = none */
     void *progress_ctx;
+    eye_cancel_fn *cancel;              /* asked while weights are packed, and by sessions that bring none; NULL = never */
+    void *cancel_ctx;
     const struct eye_alloc *alloc;      /* NULL = malloc; copied, its ctx must outlive the model */
 };
 

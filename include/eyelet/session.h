@@ -30,18 +30,16 @@ extern "C" {
 struct eye_image; /* image.h */
 struct eye_session;
 
-/* Asked now and then while something long runs; true makes the call return EYE_E_CANCELLED. */
-typedef bool eye_cancel_fn(void *ctx);
-
 struct eye_session_opts { /* all-zero = defaults */
     int32_t n_ctx;          /* positions of the context: prompt, image rows and answer together; 0 = the model's n_ctx */
     bool with_images;       /* pack the vision tower's weights now, not with the first image */
-    eye_cancel_fn *cancel;  /* NULL = never */
+    eye_cancel_fn *cancel;  /* asked while an image or a prompt is looked at and between tokens; NULL = the model's */
     void *cancel_ctx;
 };
 
 /* The model must outlive its sessions. opts may be NULL. *session is set only on success.
- * Packs the decoder's weights if this is the model's first session. Returns EYE_OK; ARG (n_ctx); NOMEM; UNSUPPORTED. */
+ * Packs the decoder's weights if this is the model's first session. Returns EYE_OK; ARG (n_ctx); NOMEM; UNSUPPORTED;
+ * CANCELLED (by the model's cancel, while packing). */
 EYE_API EYE_MUST_CHECK enum eye_status eye_session_new(struct eye_model *model, const struct eye_session_opts *opts,
                                                        struct eye_session **session, struct eye_err *err);
 EYE_API void eye_session_free(struct eye_session *s); /* NULL is fine */

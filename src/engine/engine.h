@@ -34,6 +34,8 @@ struct eye_plan_opts {
     bool measure_only;    /* sizes only: nothing is packed; the plan cannot run */
     void (*progress)(void *ctx, double done_0_to_1); /* packing; may be NULL */
     void *progress_ctx;
+    bool (*cancel)(void *ctx); /* polled between weights while packing: true stops with CANCELLED; may be NULL */
+    void *cancel_ctx;
 };
 struct eye_plan_sizes { /* bytes */
     size_t weights;       /* packed, with small tables */

@@ -233,13 +233,18 @@ enum eye_status eye_pack_all(struct eye_lower *l, struct eye_err *err) {
     if (!plan->weights) return eye_fail_nomem(err, l->weights_bytes);
     p.scratch = eye_alloc_raw(l->e->alloc, scratch_bytes);
     if (!p.scratch) return eye_fail_nomem(err, scratch_bytes);
+    enum eye_status st = EYE_OK;
     for (size_t i = 0; i < l->n_blobs; i++) {
         const struct eye_blob *b = &l->blob[i];
+        if (plan->opts.cancel && plan->opts.cancel(plan->opts.cancel_ctx)) {
+            st = eye_fail(err, EYE_E_CANCELLED, "cancelled while packing weights");
+            break;
+        }
         b->fill(&p, plan->weights + b->offset, b->ctx);
         done += b->bytes;
         if (plan->opts.progress)
             plan->opts.progress(plan->opts.progress_ctx, (double)done / (double)EYE_MAX(l->weights_bytes, 1));
     }
     eye_alloc_free(l->e->alloc, p.scratch, scratch_bytes);
-    return EYE_OK;
+    return st;
 }

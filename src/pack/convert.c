@@ -43,11 +43,17 @@ static enum eye_dtype dtype_of(enum eye_wtype t) {
 
 /* ---- tensors ---- */
 
+static enum eye_status check_cancel(const struct convert *c, struct eye_err *err) {
+    if (c->opts->cancel && c->opts->cancel(c->opts->cancel_ctx)) return eye_fail(err, EYE_E_CANCELLED, "convert: cancelled");
+    return EYE_OK;
+}
+
 /* Rows of a matrix for the writer. */
 static enum eye_status give_rows(void *ctx, int64_t row, int64_t n_rows, void *dst, struct eye_err *err) {
     struct item *t = ctx;
     struct convert *c = t->c;
     size_t k = (size_t)t->w.dims[1], row_bytes;
+    EYE_TRY(check_cancel(c, err));
     if (!eye_dtype_row_bytes(t->dtype, k, &row_bytes)) return eye_fail(err, EYE_E_LIMIT, "%s: a row is too large", t->w.name);
     if (t->as_stored) {
         memcpy(dst, (const char *)t->w.data + (size_t)row * row_bytes, (size_t)n_rows * row_bytes);
@@ -117,6 +123,7 @@ static enum eye_status add_weight(struct convert *c, const struct eye_graph *g, 
 
 static enum eye_status add_part(struct convert *c, enum eye_part part, enum eye_wtype type, struct eye_err *err) {
     struct eye_graph *g = &c->graph[part];
+    EYE_TRY(check_cancel(c, err));
     EYE_TRY(eye_vlm_graph(&c->m, part, 0, g, err));
     c->built[part] = true;
     EYE_TRY(eye_graph_fold(g, err));

@@ -259,7 +259,8 @@ static void on_packing(void *ctx, double done) {
 }
 
 struct eye_plan_opts eye_model_plan_opts(const struct eye_model *m, enum eye_part part, bool measure_only) {
-    struct eye_plan_opts o = {.max_t = 1, .kv_type = (enum eye_kv_type)(m->opts.cache_type - 1), .measure_only = measure_only};
+    struct eye_plan_opts o = {.max_t = 1, .kv_type = (enum eye_kv_type)(m->opts.cache_type - 1), .measure_only = measure_only,
+                              .cancel = m->opts.cancel, .cancel_ctx = m->opts.cancel_ctx};
     if (part == EYE_PART_PROJECTOR) o.max_t = m->image_tokens;
     if (part == EYE_PART_EMBED || part == EYE_PART_DECODER) o.max_t = EYE_MIN(EYE_PREFILL_ROWS, m->opts.n_ctx);
     if (part == EYE_PART_DECODER) o.max_ctx = m->opts.n_ctx;

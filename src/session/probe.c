@@ -43,11 +43,15 @@ struct part_run {
     const struct eye_graph *g;
     const struct eye_plan *used;
     eye_val value;          /* what is wanted of it */
+    eye_cancel_fn *cancel;  /* the model's */
+    void *cancel_ctx;
 };
 
 static enum eye_status part_open(struct eye_model *m, enum eye_part part, const char *tap, struct part_run *r,
                                  struct eye_err *err) {
     memset(r, 0, sizeof *r);
+    r->cancel = m->opts.cancel;
+    r->cancel_ctx = m->opts.cancel_ctx;
     EYE_TRY(eye_model_engine(m, err));
     if (!tap) {
         EYE_TRY(eye_model_plan(m, part, &r->used, err));
@@ -79,7 +83,7 @@ static void part_close(struct part_run *r) {
 static enum eye_status part_run(struct part_run *r, struct eye_kv *kv, int64_t t, int64_t past, void *in, float *out,
                                 struct eye_err *err) {
     struct eye_io i = {r->g->input[0], in}, o = {r->value, out};
-    return eye_exec_run(r->exec, kv, t, past, &i, 1, &o, 1, NULL, NULL, err);
+    return eye_exec_run(r->exec, kv, t, past, &i, 1, &o, 1, r->cancel, r->cancel_ctx, err);
 }
 
 static enum eye_status run_alone(struct eye_model *m, enum eye_part part, const char *tap, int64_t t, void *in,

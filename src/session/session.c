@@ -54,6 +54,10 @@ static enum eye_status take_image_memory(struct eye_session *s, struct eye_err *
 enum eye_status eye_session_new(struct eye_model *m, const struct eye_session_opts *opts, struct eye_session **session,
                                 struct eye_err *err) {
     struct eye_session_opts o = opts ? *opts : (struct eye_session_opts){0};
+    if (!o.cancel) {
+        o.cancel = m->opts.cancel;
+        o.cancel_ctx = m->opts.cancel_ctx;
+    }
     if (o.n_ctx < 0 || o.n_ctx > m->opts.n_ctx)
         return eye_fail(err, EYE_E_ARG, "n_ctx is %d, expected 0 to %d (the model's: raise it when opening)", o.n_ctx,
                         m->opts.n_ctx);

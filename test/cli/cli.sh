@@ -224,6 +224,68 @@ prints 'peak_memory' bench -m "$model" -r 2 --decode 4
 prints 'prefill,' bench -m "$model" -r 1 --decode 2 --csv
 prints '"ops": ' bench -m "$model" -r 1 --decode 2 --json --ops
 
+# ---- Ctrl-C, closed pipes, colors ----
+interrupted() { # signal, exit code, arguments…
+    signal=$1 code=$2
+    shift 2
+    # shellcheck disable=SC2086
+    $wrapper "$eyelet" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null &
+    pid=$!
+    sleep "${wrapper:+1}1"
+    kill -"$signal" $pid
+    wait $pid
+    rc=$?
+    if [ "$rc" = "$code" ] && [ ! -s "$tmp/err" ]; then good; else bad "$* after $signal (exit $rc)"; fi
+}
+long="run -m $model -p hi -n 0 -c 32768 --ignore-eos -t 1 --cpu base"
+# shellcheck disable=SC2086
+interrupted INT 130 $long
+if [ -s "$tmp/out" ] && [ -z "$(tail -c 1 "$tmp/out")" ]; then good; else bad 'what there was of the answer is printed, and a newline'; fi
+# shellcheck disable=SC2086
+interrupted INT 130 $long --json
+if [ "$(wc -l <"$tmp/out")" = 1 ] && grep -q '"tokens": \[[0-9]' "$tmp/out"; then good; else bad 'interrupted --json'; fi
+interrupted TERM 143 bench -m "$model" -r 1000
+# shellcheck disable=SC2086
+$wrapper "$eyelet" help run 2>"$tmp/err" | true
+if [ ! -s "$tmp/err" ]; then good; else bad 'a closed pipe is no news'; fi
+(trap '' PIPE; $wrapper "$eyelet" tokens -m "$model" "$text" 2>"$tmp/err" | true)
+if [ ! -s "$tmp/err" ]; then good; else bad 'a closed pipe is no news, SIGPIPE ignored'; fi
+pty() { # environment, arguments: stderr is a terminal
+    script -qec "env TERM=xterm $1 $wrapper $eyelet $2 2>&1 >/dev/null" /dev/null </dev/null >"$tmp/out" 2>"$tmp/err"
+}
+esc=$(printf '\033')
+if command -v script >/dev/null; then
+    pty '' 'run -m /nowhere -p x'
+    if grep -q "$esc" "$tmp/out"; then good; else bad 'an error on a terminal has a color'; fi
+    for env in NO_COLOR=1 TERM=dumb; do
+        pty $env 'run -m /nowhere -p x'
+        if grep -q '^eyelet: /nowhere' "$tmp/out" && ! grep -q "$esc" "$tmp/out"; then good; else bad "$env: no color"; fi
+    done
+fi
+
+# ---- variables: one of each type ----
+variable() { # NAME=value, same as these arguments
+    # shellcheck disable=SC2086
+    run run -m "$model" -p hi -n 6 --ignore-eos --json $2 && sed 's/"timings".*//' "$tmp/out" >"$tmp/first"
+    name=${1%%=*} value=${1#*=}
+    eval "export $name=\$value"
+    run run -m "$model" -p hi -n 6 --ignore-eos --json
+    unset "$name"
+    sed 's/"timings".*//' "$tmp/out" >"$tmp/second"
+    if [ "$rc" = 0 ] && cmp -s "$tmp/first" "$tmp/second"; then good; else bad "$1 is not $2"; fi
+}
+variable EYELET_LOGPROBS=2 '--logprobs 2'
+variable EYELET_TEMP=1.5 '--temp 1.5'
+EYELET_TEMP=2 variable EYELET_SEED=7 '--seed 7'
+variable EYELET_KV=i8 '--kv i8'
+variable EYELET_RAW=1 --raw
+variable EYELET_RAW=0 ''
+variable EYELET_STOP=e '--stop e'
+variable EYELET_THREADS=3 '-t 3'
+EYELET_KV=f64 usage 'EYELET_KV is "f64", expected one of auto, f16, f32, i8; see "eyelet help run"' run -p x
+EYELET_RAW=maybe usage 'EYELET_RAW is "maybe", expected 1 or 0; see "eyelet help run"' run -p x
+EYELET_TEMP=hot usage 'EYELET_TEMP is "hot", expected a number from 0 to 1000; see "eyelet help run"' run -p x
+
 # ---- doctor ----
 prints 'kernels      agree with their reference' doctor
 prints ' of what rounding explains' doctor -m "$model"

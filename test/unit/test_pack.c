@@ -263,6 +263,26 @@ static void report_and_progress(void **state) {
 
 /* ---- what must fail ---- */
 
+static bool cancel_after(void *ctx) { return --*(int *)ctx < 0; }
+
+static void cancelled(void **state) {
+    const char *folder = make("tiny-hf", "tiny", EYE_MK_HF, EYE_F32), *out = eye_scratch_path("cancelled.gguf");
+    int left = 0;
+    struct eye_convert_opts o = {.decoder_type = EYE_WEIGHT_Q8_0, .cancel = cancel_after, .cancel_ctx = &left};
+    enum eye_status st = EYE_E_CANCELLED;
+    int n_cancelled = 0;
+    char tmp[600];
+    snprintf(tmp, sizeof tmp, "%s.tmp-%ld", out, (long)getpid());
+    for (int n = 0; st == EYE_E_CANCELLED; n += 11) {
+        assert_true(access(out, F_OK) != 0 && access(tmp, F_OK) != 0);
+        left = n;
+        st = eye_convert(folder, out, &o, NULL, &err);
+        n_cancelled += st == EYE_E_CANCELLED;
+    }
+    ok(st);
+    assert_true(n_cancelled > 1 && access(out, F_OK) == 0);
+}
+
 static enum eye_status try_convert(const char *path, const char *out, const struct eye_convert_opts *o) {
     return eye_convert(path, out, o, NULL, &err);
 }
@@ -330,6 +350,7 @@ int main(void) {
         cmocka_unit_test(llama_keys),
         cmocka_unit_test(side_files_are_carried),
         cmocka_unit_test(report_and_progress),
+        cmocka_unit_test(cancelled),
         cmocka_unit_test(refusals),
         cmocka_unit_test(disk_full),
         cmocka_unit_test(convert_without_memory),

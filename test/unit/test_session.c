@@ -352,6 +352,35 @@ static void test_ways_to_end(void **state) {
     eye_model_close(m);
 }
 
+static bool cancel_after(void *ctx) { return --*(int *)ctx < 0; }
+
+/* However far packing got when it was cancelled, the model works afterwards. */
+static void test_cancelled_while_packing(void **state) {
+    (void)state;
+    struct eye_err err;
+    int left = INT32_MAX;
+    enum eye_status st = EYE_E_CANCELLED;
+    struct eye_model *m = open_model((struct eye_model_opts){.cancel = cancel_after, .cancel_ctx = &left});
+    struct eye_session *s = NULL;
+    int n_cancelled = 0;
+    for (int n = 0; st == EYE_E_CANCELLED; n += 7) {
+        left = n;
+        st = eye_session_new(m, &(struct eye_session_opts){.with_images = true}, &s, &err);
+        n_cancelled += st == EYE_E_CANCELLED;
+    }
+    assert_int_equal(st, EYE_OK);
+    assert_true(n_cancelled > 5);
+    left = INT32_MAX;
+    struct eye_query q = {.text = "tell me", .raw = true};
+    struct eye_result r;
+    CALL(eye_session_generate(s, &q, &(struct eye_generate_opts){.n_predict = 3, .ignore_eos = true}, &r, &err));
+    assert_int_equal(r.n_tokens, 3);
+    left = 0; /* a session without a cancel of its own has the model's */
+    assert_int_equal(eye_session_generate(s, &q, &(struct eye_generate_opts){.n_predict = 3}, &r, &err), EYE_E_CANCELLED);
+    eye_session_free(s);
+    eye_model_close(m);
+}
+
 static void test_sampling_is_reproducible(void **state) {
     (void)state;
     struct eye_err err;
@@ -583,6 +612,7 @@ int main(void) {
         cmocka_unit_test(test_generate_is_the_loop_by_hand),
         cmocka_unit_test(test_a_second_turn_sees_the_whole_first),
         cmocka_unit_test(test_ways_to_end),
+        cmocka_unit_test(test_cancelled_while_packing),
         cmocka_unit_test(test_sampling_is_reproducible),
         cmocka_unit_test(test_prompts_that_do_not_fit),
         cmocka_unit_test(test_image_places),

@@ -27,7 +27,9 @@ int cli_open(struct ui *ui, const struct model_args *a, struct eye_model **model
         .log_ctx = ui,
         .progress = ui_progress,
         .progress_ctx = ui,
+        .cancel = ui_interrupted,
     };
+    ui_catch_interrupt();
     if (!a->path)
         return ui_failf(
             ui, "no model: this build brings no default one; give a checkpoint folder or .gguf file with -m (or EYELET_MODEL). "
@@ -40,7 +42,11 @@ int cli_load_images(struct ui *ui, const struct arg_list *files, bool no_exif, s
     struct eye_err err = {0};
     uint64_t begin = ui_now_us();
     for (int32_t i = 0; i < files->n; i++) {
-        if (eye_image_load(files->item[i], &opts, &img[i], &err) != EYE_OK) {
+        bool is_stdin = strcmp(files->item[i], "-") == 0;
+        if (is_stdin) ui_release_interrupt();
+        enum eye_status st = eye_image_load(files->item[i], &opts, &img[i], &err);
+        if (is_stdin) ui_catch_interrupt();
+        if (st != EYE_OK) {
             cli_free_images(img, i);
             return ui_fail(ui, &err);
         }
@@ -94,6 +100,7 @@ int cli_read_file(struct ui *ui, const char *path, char **text, size_t *len) {
     char *p = NULL;
     if (!f) return ui_failf(ui, "%s: cannot open: %s", path, strerror(errno));
     bool failed = false;
+    if (is_stdin) ui_release_interrupt();
     for (;;) {
         if (n + 1 >= cap) {
             cap = cap ? cap * 2 : 65536;
@@ -111,7 +118,10 @@ int cli_read_file(struct ui *ui, const char *path, char **text, size_t *len) {
     }
     failed = failed || ferror(f);
     int code = failed ? ui_failf(ui, "%s: cannot read: %s", path, strerror(errno)) : EXIT_DONE;
-    if (!is_stdin) fclose(f);
+    if (is_stdin)
+        ui_catch_interrupt();
+    else
+        fclose(f);
     if (failed) {
         free(p);
         return code;

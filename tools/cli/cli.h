@@ -39,7 +39,8 @@ extern const char *const cli_weight_names[], *const cli_cache_names[], *const cl
     {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, model.quiet)}, \
     {ARG_FLAG, 'v', "verbose", NULL, "say more", offsetof(T, model.verbose)}
 
-/* Opens the model with progress and warnings on ui; says what is wrong itself. Returns EXIT_DONE or another exit code. */
+/* Opens the model with progress and warnings on ui, and from now on catches Ctrl-C; says what is wrong itself. Returns
+ * EXIT_DONE or another exit code. */
 int cli_open(struct ui *ui, const struct model_args *a, struct eye_model **model);
 
 /* ---- images ---- */

@@ -234,9 +234,8 @@ static void release(struct bench *b) {
 
 static int bench(struct bench *b) {
     struct eye_err err = {0};
-    struct eye_session_opts sopts = {.cancel = ui_interrupted};
     if (!prepare(b)) return ui_failf(b->ui, "out of memory");
-    if (eye_session_new(b->model, &sopts, &b->s, &err) != EYE_OK) return ui_fail(b->ui, &err);
+    if (eye_session_new(b->model, NULL, &b->s, &err) != EYE_OK) return ui_fail(b->ui, &err);
     if (b->o->ops) eye_session_time_ops(b->s, true);
     if (measure(b, &err) != EYE_OK) return ui_fail(b->ui, &err);
     if (b->o->ops) {
@@ -256,7 +255,6 @@ static int run(void *opts, char *const *operand, int n_operands) {
     struct bench b = {.o = o, .ui = &ui};
     (void)operand, (void)n_operands;
     ui_init(&ui, o->model.quiet, o->model.verbose);
-    ui_catch_interrupt();
     int code = cli_open(&ui, &o->model, &b.model);
     if (code == EXIT_DONE) code = bench(&b);
     ui_clear(&ui);

@@ -47,7 +47,9 @@ static int run(void *opts, char *const *operand, int n_operands) {
     struct eye_convert_opts copts = {
         .part = o->decoder_only ? EYE_CONVERT_DECODER : EYE_CONVERT_ALL, .decoder_type = (enum eye_weight_type)o->decoder,
         .vision_type = (enum eye_weight_type)o->vision, .progress = on_progress, .progress_ctx = &ui,
+        .cancel = ui_interrupted,
     };
+    ui_catch_interrupt(); /* an unfinished file is removed */
     if (eye_convert(operand[0], o->out, &copts, &r, &err) != EYE_OK) return ui_fail(&ui, &err);
     ui_clear(&ui);
     if (r.warning[0]) ui_note(&ui, "warning: %s: %s", operand[0], r.warning);

@@ -59,14 +59,15 @@ static void judge_cpu(struct report *r) {
     const char *mask = getenv("EYE_CPU");
     bool x86 = strcmp(r->sys.arch, "x86_64") == 0;
     if (x86 && !strstr(m->cpu_detected, "avx2"))
-        warn(r, "this CPU has no AVX2 with FMA and F16C: plain C kernels run, many times slower; use a CPU of 2013 or later, or "
-                "let the virtual machine pass these features on");
-    if (m->cpu_unknown) warn(r, "EYE_CPU is \"%s\": a name in it is not known; eyelet help run, --cpu, shows how to write it", mask);
+        warn(r, "this CPU has no AVX2 with FMA and F16C: plain C kernels run, many times slower; use a CPU of 2013 or later, "
+                "or let the virtual machine pass these features on");
+    if (m->cpu_unknown)
+        warn(r, "EYE_CPU is \"%s\": a name in it is not known; write it like \"%s\", or \"base\"", mask, m->cpu_detected);
     if (strcmp(m->cpu_detected, m->cpu_allowed) != 0)
         warn(r, "EYE_CPU allows only %s of %s; unset it for full speed", m->cpu_allowed, m->cpu_detected);
     if (r->n_threads > m->n_cpus)
-        warn(r, "%d threads, but this process may use %d processors: they wait for each other; use -t %d", r->n_threads, m->n_cpus,
-             m->n_cpus);
+        warn(r, "%d threads, but this process may use %d processors: they wait for each other; use -t %d", r->n_threads,
+             m->n_cpus, m->n_cpus);
     if (strcmp(r->sys.governor, "powersave") == 0 && r->sys.max_mhz > 0 && r->sys.mhz < 0.7 * r->sys.max_mhz)
         warn(r, "the CPU runs at %.0f of %.0f MHz (governor powersave); try: cpupower frequency-set -g performance", r->sys.mhz,
              r->sys.max_mhz);
@@ -160,7 +161,8 @@ static json_t *model_json(const struct report *r) {
 }
 
 static void print_json(const struct report *r) {
-    json_t *root = json_object(), *images = json_object(), *kernels = json_object(), *check = json_object(), *warnings = json_array();
+    json_t *root = json_object(), *images = json_object(), *kernels = json_object(), *check = json_object();
+    json_t *warnings = json_array();
     put(images, "jpeg", text_or_null(r->machine.jpeg));
     put(images, "png", text_or_null(r->machine.png));
     put(images, "webp", text_or_null(r->machine.webp));
@@ -240,7 +242,8 @@ static void print_text(const struct report *r, bool verbose) {
     printf("kernels      %s (%d results, worst %s at %.2g of what rounding explains)\n",
            kernels_agree(r) ? "agree with their reference" : "DIFFER from their reference", r->check.n_results,
            *r->check.worst_op ? r->check.worst_op : "none", r->check.worst);
-    for (size_t i = 0; verbose && i < r->n_kernels; i++) printf("             %-22s %s\n", r->kernel[i].op, r->kernel[i].kernel);
+    for (size_t i = 0; verbose && i < r->n_kernels; i++)
+        printf("             %-22s %s\n", r->kernel[i].op, r->kernel[i].kernel);
     if (r->model_path) print_model(r);
     for (int i = 0; i < r->n_warnings; i++) printf("warning      %s\n", r->warning[i]);
     if (r->n_warnings == 0) printf("nothing to complain about\n");

@@ -182,7 +182,7 @@ static int generate(struct ui *ui, const struct run_opts *o, struct eye_model *m
     else
         putchar('\n');
     fflush(stdout);
-    if (cancelled) return EXIT_INTERRUPTED;
+    if (cancelled) return ui_interrupted_code();
     note_timings(ui, &r);
     if (code == EXIT_DONE && o->profile && eye_profile_save(o->profile, open_us, &r, &err) != EYE_OK) code = ui_fail(ui, &err);
     return code;
@@ -200,10 +200,9 @@ static int run(void *opts, char *const *operand, int n_operands) {
     int code = check(o);
     if (code != EXIT_DONE) return code;
     ui_init(&ui, o->model.quiet, o->model.verbose);
-    ui_catch_interrupt();
     code = cli_open(&ui, &o->model, &model);
     if (code != EXIT_DONE) return code;
-    struct eye_session_opts sopts = {.with_images = o->image.n > 0, .cancel = ui_interrupted};
+    struct eye_session_opts sopts = {.with_images = o->image.n > 0};
     if (eye_session_new(model, &sopts, &s, &err) != EYE_OK) {
         code = ui_fail(&ui, &err);
     } else {

@@ -100,8 +100,8 @@ static void man_command(const struct command *const *commands, const struct comm
 static void man_program(const struct command *const *commands) {
     printf(".SH NAME\neyelet \\- vision\\-language models on edge devices\n"
            ".SH SYNOPSIS\n.B eyelet\nCOMMAND [OPTIONS]\n"
-           ".SH DESCRIPTION\nRuns vision\\-language models on the CPUs of phones, boards and mini\\-PCs: a picture and a question in, "
-           "text out. Results go to standard output, messages to standard error.\n.SH COMMANDS\n");
+           ".SH DESCRIPTION\nRuns vision\\-language models on the CPUs of phones, boards and mini\\-PCs: a picture and a "
+           "question in, text out. Results go to standard output, messages to standard error.\n.SH COMMANDS\n");
     for (const struct command *const *c = commands; *c; c++) {
         roff_line(".TP\n\\fBeyelet\\-", (*c)->name, "\\fR(1)");
         roff_line("", (*c)->summary, "");
@@ -197,7 +197,8 @@ static void zsh_option(const struct arg *a) {
     if (a->letter && *many)
         printf("'*'{-%c+,--%s=}'[", a->letter, a->name);
     else if (a->letter)
-        printf("'(-%c --%s)'{-%c%s,--%s%s}'[", a->letter, a->name, a->letter, a->value ? "+" : "", a->name, a->value ? "=" : "");
+        printf("'(-%c --%s)'{-%c%s,--%s%s}'[", a->letter, a->name, a->letter, a->value ? "+" : "", a->name,
+               a->value ? "=" : "");
     else
         printf("'%s--%s%s[", many, a->name, a->value ? "=" : "");
     quoted(a->help, "[]:\\");
@@ -230,7 +231,8 @@ static void zsh(const struct command *const *commands) {
         for (const struct arg *a = (*commands)->args; a->type != ARG_END; a++)
             if (a->type != ARG_GROUP) zsh_option(a);
         printf(" \\\n            '(-h --help)'{-h,--help}'[help]'");
-        if ((*commands)->operand) printf(" \\\n            '*:%s:%s'", (*commands)->operand, is_path((*commands)->operand) ? "_files" : " ");
+        if ((*commands)->operand)
+            printf(" \\\n            '*:%s:%s'", (*commands)->operand, is_path((*commands)->operand) ? "_files" : " ");
         printf("\n        ;;\n");
     }
     printf("    esac\n}\n_eyelet \"$@\"\n");

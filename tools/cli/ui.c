@@ -12,7 +12,8 @@
 
 #include "args.h"
 
-static volatile sig_atomic_t interrupted; /* set by the signal handler: the one thing that cannot be passed along */
+static volatile sig_atomic_t interrupted; /* the signal; set by its handler: the one thing that cannot be
+                                              passed along */
 
 uint64_t ui_now_us(void) {
     struct timespec t;
@@ -47,7 +48,7 @@ static void print_line(struct ui *ui, const char *color, const char *label, cons
 
 int ui_fail(struct ui *ui, const struct eye_err *err) {
     ui_clear(ui);
-    if (err->code == EYE_E_CANCELLED) return EXIT_INTERRUPTED;
+    if (err->code == EYE_E_CANCELLED) return ui_interrupted_code();
     print_line(ui, "\x1b[1;31m", "eyelet: ", err->text);
     return EXIT_FAILED;
 }
@@ -99,22 +100,29 @@ void ui_progress(void *ctx, const char *what, double done) {
 }
 
 static void on_interrupt(int sig) {
-    (void)sig;
-    interrupted = 1;
+    interrupted = sig;
 }
 
-void ui_catch_interrupt(void) {
-    struct sigaction sa = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+static void set_handlers(void (*handler)(int)) {
+    struct sigaction sa = {.sa_handler = handler, .sa_flags = (int)SA_RESETHAND}, hup;
     sigemptyset(&sa.sa_mask);
     sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
+    if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler != SIG_IGN) sigaction(SIGHUP, &sa, NULL); /* nohup stays */
 }
+
+void ui_catch_interrupt(void) { set_handlers(on_interrupt); }
+void ui_release_interrupt(void) { set_handlers(SIG_DFL); }
 
 bool ui_interrupted(void *ctx) {
     (void)ctx;
     return interrupted != 0;
 }
 
+int ui_interrupted_code(void) { return interrupted ? 128 + interrupted : EXIT_INTERRUPTED; }
+
 int ui_finish(struct ui *ui, int code) {
     if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+    if (errno == EPIPE) return EXIT_FAILED; /* whoever read it has enough: no news */
     return ui_failf(ui, "standard output: cannot write: %s", strerror(errno));
 }

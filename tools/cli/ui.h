@@ -18,7 +18,8 @@ struct ui {
 };
 void ui_init(struct ui *ui, bool quiet, bool verbose);
 
-/* "eyelet: text"; returns EXIT_FAILED, or EXIT_INTERRUPTED if the status is EYE_E_CANCELLED (then nothing is printed). */
+/* "eyelet: text"; returns EXIT_FAILED, or ui_interrupted_code() if the status is
+ * EYE_E_CANCELLED (then nothing is printed). */
 int ui_fail(struct ui *ui, const struct eye_err *err);
 /* The same for the program's own errors. */
 __attribute__((format(printf, 2, 3))) int ui_failf(struct ui *ui, const char *fmt, ...);
@@ -29,9 +30,12 @@ void ui_log(void *ctx, enum eye_log_level level, const char *id, const char *tex
 void ui_progress(void *ctx, const char *what, double done);
 void ui_clear(struct ui *ui); /* removes a bar */
 
-/* From now on the first Ctrl-C only sets a flag, the second ends the program. */
+/* From now on the first Ctrl-C (or SIGTERM, SIGHUP) only sets a flag, the second ends the program. */
 void ui_catch_interrupt(void);
+/* Back to ending at once: while nothing is done but waiting for input. */
+void ui_release_interrupt(void);
 bool ui_interrupted(void *ctx);
+int ui_interrupted_code(void); /* exit status then: 130 for Ctrl-C, else 128 + the signal's number */
 
 /* Flushes stdout; code, or EXIT_FAILED with a message if it could not be written. */
 int ui_finish(struct ui *ui, int code);
