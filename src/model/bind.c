@@ -144,7 +144,7 @@ static void note_missing(struct eye_bind_account *a, const struct eye_binder *b,
 
 /* ---- weights ---- */
 
-enum how { REQUIRED, OPTIONAL, VECTOR, AGAIN, TRANSPOSED };
+enum how { REQUIRED, OPTIONAL, VECTOR, ROW, AGAIN, TRANSPOSED };
 
 static bool fits(const struct eye_tensor *t, const struct eye_shape *s) {
     if (t->rank != s->rank) return false;
@@ -189,6 +189,11 @@ static eye_val bind(struct eye_build *m, enum how how, struct eye_shape shape, c
     }
     if (m->g->status != EYE_OK) return EYE_NONE; /* shapes that follow from a failed graph mean nothing */
     if (how == VECTOR && t.rank == 3 && t.dims[1] == 1 && t.dims[2] == 1) t.rank = 1;
+    if (how == ROW && t.rank == 1) {
+        t.rank = 2;
+        t.dims[1] = t.dims[0];
+        t.dims[0] = 1;
+    }
     if (!fits(&t, &shape)) return fault(m, (size_t)i, EYE_E_CORRUPT, "shape", &shape);
     if (!usable_dtype(&t)) return fault(m, (size_t)i, EYE_E_UNSUPPORTED, "data type", &shape);
     return how == TRANSPOSED ? eye_weight_transposed(m->g, name, &t) : eye_weight(m->g, name, &t);
@@ -228,6 +233,11 @@ eye_val eye_build_optional(struct eye_build *m, struct eye_shape shape, const ch
 eye_val eye_build_vector(struct eye_build *m, int64_t n, const char *fmt, ...) {
     NAME_FROM(fmt);
     return bind(m, VECTOR, EYE_SHAPE(n), name);
+}
+
+eye_val eye_build_row(struct eye_build *m, int64_t n, const char *fmt, ...) {
+    NAME_FROM(fmt);
+    return bind(m, ROW, EYE_SHAPE(1, n), name);
 }
 
 eye_val eye_build_transposed(struct eye_build *m, struct eye_shape shape, const char *fmt, ...) {

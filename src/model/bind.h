@@ -69,6 +69,8 @@ eye_val eye_build_weight(struct eye_build *m, struct eye_shape shape, const char
 eye_val eye_build_optional(struct eye_build *m, struct eye_shape shape, const char *fmt, ...) EYE_PRINTF(3, 4);
 /* [n], stored as [n] or [n,1,1] (layer scales); a leaf of rank 1. */
 eye_val eye_build_vector(struct eye_build *m, int64_t n, const char *fmt, ...) EYE_PRINTF(3, 4);
+/* A vector [n] as a leaf [1, n]. */
+eye_val eye_build_row(struct eye_build *m, int64_t n, const char *fmt, ...) EYE_PRINTF(3, 4);
 /* A matrix of this shape whose tensor is its transpose. */
 eye_val eye_build_transposed(struct eye_build *m, struct eye_shape shape, const char *fmt, ...) EYE_PRINTF(3, 4);
 /* Tensors whose names begin so are knowingly left out: parts after the one a model takes its features from. */

@@ -74,16 +74,22 @@ static enum eye_status read_windows(const struct eye_json_at *at, struct eye_err
     return EYE_OK;
 }
 
+/* A key with a default only if *v has one. */
+static enum eye_status read_size(const struct eye_json_at *at, const char *key, int64_t max, int64_t *v, struct eye_err *err) {
+    return *v ? eye_json_int_in(at, key, 1, max, *v, v, err) : eye_json_need_int(at, key, 1, max, v, err);
+}
+
 static enum eye_status read_sizes(const struct eye_json_at *at, struct eye_text_config *t, struct eye_err *err) {
     char what[128];
-    EYE_TRY(eye_json_need_int(at, "hidden_size", 1, EYE_MAX_HIDDEN, &t->hidden, err));
-    EYE_TRY(eye_json_need_int(at, "num_hidden_layers", 1, EYE_MAX_LAYERS, &t->n_layers, err));
-    EYE_TRY(eye_json_need_int(at, "num_attention_heads", 1, EYE_MAX_HEADS, &t->n_heads, err));
+    EYE_TRY(read_size(at, "hidden_size", EYE_MAX_HIDDEN, &t->hidden, err));
+    EYE_TRY(read_size(at, "num_hidden_layers", EYE_MAX_LAYERS, &t->n_layers, err));
+    EYE_TRY(read_size(at, "num_attention_heads", EYE_MAX_HEADS, &t->n_heads, err));
     EYE_TRY(eye_json_int_in(at, "num_key_value_heads", 1, EYE_MAX_HEADS, t->n_heads, &t->n_kv_heads, err));
     EYE_TRY(eye_json_int_in(at, "head_dim", 2, EYE_MAX_HEAD_DIM, 0, &t->head_dim, err));
-    EYE_TRY(eye_json_need_int(at, "intermediate_size", 1, EYE_MAX_FFN, &t->ffn, err));
-    EYE_TRY(eye_json_need_int(at, "vocab_size", 1, EYE_MAX_VOCAB, &t->vocab, err));
-    EYE_TRY(eye_json_int_in(at, "max_position_embeddings", 1, EYE_MAX_POSITIONS, 32768, &t->max_positions, err));
+    EYE_TRY(read_size(at, "intermediate_size", EYE_MAX_FFN, &t->ffn, err));
+    EYE_TRY(read_size(at, "vocab_size", EYE_MAX_VOCAB, &t->vocab, err));
+    EYE_TRY(eye_json_int_in(at, "max_position_embeddings", 1, EYE_MAX_POSITIONS, t->max_positions ? t->max_positions : 32768,
+                            &t->max_positions, err));
     if (t->n_heads % t->n_kv_heads != 0) {
         snprintf(what, sizeof what, "expected a divisor of num_attention_heads %lld, got %lld", (long long)t->n_heads,
                  (long long)t->n_kv_heads);
@@ -155,6 +161,38 @@ enum eye_status eye_config_text(const struct eye_json_at *at, struct eye_vlm_con
     t->rms_eps = (float)eps;
     EYE_TRY(eye_config_tie(at, &t->tie, err));
     return eye_config_ids(at, c, err);
+}
+
+enum eye_status eye_config_text_part(const struct eye_json_at *at, const char *def, struct eye_vlm_config *c,
+                                     struct eye_err *err) {
+    char known[256];
+    const char *name;
+    EYE_TRY(eye_json_str(at, "model_type", def, &name, NULL, err));
+    const struct eye_text_family *f = eye_text_family_find(name);
+    if (!f)
+        return eye_config_unsupported(at, "model_type", err, "got \"%.64s\", supported: %s", name,
+                                      eye_text_family_list(known, sizeof known));
+    c->text.family = f->name;
+    c->text.qkv_bias = f->qkv_bias;
+    EYE_TRY(f->read(at, c, err));
+    c->max_prompt_tok = c->text.max_positions;
+    return EYE_OK;
+}
+
+enum eye_status eye_config_act(const struct eye_json_at *at, const char *key, const char *def, enum eye_act_kind *act,
+                               struct eye_err *err) {
+    static const struct { const char *name; enum eye_act_kind act; } known[] = {
+        {"gelu", EYE_ACT_GELU}, {"quick_gelu", EYE_ACT_QUICK_GELU}, {"gelu_pytorch_tanh", EYE_ACT_GELU_TANH},
+        {"gelu_new", EYE_ACT_GELU_TANH}, {"silu", EYE_ACT_SILU}, {"relu", EYE_ACT_RELU}};
+    const char *s;
+    EYE_TRY(eye_json_str(at, key, def, &s, NULL, err));
+    for (size_t i = 0; i < EYE_COUNT(known); i++)
+        if (strcmp(s, known[i].name) == 0) {
+            *act = known[i].act;
+            return EYE_OK;
+        }
+    return eye_config_unsupported(at, key, err,
+                                  "got \"%.64s\", supported: gelu, quick_gelu, gelu_pytorch_tanh, gelu_new, silu, relu", s);
 }
 
 /* ---- projector, image processor ---- */
@@ -310,7 +348,7 @@ static enum eye_status read_root(struct eye_vlm_config *c, const struct eye_chec
     EYE_TRY(f->read_config(root, c, err));
     EYE_TRY(read_generation(c, ckpt, err));
     if (f->reads_image_processor) EYE_TRY(read_preprocessor(c, ckpt, err));
-    if (c->prep.side_px == 0)
+    if (c->vision.family && c->prep.side_px == 0)
         return eye_fail(err, EYE_E_CORRUPT, "config.json: nothing says the image side (preprocessor_config.json missing?)");
     return EYE_OK;
 }

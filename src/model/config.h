@@ -2,17 +2,19 @@
  *
  * A struct eye_vlm_config is the whole truth about a model except its weights: family files build graphs from it and from the
  * shapes of the tensors. Numbers come from outside, so each has a range here, wide enough for any model we could run and
- * narrow enough that products of a few of them stay in int64. Knows no graph.
+ * narrow enough that products of a few of them stay in int64. Of the graph it knows the names of activations, no more.
  */
 #ifndef EYE_MODEL_CONFIG_H
 #define EYE_MODEL_CONFIG_H
 
 #include "format/checkpoint.h"
 #include "format/json.h"
+#include "graph/graph.h"
 #include "model/names.h"
 
 enum {
     EYE_MAX_STAGES = 8,
+    EYE_MAX_TAPS = 8,
     EYE_MAX_EOS = 16,
     EYE_MAX_HIDDEN = 1 << 17,
     EYE_MAX_LAYERS = 1024,
@@ -54,17 +56,32 @@ struct eye_mobilenet_config {
     float bn_eps;
 };
 
+struct eye_vit_config { /* a plain vision transformer, CLIP's or SigLIP's */
+    int64_t hidden, n_layers, n_heads, ffn, patch_px, side_px;
+    enum eye_act_kind act;
+    float eps;
+    bool class_row;          /* CLIP: a learned row before the patches, and a LayerNorm before the layers */
+    bool patch_bias;         /* SigLIP */
+    bool drop_class;         /* the class row is no feature */
+    bool post_norm;          /* features are post_layernorm of the last layer's; tap[] is not read */
+    int64_t tap[EYE_MAX_TAPS]; /* [n_taps] hidden states whose channels are the features: 0 = before layer 0, n = after n layers */
+    size_t n_taps;
+    char origin[96];         /* where the weights are if the checkpoint leaves them out, for error texts; "" = in it */
+};
+
 struct eye_vision_config {
-    const char *family;                    /* row of the registry: "fastvithd" */
+    const char *family;                    /* row of the registry: "fastvithd"; NULL: the model has no eyes */
     int64_t channels;                      /* C of the features, as the config has it */
     int64_t n_stages;                      /* 0: the config does not say, the tensors do */
     int64_t width[EYE_MAX_STAGES], depth[EYE_MAX_STAGES];
     struct eye_mobilenet_config mobilenet; /* of family "mobilenetv3" */
+    struct eye_vit_config vit;             /* of families "clip", "siglip" */
 };
 
 struct eye_projector_config {
-    int64_t n_linear;  /* 0 = identity, 1 = linear, 2 = mlp2x_gelu: exact GELU between */
+    int64_t n_linear;  /* 0 = identity, 1 = linear, 2 = mlp2x_gelu */
     bool bias;
+    enum eye_act_kind act; /* between linears; EYE_ACT_NONE: exact GELU */
 };
 
 struct eye_text_config {
@@ -72,7 +89,7 @@ struct eye_text_config {
     int64_t hidden, n_layers, n_heads, n_kv_heads, head_dim, ffn, vocab, max_positions;
     double rope_theta;         /* 0: no RoPE, learned positions and LayerNorms (GPT-2) */
     float rms_eps;             /* of its RMS or layer norms */
-    bool qkv_bias;
+    bool qkv_bias, output_bias, ffn_bias; /* of attention's q, k, v; its output; the feed-forward's three */
     enum eye_tristate tie;     /* output matrix = embedding matrix? UNSAID: iff there is no output matrix */
 };
 
@@ -107,8 +124,15 @@ EYE_PRINTF(4, 5) enum eye_status eye_config_unsupported(const struct eye_json_at
 /* UNSUPPORTED unless the string is the one that is wanted (or absent, and the default is). */
 EYE_MUST_CHECK enum eye_status eye_config_want(const struct eye_json_at *at, const char *key, const char *def,
                                                const char *wanted, struct eye_err *err);
-/* A Hugging Face decoder configuration (the object that holds hidden_size): sizes, RoPE, eps, tie, special ids. */
+/* A Hugging Face decoder configuration (the object that holds hidden_size): sizes, RoPE, eps, tie, special ids. A size that
+ * c->text has already is the default of its key. */
 EYE_MUST_CHECK enum eye_status eye_config_text(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err);
+/* GELU and its kin as configurations spell them: "gelu", "quick_gelu", "gelu_pytorch_tanh", … */
+EYE_MUST_CHECK enum eye_status eye_config_act(const struct eye_json_at *at, const char *key, const char *def,
+                                              enum eye_act_kind *act, struct eye_err *err);
+/* text_config: any decoder of the registry by its model_type (def when it has none), all of c that it says. */
+EYE_MUST_CHECK enum eye_status eye_config_text_part(const struct eye_json_at *at, const char *def, struct eye_vlm_config *c,
+                                                    struct eye_err *err);
 /* "linear", "identity", "mlp2x_gelu", … */
 EYE_MUST_CHECK enum eye_status eye_config_projector_type(const struct eye_json_at *at, const char *key, const char *type,
                                                          struct eye_projector_config *p, struct eye_err *err);

@@ -1,11 +1,12 @@
-/* The decoder block of Qwen2 (and, without qkv biases, of Llama): pre-norm, GQA with RoPE, SwiGLU. x [T, C] f32.
+/* The decoder of Qwen2, Llama and Mistral: pre-norm, GQA with RoPE, SwiGLU; they differ in biases. x [T, C] f32.
  *
- *   h = rms_norm(x);  q, k, v = linears of h (qkv biases: t->qkv_bias);  q, k turned by RoPE at past + t
+ *   h = rms_norm(x);  q, k, v = linears of h;  q, k turned by RoPE at past + t
  *   x = x + o(attention(q, k, v over the cache, causal, scale D^-1/2))
  *   x = x + down(silu(gate(rms_norm(x))) * up(rms_norm(x)))
  *
  * RoPE pairs element i with i + D/2 (Hugging Face's half split). Query head h reads KV head h / (H / Hkv). Image rows are
- * ordinary rows: one causal mask and one row of positions over text and image. Sources: arXiv 2407.10671 (Qwen2), 2104.09864
+ * ordinary rows: one causal mask and one row of positions over text and image. Sources: arXiv 2407.10671 (Qwen2), 2302.13971 (Llama),
+ * 2310.06825 (Mistral), 2104.09864
  * (RoPE), 2305.13245 (GQA).
  */
 #include <math.h>
@@ -39,13 +40,13 @@ static eye_val self_attention(struct eye_build *m, const struct eye_text_config 
     q = eye_rope(g, q, t->rope_theta);
     k = eye_rope(g, k, t->rope_theta);
     x = eye_attention(g, q, k, v, k_cache, v_cache, (float)(1 / sqrt((double)d)), true);
-    return linear(m, x, i, "attn_output", t->hidden, false);
+    return linear(m, x, i, "attn_output", t->hidden, t->output_bias);
 }
 
 static eye_val swiglu(struct eye_build *m, const struct eye_text_config *t, eye_val x, int64_t i) {
-    eye_val gate = eye_act(m->g, linear(m, x, i, "ffn_gate", t->ffn, false), EYE_ACT_SILU);
-    eye_val up = linear(m, x, i, "ffn_up", t->ffn, false);
-    return linear(m, eye_mul(m->g, gate, up), i, "ffn_down", t->hidden, false);
+    eye_val gate = eye_act(m->g, linear(m, x, i, "ffn_gate", t->ffn, t->ffn_bias), EYE_ACT_SILU);
+    eye_val up = linear(m, x, i, "ffn_up", t->ffn, t->ffn_bias);
+    return linear(m, eye_mul(m->g, gate, up), i, "ffn_down", t->hidden, t->ffn_bias);
 }
 
 static eye_val norm(struct eye_build *m, const struct eye_text_config *t, eye_val x, int64_t i, const char *name) {

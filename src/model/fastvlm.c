@@ -7,18 +7,6 @@
 
 #include "model/registry.h"
 
-static enum eye_status use_text_family(const struct eye_json_at *at, const char *name, struct eye_text_config *t,
-                                       struct eye_err *err) {
-    char known[128];
-    const struct eye_text_family *f = eye_text_family_find(name);
-    if (!f)
-        return eye_config_unsupported(at, "model_type", err, "got \"%.64s\", supported: %s", name,
-                                      eye_text_family_list(known, sizeof known));
-    t->family = f->name;
-    t->qkv_bias = f->qkv_bias;
-    return EYE_OK;
-}
-
 /* "mobileclip_l_1024", perhaps behind a path: the number is the image side. */
 static enum eye_status read_tower(const struct eye_json_at *root, struct eye_vlm_config *c, struct eye_err *err) {
     static const char prefix[] = "mobileclip_l_";
@@ -52,7 +40,8 @@ enum eye_status eye_fastvlm_read_apple(const struct eye_json_at *root, struct ey
     if (on) return eye_config_unsupported(root, "mm_use_im_start_end", err, "got true, supported: false");
     EYE_TRY(eye_json_str(root, "mm_projector_type", "linear", &s, NULL, err));
     EYE_TRY(eye_config_projector_type(root, "mm_projector_type", s, &c->projector, err));
-    EYE_TRY(use_text_family(root, "qwen2", &c->text, err));
+    c->text.family = "qwen2";
+    c->text.qkv_bias = true;
     EYE_TRY(eye_config_text(root, c, err));
     EYE_TRY(eye_json_int_in(root, "tokenizer_model_max_length", 1, EYE_MAX_POSITIONS, c->text.max_positions, &c->max_prompt_tok,
                             err));
@@ -84,7 +73,6 @@ static enum eye_status read_timm(const struct eye_json_at *root, struct eye_visi
 
 enum eye_status eye_fastvlm_read_hf(const struct eye_json_at *root, struct eye_vlm_config *c, struct eye_err *err) {
     struct eye_json_at text;
-    const char *s;
     int64_t n;
     EYE_TRY(read_timm(root, &c->vision, err));
     EYE_TRY(eye_json_int(root, "vision_feature_layer", -1, &n, err));
@@ -100,11 +88,8 @@ enum eye_status eye_fastvlm_read_hf(const struct eye_json_at *root, struct eye_v
     c->prep.mode = EYE_PREP_CROP;
     EYE_TRY(eye_json_object(root, "text_config", &text, err));
     if (!text.v) return eye_json_fail(root, "text_config", "missing", err);
-    EYE_TRY(eye_json_str(&text, "model_type", "qwen2", &s, NULL, err));
-    EYE_TRY(use_text_family(&text, s, &c->text, err));
-    EYE_TRY(eye_config_text(&text, c, err));
+    EYE_TRY(eye_config_text_part(&text, "qwen2", c, err));
     EYE_TRY(eye_config_tie(root, &c->text.tie, err)); /* the outer flag is the one transformers acts on */
-    c->max_prompt_tok = c->text.max_positions;
     EYE_TRY(eye_json_int_in(root, "image_token_id", 0, INT32_MAX, -1, &n, err));
     return eye_json_int_in(root, "image_token_index", 0, INT32_MAX, n >= 0 ? n : 151646, &c->image_token, err);
 }

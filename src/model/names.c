@@ -134,6 +134,36 @@ static const struct rule decoder[] = {
     END,
 };
 
+/* CLIP's and SigLIP's towers. A SigLIP tower's pooling head is no part of a VLM. */
+static const struct rule vit_layer[] = {
+    {BOTH, "layer_norm1.*", "ln1.*", NULL},
+    {BOTH, "self_attn.q_proj.*", "attn_q.*", NULL},
+    {BOTH, "self_attn.k_proj.*", "attn_k.*", NULL},
+    {BOTH, "self_attn.v_proj.*", "attn_v.*", NULL},
+    {BOTH, "self_attn.out_proj.*", "attn_out.*", NULL},
+    {BOTH, "layer_norm2.*", "ln2.*", NULL},
+    {BOTH, "mlp.fc1.*", "ffn_up.*", NULL},
+    {BOTH, "mlp.fc2.*", "ffn_down.*", NULL},
+    END,
+};
+
+static const struct rule vit_parts[] = {
+    {BOTH, "embeddings.class_embedding", "class_embd", NULL},
+    {BOTH, "embeddings.patch_embedding.*", "patch_embd.*", NULL},
+    {BOTH, "embeddings.position_embedding.weight", "position_embd.weight", NULL},
+    {BOTH, "pre_layrnorm.*", "pre_ln.*", NULL}, /* sic */
+    {BOTH, "encoder.layers.#.*", "blk.#.*", vit_layer},
+    {BOTH, "post_layernorm.*", "post_ln.*", NULL},
+    {BOTH, "head.*", NULL, NULL},
+    END,
+};
+
+static const struct rule vit[] = {
+    {APPLE, "vision_model.*", "*", vit_parts},
+    {HF, "*", "*", vit_parts},
+    END,
+};
+
 static const struct rule gpt2_layer[] = {
     {GPT2, "ln_1.*", "attn_norm.*", NULL},
     {GPT2, "ln_2.*", "ffn_norm.*", NULL},
@@ -157,6 +187,14 @@ static const struct rule gpt2[] = {
 static const struct rule root[] = {
     {APPLE, "model.vision_tower.vision_tower.model.*", "v.*", fastvit_apple},
     {HF, "model.vision_tower.timm_model.*", "v.*", fastvit_timm},
+    {APPLE, "model.vision_tower.vision_tower.*", "v.*", vit},
+    {HF, "model.vision_tower.*", "v.*", vit},
+    {ALIAS, "vision_tower.*", "v.*", vit}, /* transformers 4 and older wrote its modules without "model." */
+    {ALIAS, "multi_modal_projector.linear_1.*", "mm.0.*", NULL},
+    {ALIAS, "multi_modal_projector.linear_2.*", "mm.2.*", NULL},
+    {ALIAS, "language_model.lm_head.weight", "output.weight", NULL},
+    {ALIAS, "language_model.model.*", "*", decoder},
+    {ALIAS, "language_model.*", "*", decoder},
     {APPLE, "model.mm_projector.#.*", "mm.#.*", NULL},
     {ALIAS, "model.mm_projector.*", "mm.0.*", NULL}, /* projector type "linear": a bare nn.Linear */
     {HF, "model.multi_modal_projector.linear_1.*", "mm.0.*", NULL},

@@ -1,8 +1,9 @@
 /* Tensor names: what each checkpoint format calls a tensor, and what eyelet calls it.
  *
- * Canonical names are llama.cpp's for the decoder (token_embd.weight, blk.N.attn_q.weight, …, output.weight) and the
- * projector (mm.0.weight, mm.2.weight), and a scheme of our own for vision towers (v.stem.0.…, v.stage.2.block.5.…).
- * They are the names in our GGUF files, so a GGUF needs no translation. Knows strings only: no shapes, no checkpoint.
+ * Canonical names are llama.cpp's for the decoder (token_embd.weight, blk.N.attn_q.weight, …, output.weight), the projector
+ * (mm.0.weight, mm.2.weight) and for CLIP and SigLIP (v.patch_embd.weight, v.blk.N.attn_q.weight, …), and a scheme of our own
+ * for other vision towers (v.stem.0.…, v.stage.2.block.5.…). They are the names in our GGUF files, so a GGUF needs no
+ * translation. Knows strings only: no shapes, no checkpoint.
  */
 #ifndef EYE_NAMES_H
 #define EYE_NAMES_H
@@ -13,7 +14,7 @@
 
 enum eye_name_format {
     EYE_NAMES_GGUF = 0,  /* canonical already */
-    EYE_NAMES_APPLE = 1, /* llava_qwen2: the layout Apple published, both vision forms */
+    EYE_NAMES_APPLE = 1, /* flat: the layout of the original LLaVA, Apple's llava_qwen2, and of decoders alone */
     EYE_NAMES_HF = 2,    /* transformers-native */
     EYE_NAMES_GPT2 = 4   /* transformers' GPT-2, whose matrices are stored [in, out] */
 };

@@ -1,13 +1,14 @@
-/* The projector: vision features -> rows the decoder takes for embeddings. linear, or N linears with exact GELU between
- * (mlpNx_gelu), or nothing. Tensors mm.0, mm.2, mm.4, …: LLaVA's nn.Sequential counts the activations too.
+/* The projector: vision features -> rows the decoder takes for embeddings. linear, or N linears with GELU between (exact,
+ * mlpNx_gelu, unless the configuration names another), or nothing. Tensors mm.0, mm.2, mm.4, …: LLaVA's nn.Sequential counts the activations too.
  */
 #include "model/registry.h"
 
 eye_val eye_projector_build(struct eye_build *m, const struct eye_vlm_config *c, eye_val features) {
     eye_val x = features;
+    enum eye_act_kind act = c->projector.act == EYE_ACT_NONE ? EYE_ACT_GELU : c->projector.act;
     for (int64_t i = 0; i < c->projector.n_linear; i++) {
         int n = (int)(2 * i);
-        if (i > 0) x = eye_act(m->g, x, EYE_ACT_GELU);
+        if (i > 0) x = eye_act(m->g, x, act);
         eye_val w = eye_build_weight(m, EYE_SHAPE(c->text.hidden, eye_dim(m->g, x, -1)), "mm.%d.weight", n), b = EYE_NONE;
         if (c->projector.bias) b = eye_build_vector(m, c->text.hidden, "mm.%d.bias", n);
         x = eye_linear(m->g, x, w, b);

@@ -51,6 +51,8 @@ const char *eye_text_family_list(char *out, size_t cap);
 enum eye_status eye_fastvlm_read_apple(const struct eye_json_at *root, struct eye_vlm_config *c,
                                        struct eye_err *err); /* fastvlm.c */
 enum eye_status eye_fastvlm_read_hf(const struct eye_json_at *root, struct eye_vlm_config *c, struct eye_err *err);
+enum eye_status eye_llava_read(const struct eye_json_at *root, struct eye_vlm_config *c, struct eye_err *err); /* llava.c */
+enum eye_status eye_text_only_read(const struct eye_json_at *root, struct eye_vlm_config *c, struct eye_err *err); /* llama.c */
 enum eye_status eye_compose_read(const struct eye_json_at *root, struct eye_vlm_config *c, struct eye_err *err); /* compose.c */
 enum eye_status eye_fastvithd_read(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err);
 int64_t eye_fastvithd_stride(const struct eye_binder *b); /* fastvithd.c */
@@ -60,6 +62,18 @@ enum eye_status eye_mobilenetv3_read(const struct eye_json_at *at, struct eye_vl
 int64_t eye_mobilenetv3_stride(const struct eye_binder *b);
 int64_t eye_mobilenetv3_tokens(const struct eye_vision_config *v, int64_t side_px);
 eye_val eye_mobilenetv3_build(struct eye_build *m, const struct eye_vlm_config *c, eye_val pixels);
+enum eye_status eye_clip_read(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err); /* vit.c */
+enum eye_status eye_siglip_read(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err);
+/* Without what is taken from the tower, which LLaVA's configurations say elsewhere; defaults of preprocessing as well. */
+enum eye_status eye_clip_sizes(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err);
+enum eye_status eye_siglip_sizes(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err);
+/* vision_feature_layer, vision_feature_select_strategy. */
+enum eye_status eye_vit_features(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err);
+int64_t eye_vit_stride(const struct eye_binder *b);
+int64_t eye_vit_tokens(const struct eye_vision_config *v, int64_t side_px);
+eye_val eye_vit_build(struct eye_build *m, const struct eye_vlm_config *c, eye_val pixels);
+enum eye_status eye_llama_read(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err); /* llama.c */
+enum eye_status eye_mistral_read(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err);
 enum eye_status eye_gpt2_read(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err); /* gpt2.c */
 eye_val eye_gpt2_build(struct eye_build *m, const struct eye_text_config *t, eye_val x);
 eye_val eye_decoder_build(struct eye_build *m, const struct eye_text_config *t, eye_val x); /* decoder.c */

@@ -26,10 +26,12 @@ enum eye_wtype eye_vlm_part_type(enum eye_part part, enum eye_wtype vision, enum
 
 /* ---- parts ---- */
 
+bool eye_vlm_sees(const struct eye_vlm *m) { return m->config.vision.family != NULL; }
+
 static int64_t stride_px(const struct eye_vlm *m) { return eye_vision_family_find(m->config.vision.family)->stride(&m->bind); }
 
 int64_t eye_vlm_image_tokens(const struct eye_vlm *m, int64_t side_px) {
-    int64_t stride = stride_px(m);
+    int64_t stride = eye_vlm_sees(m) ? stride_px(m) : 0;
     if (side_px < 1 || side_px > EYE_MAX_SIDE_PX || stride < 1 || side_px % stride != 0) return 0;
     const struct eye_vision_family *f = eye_vision_family_find(m->config.vision.family);
     return f->tokens ? f->tokens(&m->config.vision, side_px) : (side_px / stride) * (side_px / stride);
@@ -82,6 +84,8 @@ static eye_val part_input(const struct eye_vlm *m, enum eye_part part, int64_t s
 
 enum eye_status eye_vlm_graph(const struct eye_vlm *m, enum eye_part part, int64_t side_px, struct eye_graph *g,
                               struct eye_err *err) {
+    bool eyes = part == EYE_PART_VISION || part == EYE_PART_PROJECTOR;
+    if (eyes && !eye_vlm_sees(m)) return eye_fail(err, EYE_E_ARG, "%s: a model of text: it takes no images", m->ckpt->path);
     eye_graph_init(g, m->alloc);
     eye_output(g, eye_vlm_add(m, part, g, part_input(m, part, side_px, g)));
     enum eye_status st = eye_graph_finish(g, err);
@@ -99,7 +103,7 @@ static enum eye_status check_parts(struct eye_vlm *m, struct eye_err *err) {
     struct eye_bind_account account;
     enum eye_status first = EYE_OK;
     eye_binder_check_begin(&m->bind, &account);
-    for (int part = 0; part < EYE_N_PART; part++) {
+    for (int part = eye_vlm_sees(m) ? 0 : EYE_PART_EMBED; part < EYE_N_PART; part++) {
         struct eye_graph g;
         struct eye_err why;
         enum eye_status st = eye_vlm_graph(m, (enum eye_part)part, 0, &g, &why);
@@ -161,7 +165,7 @@ static enum eye_status read_metadata(struct eye_vlm *m, struct eye_err *err) {
     if (!m->ckpt->is_gguf) return EYE_OK;
     m->config.names = EYE_NAMES_GGUF;
     EYE_TRY(eye_gguf_str(&m->ckpt->gguf, "eyelet.vision.form", &form, err));
-    if (!is_text(&form, "folded"))
+    if (eye_vlm_sees(m) && !is_text(&form, "folded"))
         return eye_fail(err, EYE_E_UNSUPPORTED,
                         "%s: eyelet.vision.form is not \"folded\": no vision tower of a kind this version reads (a "
                         "decoder-only file?)",

@@ -45,6 +45,8 @@ void eye_vlm_clear(struct eye_vlm *m);
  * configuration's; ARG if it is no positive multiple of the tower's stride or above EYE_MAX_SIDE_PX. */
 EYE_MUST_CHECK enum eye_status eye_vlm_graph(const struct eye_vlm *m, enum eye_part part, int64_t side_px, struct eye_graph *g,
                                              struct eye_err *err);
+/* Has it a vision tower? Else VISION and PROJECTOR are no parts of it: ARG. */
+bool eye_vlm_sees(const struct eye_vlm *m);
 /* Rows one image becomes at that side; 0 = no such side. */
 int64_t eye_vlm_image_tokens(const struct eye_vlm *m, int64_t side_px);
 

@@ -146,7 +146,7 @@ static enum eye_status convert(struct convert *c, const char *out, struct eye_er
     /* decoder first: embedding, layers, head; then what llama.cpp does not know */
     static const enum eye_part order[EYE_N_PART] = {EYE_PART_EMBED, EYE_PART_DECODER, EYE_PART_HEAD, EYE_PART_PROJECTOR,
                                                     EYE_PART_VISION};
-    for (int i = 0; i < (all ? EYE_N_PART : 3); i++)
+    for (int i = 0; i < (all && eye_vlm_sees(&c->m) ? EYE_N_PART : 3); i++)
         EYE_TRY(add_part(c, order[i], eye_vlm_part_type(order[i], vision, decoder), err));
     c->row = eye_arena_alloc(&c->arena, (c->row_elems + 1) * sizeof *c->row);
     if (!c->row) return eye_fail_nomem(err, c->row_elems * sizeof *c->row);

@@ -244,9 +244,11 @@ enum eye_status eye_pack_llama_keys(struct eye_gguf_writer *w, const struct eye_
 enum eye_status eye_pack_own_keys(struct eye_gguf_writer *w, const struct eye_vlm *m, enum eye_wtype vision_type,
                                   enum eye_wtype decoder_type, struct eye_err *err) {
     bool has_json = side_file(m, "tokenizer.json").p != NULL;
-    EYE_TRY(eye_gguf_put_text(w, "eyelet.vision.family", m->config.vision.family, err));
-    EYE_TRY(eye_gguf_put_text(w, "eyelet.vision.form", "folded", err));
-    EYE_TRY(eye_gguf_put_text(w, "eyelet.vision.type", eye_wtype_name(vision_type), err));
+    if (eye_vlm_sees(m)) {
+        EYE_TRY(eye_gguf_put_text(w, "eyelet.vision.family", m->config.vision.family, err));
+        EYE_TRY(eye_gguf_put_text(w, "eyelet.vision.form", "folded", err));
+        EYE_TRY(eye_gguf_put_text(w, "eyelet.vision.type", eye_wtype_name(vision_type), err));
+    }
     EYE_TRY(eye_gguf_put_text(w, "eyelet.decoder.type", eye_wtype_name(decoder_type), err));
     for (size_t i = 0; eye_checkpoint_side_name(i); i++) {
         const char *name = eye_checkpoint_side_name(i);

@@ -43,7 +43,7 @@ static enum eye_status check_opts(struct eye_model *m, struct eye_err *err) {
     if (!eye_cpu_parse(o->cpu_features, &allowed)) {
         char known[128];
         eye_cpu_names(UINT32_MAX, known, sizeof known);
-        return eye_fail(err, EYE_E_ARG, "cpu_features is \"%.100s\", expected a list of %s or \"base\"", o->cpu_features,
+        return eye_fail(err, EYE_E_ARG, "cpu_features (--cpu) is \"%.100s\", expected a list of %s or \"base\"", o->cpu_features,
                         known);
     }
     m->cpu_flags &= allowed;
@@ -109,6 +109,10 @@ static enum eye_status resolve_image(struct eye_model *m, struct eye_err *err) {
     const struct eye_prep_config *prep = &m->vlm.config.prep;
     static const enum eye_fit fit[] = {[EYE_PREP_PAD] = EYE_FIT_PAD, [EYE_PREP_CROP] = EYE_FIT_CROP,
                                        [EYE_PREP_STRETCH] = EYE_FIT_STRETCH};
+    if (!eye_vlm_sees(&m->vlm)) {
+        m->opts.image_side = 0;
+        return EYE_OK;
+    }
     if (m->opts.fit == EYE_FIT_MODEL) m->opts.fit = fit[prep->mode];
     if (m->opts.image_side == 0) m->opts.image_side = (int32_t)prep->side_px;
     m->image_tokens = eye_vlm_image_tokens(&m->vlm, m->opts.image_side);
@@ -136,8 +140,8 @@ static void resolve_cache(struct eye_model *m) {
 static enum eye_status resolve_context(struct eye_model *m, struct eye_err *err) {
     int64_t most = m->vlm.config.text.max_positions;
     if (m->opts.n_ctx > most)
-        return eye_fail(err, EYE_E_ARG, "%s: a context of %d positions; the model was made for at most %" PRId64, m->ckpt.path,
-                        m->opts.n_ctx, most);
+        return eye_fail(err, EYE_E_ARG, "%s: a context of %d positions (n_ctx, -c); the model was made for at most %" PRId64,
+                        m->ckpt.path, m->opts.n_ctx, most);
     /* Room for an image and a conversation about it, also where the image alone takes more than the usual default. */
     if (m->opts.n_ctx == 0) m->opts.n_ctx = (int32_t)EYE_MIN(most, EYE_MAX(DEFAULT_CTX, m->image_tokens + 1024));
     return EYE_OK;
@@ -148,8 +152,11 @@ static void describe(struct eye_model *m) {
     char projector[32] = "identity";
     if (c->projector.n_linear == 1) snprintf(projector, sizeof projector, "linear");
     if (c->projector.n_linear > 1) snprintf(projector, sizeof projector, "mlp%" PRId64 "x_gelu", c->projector.n_linear);
-    snprintf(m->architecture, sizeof m->architecture, "%s (%s + %s + %s)", c->model_type, c->vision.family, projector,
-             c->text.family);
+    if (!eye_vlm_sees(&m->vlm))
+        snprintf(m->architecture, sizeof m->architecture, "%s (text only)", c->model_type);
+    else
+        snprintf(m->architecture, sizeof m->architecture, "%s (%s + %s + %s)", c->model_type, c->vision.family, projector,
+                 c->text.family);
     for (size_t i = 0; i < eye_checkpoint_n_tensors(&m->ckpt); i++) {
         const char *canonical = m->vlm.bind.canonical[i];
         size_t bytes;
@@ -321,7 +328,7 @@ static uint64_t file_bytes(const struct eye_model *m) {
 
 static enum eye_status measure_parts(struct eye_model *m, int32_t n_ctx, struct eye_memory *out, struct eye_err *err) {
     EYE_TRY(eye_model_engine(m, err));
-    for (int part = 0; part < EYE_N_PART; part++) {
+    for (int part = eye_vlm_sees(&m->vlm) ? 0 : EYE_PART_EMBED; part < EYE_N_PART; part++) {
         struct eye_plan_sizes size = {0};
         EYE_TRY(measure_part(m, (enum eye_part)part, &size, err));
         out->weights += size.weights;

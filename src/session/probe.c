@@ -108,6 +108,7 @@ static enum eye_status run_alone(struct eye_model *m, enum eye_part part, const 
 static enum eye_status pixels(struct eye_model *m, const struct eye_probe *p, enum eye_preproc_layout layout,
                               struct eye_array *out, struct eye_err *err) {
     int64_t side = m->opts.image_side;
+    if (!eye_vlm_sees(&m->vlm)) return eye_fail(err, EYE_E_ARG, "probe: a model of text has no such stage");
     if (!p->query || p->query->n_images == 0) return eye_fail(err, EYE_E_ARG, "probe: this stage needs an image");
     int64_t chw[] = {3, side, side}, nhwc[] = {1, side, side, 3};
     size_t bytes = (size_t)side * (size_t)side * 3;
@@ -291,6 +292,8 @@ static enum eye_status probe_text(struct eye_model *m, const struct eye_probe *p
 
 static const enum eye_part layer_parts[] = {EYE_PART_VISION, EYE_PART_PROJECTOR, EYE_PART_DECODER};
 
+static size_t first_layer_part(const struct eye_model *m) { return eye_vlm_sees(&m->vlm) ? 0 : 2; }
+
 static bool is_layer(const struct eye_graph *g, size_t i) {
     const struct eye_value *v = &g->value[i];
     return v->kind == EYE_VAL_NODE && v->name[0] && v->node >= 0 && (size_t)v->node < g->n_nodes &&
@@ -298,7 +301,7 @@ static bool is_layer(const struct eye_graph *g, size_t i) {
 }
 
 static enum eye_status find_layer(const struct eye_model *m, const char *name, enum eye_part *part, struct eye_err *err) {
-    for (size_t k = 0; k < EYE_COUNT(layer_parts); k++) {
+    for (size_t k = first_layer_part(m); k < EYE_COUNT(layer_parts); k++) {
         struct eye_graph g;
         EYE_TRY(eye_model_graph(m, layer_parts[k], true, NULL, &g, NULL, err));
         eye_val v = eye_graph_find(&g, name);
@@ -344,7 +347,7 @@ static enum eye_status list_part(struct eye_model *m, enum eye_part part, size_t
 enum eye_status eye_model_layers(struct eye_model *m, const char *const **names, size_t *n, struct eye_err *err) {
     enum eye_status st = EYE_OK;
     pthread_mutex_lock(&m->lock);
-    for (size_t k = 0; !m->layers_listed && st == EYE_OK && k < EYE_COUNT(layer_parts); k++)
+    for (size_t k = first_layer_part(m); !m->layers_listed && st == EYE_OK && k < EYE_COUNT(layer_parts); k++)
         st = list_part(m, layer_parts[k], &m->layers_cap, err);
     m->layers_listed = st == EYE_OK;
     pthread_mutex_unlock(&m->lock);
