@@ -114,8 +114,8 @@ struct eye_speed {
 };
 /* About a second of measuring. n_threads 0 = all processors; buffer_bytes of memory are taken and given back, at least 2 MiB.
  * cancel may be NULL. Returns EYE_OK; ARG; NOMEM; CANCELLED. */
-EYE_MUST_CHECK enum eye_status eye_speed_measure(int32_t n_threads, uint64_t buffer_bytes, eye_cancel_fn *cancel, void *cancel_ctx,
-                                                 struct eye_speed *out, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_speed_measure(int32_t n_threads, uint64_t buffer_bytes, eye_cancel_fn *cancel,
+                                                 void *cancel_ctx, struct eye_speed *out, struct eye_err *err);
 
 struct eye_self_check {
     int32_t n_results;  /* compared */

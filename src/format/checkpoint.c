@@ -163,7 +163,8 @@ static bool ends_with(const char *s, const char *end) {
 }
 
 struct listing {
-    size_t n_safetensors, n_bin, n_gguf;
+    size_t n_safetensors, n_bin, n_gguf, n_onnx, n_tokenizer;
+    bool is_adapter, is_hub_cache;
     char only[256]; /* a *.safetensors */
 };
 
@@ -176,6 +177,10 @@ static enum eye_status list_folder(const struct eye_checkpoint *c, struct listin
             snprintf(l->only, sizeof l->only, "%s", d->d_name);
         l->n_bin += ends_with(d->d_name, ".bin") || ends_with(d->d_name, ".pth") || ends_with(d->d_name, ".pt");
         l->n_gguf += ends_with(d->d_name, ".gguf");
+        l->n_onnx += ends_with(d->d_name, ".onnx");
+        l->n_tokenizer += strncmp(d->d_name, "tokenizer", 9) == 0 || strcmp(d->d_name, "vocab.json") == 0;
+        l->is_adapter = l->is_adapter || strcmp(d->d_name, "adapter_config.json") == 0;
+        l->is_hub_cache = l->is_hub_cache || strcmp(d->d_name, "snapshots") == 0;
     }
     closedir(dir);
     return EYE_OK;
@@ -196,6 +201,20 @@ static enum eye_status open_only(struct eye_checkpoint *c, bool use_mmap, struct
     return eye_fail(err, EYE_E_IO, "%s: no weights: expected model.safetensors, or %s and its shards", c->path, INDEX_NAME);
 }
 
+/* A folder without config.json: what people give in place of a checkpoint. */
+static enum eye_status no_config(const struct eye_checkpoint *c, struct eye_err *err) {
+    struct listing l;
+    EYE_TRY(list_folder(c, &l, err));
+    const char *found = "expected a checkpoint as Hugging Face keeps them: config.json, *.safetensors, tokenizer.json";
+    if (l.n_tokenizer) found = "only a tokenizer; the checkpoint's other files belong beside it";
+    if (l.n_safetensors || l.n_bin) found = "weights alone; the checkpoint's config.json and tokenizer.json belong beside them";
+    if (l.n_onnx) found = "ONNX files; eyelet runs the checkpoint they were made from";
+    if (l.is_adapter) found = "a LoRA adapter; merge it into its base model first (merge_and_unload, save_pretrained)";
+    if (l.is_hub_cache) found = "a hub's cache; name the folder below snapshots/";
+    if (l.n_gguf) found = "name its .gguf file itself";
+    return eye_fail(err, EYE_E_IO, "%s: no config.json in this folder: %s", c->path, found);
+}
+
 static enum eye_status open_side_files(struct eye_checkpoint *c, bool use_mmap, struct eye_err *err) {
     size_t bytes = EYE_COUNT(side_names) * sizeof *c->side;
     if (!(c->side = eye_arena_alloc(&c->arena, bytes))) return eye_fail_nomem(err, bytes);
@@ -204,9 +223,7 @@ static enum eye_status open_side_files(struct eye_checkpoint *c, bool use_mmap, 
         if (!path) return EYE_E_NOMEM;
         if (eye_path_exists(path)) EYE_TRY(eye_map_open(&c->side[i], path, use_mmap, MAX_SIDE_BYTES, err));
     }
-    if (!c->side[0].path)
-        return eye_fail(err, EYE_E_IO, "%s: no config.json in this folder: expected a checkpoint as Hugging Face keeps them",
-                        c->path);
+    if (!c->side[0].path) return no_config(c, err);
     return eye_weights_sniff(c->side[0].path, c->side[0].p, c->side[0].size, err);
 }
 
@@ -221,10 +238,20 @@ static enum eye_status open_folder(struct eye_checkpoint *c, bool use_mmap, stru
 
 /* ---- file ---- */
 
+/* Endings no model has. */
+static const struct { const char *end, *is; } strangers[] = {
+    {".onnx", "an ONNX file"}, {".json", "one file of a checkpoint: name its folder"}, {".tflite", "a TensorFlow Lite file"},
+    {".jpg", "a picture"},     {".jpeg", "a picture"},                                 {".png", "a picture"},
+    {".webp", "a picture"},    {".zip", "an archive: unpack it"},                      {".gz", "an archive: unpack it"},
+};
+
 static enum eye_status open_file(struct eye_checkpoint *c, bool use_mmap, struct eye_err *err) {
     if (ends_with(c->path, ".safetensors"))
         return eye_fail(err, EYE_E_ARG, "%s: weights alone: name the folder that also holds config.json and the tokenizer",
                         c->path);
+    for (size_t i = 0; i < EYE_COUNT(strangers); i++)
+        if (ends_with(c->path, strangers[i].end))
+            return eye_fail(err, EYE_E_ARG, "%s: %s; expected a checkpoint folder or a .gguf file", c->path, strangers[i].is);
     EYE_TRY(eye_gguf_open(&c->gguf, c->path, use_mmap, c->arena.alloc, err));
     c->is_gguf = true;
     c->n_shards = 1;

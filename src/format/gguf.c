@@ -172,7 +172,7 @@ static enum eye_status read_version(struct eye_gguf *g, struct eye_cursor *c, st
     const char *where = g->table.where;
     const uint8_t *magic = eye_cursor_bytes(c, 4);
     if (!magic || memcmp(magic, "GGUF", 4) != 0)
-        return eye_fail(err, EYE_E_CORRUPT, "%s: expected a GGUF file (first bytes \"GGUF\")", where);
+        return eye_fail(err, EYE_E_CORRUPT, "%s: expected a GGUF file, got another: its first bytes are not \"GGUF\"", where);
     g->version = eye_cursor_u32(c);
     if (c->failed) return truncated(g, c, "the version", err);
     if (g->version != 0 && (g->version & 0xffff) == 0) return eye_fail(err, EYE_E_UNSUPPORTED, "%s: a big-endian GGUF file",

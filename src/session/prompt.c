@@ -45,7 +45,7 @@ static enum eye_status encode_whole(const struct assembly *a, struct eye_prompt 
     if (n <= most) return EYE_OK;
     return eye_fail(err, EYE_E_LIMIT,
                     "prompt: %zu tokens (%zu of images) and an answer do not fit: the context has room for %zu and one; "
-                    "raise it, shorten the text, or let it be cut (truncate)",
+                    "raise it (n_ctx, -c), shorten the text, or let it be cut (truncate, --truncate)",
                     n, n_image, most);
 }
 

@@ -139,6 +139,8 @@ fails '/nowhere: ' inspect /nowhere
 printf 'not a model' >"$tmp/bad.gguf"
 fails 'bad.gguf: ' inspect "$tmp/bad.gguf"
 
+usage '"serve" is not in this version (0.1.0); see "eyelet help"' serve
+
 # ---- a model ----
 model=$tmp/model
 # shellcheck disable=SC2086
@@ -223,6 +225,66 @@ prints 'token' inspect "$model/model.safetensors"
 prints 'peak_memory' bench -m "$model" -r 2 --decode 4
 prints 'prefill,' bench -m "$model" -r 1 --decode 2 --csv
 prints '"ops": ' bench -m "$model" -r 1 --decode 2 --json --ops
+
+# ---- what people give in place of a model, a picture, a disk ----
+folder() { # name, files of the model to take
+    mkdir "$tmp/$1"
+    for f in $2; do cp "$model"/$f "$tmp/$1/"; done
+}
+folder empty ''
+fails 'no config.json in this folder: expected a checkpoint as Hugging Face keeps them' run -m "$tmp/empty" -p x
+folder tok 'tokenizer*.json'
+fails 'no config.json in this folder: only a tokenizer' run -m "$tmp/tok" -p x
+folder onnx ''
+: >"$tmp/onnx/model.onnx"
+fails 'no config.json in this folder: ONNX files' run -m "$tmp/onnx" -p x
+folder adapter ''
+: >"$tmp/adapter/adapter_config.json"
+fails 'no config.json in this folder: a LoRA adapter; merge it' run -m "$tmp/adapter" -p x
+folder hub ''
+mkdir "$tmp/hub/snapshots"
+fails 'no config.json in this folder: a hub'"'"'s cache; name the folder below snapshots/' run -m "$tmp/hub" -p x
+folder weights '*.safetensors'
+fails 'no config.json in this folder: weights alone' run -m "$tmp/weights" -p x
+folder noweights '*.json'
+fails 'no weights: expected model.safetensors' run -m "$tmp/noweights" -p x
+folder lfs '*.json'
+printf 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 15\n' >"$tmp/lfs/model.safetensors"
+fails 'a git-lfs pointer, not the weights: run `git lfs pull`' run -m "$tmp/lfs" -p x
+folder notok 'config.json *.safetensors'
+fails 'no tokenizer: expected tokenizer.json' run -m "$tmp/notok" -p x
+fails 'model.onnx: an ONNX file; expected a checkpoint folder' run -m "$tmp/onnx/model.onnx" -p x
+fails 'config.json: one file of a checkpoint: name its folder' run -m "$model/config.json" -p x
+: >"$tmp/zero.gguf"
+fails 'the file is empty (interrupted download?)' run -m "$tmp/zero.gguf" -p x
+fails 'expected a file, got a folder' run -m "$model" -i "$tmp/empty"
+: >"$tmp/zero.png"
+fails 'zero.png: empty file, expected an image' run -m "$model" -i "$tmp/zero.png"
+fails 'not a known image (begins ' run -m "$model" -i "$model/config.json"
+if [ "$(id -u)" != 0 ]; then
+    printf x >"$tmp/secret.png" && chmod 0 "$tmp/secret.png"
+    fails 'secret.png: cannot open: Permission denied' run -m "$model" -i "$tmp/secret.png"
+fi
+fails 'and an answer do not fit: the context has room for 9 and one; raise it (n_ctx, -c), shorten the text, or let it be cut (truncate, --truncate)' \
+    run -m "$model" -p "one two three" -c 10
+prints '"truncated": true' run -m "$model" -p "one two three four five six seven eight nine ten" -c 40 --truncate --json -n 1
+fails 'the model was made for at most ' run -m "$model" -p x -c 1000000
+fails 'cpu_features (--cpu) is "foo", expected a list of ' run -m "$model" -p x --cpu foo
+fails '--prefill 5000 and --decode 64 do not fit the context of 4096; raise it (-c)' bench -m "$model" --prefill 5000
+usage '--json and --csv exclude each other; see "eyelet help bench"' bench -m "$model" --json --csv
+for t in -1 9999 1.5 ''; do
+    usage "-t is \"$t\", expected a whole number from 0 to 1024; see \"eyelet help run\"" run -m "$model" -p x -t "$t"
+done
+(
+    ulimit -f 100 # blocks of 512 or 1024 bytes; the file would be larger
+    fails 'full.gguf: cannot write: File too large' convert "$model" -o "$tmp/full.gguf"
+    [ "$n_bad" = 0 ]
+) && [ -z "$(ls "$tmp" | grep full)" ] && good || bad 'a convert that cannot write leaves nothing behind'
+if [ -w /dev/full ] && [ -z "$wrapper" ]; then
+    "$eyelet" version >/dev/full 2>"$tmp/err"
+    rc=$?
+    if [ "$rc" = 1 ] && grep -q '^eyelet: standard output: cannot write: No space left' "$tmp/err"; then good; else bad 'a full disk for stdout'; fi
+fi
 
 # ---- Ctrl-C, closed pipes, colors ----
 interrupted() { # signal, exit code, arguments…

@@ -234,7 +234,12 @@ static void release(struct bench *b) {
 
 static int bench(struct bench *b) {
     struct eye_err err = {0};
+    size_t n_ctx;
     if (!prepare(b)) return ui_failf(b->ui, "out of memory");
+    n_ctx = (size_t)b->info.n_ctx;
+    if (b->n_prefill > n_ctx || (size_t)b->o->n_decode > n_ctx - b->n_prefill)
+        return ui_failf(b->ui, "--prefill %zu and --decode %d do not fit the context of %zu; raise it (-c), or measure less",
+                        b->n_prefill, b->o->n_decode, n_ctx);
     if (eye_session_new(b->model, NULL, &b->s, &err) != EYE_OK) return ui_fail(b->ui, &err);
     if (b->o->ops) eye_session_time_ops(b->s, true);
     if (measure(b, &err) != EYE_OK) return ui_fail(b->ui, &err);
@@ -255,6 +260,7 @@ static int run(void *opts, char *const *operand, int n_operands) {
     struct bench b = {.o = o, .ui = &ui};
     (void)operand, (void)n_operands;
     ui_init(&ui, o->model.quiet, o->model.verbose);
+    if (o->json && o->csv) return args_usage(&cmd_bench, "--json and --csv exclude each other");
     int code = cli_open(&ui, &o->model, &b.model);
     if (code == EXIT_DONE) code = bench(&b);
     ui_clear(&ui);

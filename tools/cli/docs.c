@@ -265,7 +265,8 @@ static void fish(const struct command *const *commands) {
     print_names(commands);
     printf("'\n");
     for (; *commands; commands++) {
-        if (!is_path((*commands)->operand)) printf("complete -c eyelet -n '__fish_seen_subcommand_from %s' -f\n", (*commands)->name);
+        if (!is_path((*commands)->operand))
+            printf("complete -c eyelet -n '__fish_seen_subcommand_from %s' -f\n", (*commands)->name);
         for (const struct arg *a = (*commands)->args; a->type != ARG_END; a++)
             if (a->type != ARG_GROUP) fish_option(*commands, a);
     }

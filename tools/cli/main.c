@@ -1,4 +1,5 @@
 /* eyelet: the command line. One row per command; this file finds it, parses its options, runs it. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,10 @@ static const struct command *find_command(const char *name) {
 }
 
 static int unknown_command(const char *name) {
+    static const char *const planned[] = {"batch", "calibrate", "compile", "data", "device", "distill", "eval",
+                                          "export", "onnx", "pull", "serve", "train"};
+    for (size_t i = 0; i < sizeof planned / sizeof planned[0]; i++)
+        if (strcmp(planned[i], name) == 0) return args_usage(NULL, "\"%s\" is not in this version (%s)", name, eye_version());
     const char *names[N_COMMANDS + 1] = {"help"};
     for (size_t i = 0; i < N_COMMANDS; i++) names[i + 1] = commands[i]->name;
     const char *near = args_nearest(name, names, N_COMMANDS + 1);
@@ -56,8 +61,9 @@ static int run_command(const struct command *cmd, int argc, char *const *argv) {
 static int help(int argc, char *const *argv) {
     bool man = argc > 0 && strcmp(argv[0], "--man") == 0;
     if (argc > 1 && strcmp(argv[0], "--completion") == 0)
-        return docs_completion(commands, argv[1]) ? EXIT_DONE
-                                                  : args_usage(NULL, "completion for \"%s\", expected bash, zsh or fish", argv[1]);
+        return docs_completion(commands, argv[1])
+                   ? EXIT_DONE
+                   : args_usage(NULL, "completion for \"%s\", expected bash, zsh or fish", argv[1]);
     if (argc == man) {
         if (man)
             docs_man(commands, NULL, eye_version());
@@ -78,6 +84,7 @@ int main(int argc, char **argv) {
     struct ui ui;
     int code;
     ui_init(&ui, false, false);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk, which removes what was begun */
     if (argc < 2) {
         fprintf(stderr, "eyelet: no command; see \"eyelet help\"\n");
         return EXIT_USAGE;
