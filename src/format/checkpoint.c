@@ -7,9 +7,12 @@
 #include <string.h>
 
 #include "format/json.h"
+#include "format/torch_zip.h"
 
 #define MAX_SIDE_BYTES ((size_t)256 << 20)
 #define INDEX_NAME "model.safetensors.index.json"
+#define TORCH_NAME "pytorch_model.bin"
+#define TORCH_INDEX_NAME "pytorch_model.bin.index.json"
 
 static const char *const side_names[] = {
     "config.json",           "generation_config.json",  "preprocessor_config.json", "processor_config.json",
@@ -24,6 +27,13 @@ static char *join(struct eye_checkpoint *c, const char *name, struct eye_err *er
     if (!p) eye_fail_nomem(err, strlen(c->path) + strlen(name) + 2);
     return p;
 }
+
+static bool ends_with(const char *s, const char *end) {
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+static bool is_torch(const char *s) { return ends_with(s, ".bin") || ends_with(s, ".pth") || ends_with(s, ".pt"); }
 
 /* ---- one index over all shards ---- */
 
@@ -57,7 +67,8 @@ static enum eye_status open_shards(struct eye_checkpoint *c, const char *const *
         if (!path) return EYE_E_NOMEM;
         if (!eye_path_exists(path))
             return eye_fail(err, EYE_E_IO, "%s: shard %zu of %zu is missing (incomplete download?)", path, i + 1, n);
-        EYE_TRY(eye_safetensors_open(&c->shard[i], path, use_mmap, alloc, err));
+        if (ends_with(name[i], ".safetensors")) EYE_TRY(eye_safetensors_open(&c->shard[i], path, use_mmap, alloc, err));
+        else EYE_TRY(eye_torch_open(&c->shard[i], path, use_mmap, alloc, err));
         c->n_shards++;
         n_tensors += c->shard[i].table.n;
     }
@@ -66,7 +77,7 @@ static enum eye_status open_shards(struct eye_checkpoint *c, const char *const *
     return EYE_OK;
 }
 
-/* ---- model.safetensors.index.json ---- */
+/* ---- model.safetensors.index.json, pytorch_model.bin.index.json ---- */
 
 static bool is_plain_name(const char *s) {
     return s[0] != '\0' && s[0] != '.' && !strchr(s, '/') && !strchr(s, '\\') && strlen(s) <= 255;
@@ -157,15 +168,11 @@ fail:
 
 /* ---- folder ---- */
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 struct listing {
     size_t n_safetensors, n_bin, n_gguf, n_onnx, n_tokenizer;
     bool is_adapter, is_hub_cache;
     char only[256]; /* a *.safetensors */
+    char only_bin[256]; /* a *.bin, *.pth or *.pt */
 };
 
 static enum eye_status list_folder(const struct eye_checkpoint *c, struct listing *l, struct eye_err *err) {
@@ -175,7 +182,7 @@ static enum eye_status list_folder(const struct eye_checkpoint *c, struct listin
     for (const struct dirent *d; (d = readdir(dir));) {
         if (ends_with(d->d_name, ".safetensors") && l->n_safetensors++ == 0)
             snprintf(l->only, sizeof l->only, "%s", d->d_name);
-        l->n_bin += ends_with(d->d_name, ".bin") || ends_with(d->d_name, ".pth") || ends_with(d->d_name, ".pt");
+        if (is_torch(d->d_name) && l->n_bin++ == 0) snprintf(l->only_bin, sizeof l->only_bin, "%s", d->d_name);
         l->n_gguf += ends_with(d->d_name, ".gguf");
         l->n_onnx += ends_with(d->d_name, ".onnx");
         l->n_tokenizer += strncmp(d->d_name, "tokenizer", 9) == 0 || strcmp(d->d_name, "vocab.json") == 0;
@@ -186,7 +193,7 @@ static enum eye_status list_folder(const struct eye_checkpoint *c, struct listin
     return EYE_OK;
 }
 
-/* No model.safetensors and no index: the only safetensors file there, or an error that says what was found. */
+/* No file of the usual names: the only safetensors file there, else PyTorch's only one, or an error that says what was found. */
 static enum eye_status open_only(struct eye_checkpoint *c, bool use_mmap, struct eye_err *err) {
     struct listing l;
     EYE_TRY(list_folder(c, &l, err));
@@ -194,9 +201,10 @@ static enum eye_status open_only(struct eye_checkpoint *c, bool use_mmap, struct
     if (l.n_safetensors > 1)
         return eye_fail(err, EYE_E_CORRUPT, "%s: %zu *.safetensors files but no %s that says which tensor is where", c->path,
                         l.n_safetensors, INDEX_NAME);
-    if (l.n_bin)
-        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: only PyTorch .bin weights: save them as safetensors "
-                        "(model.save_pretrained(DIR, safe_serialization=True))", c->path);
+    if (l.n_bin == 1) return open_shards(c, (const char *const[]){l.only_bin}, 1, use_mmap, err);
+    if (l.n_bin > 1)
+        return eye_fail(err, EYE_E_CORRUPT, "%s: %zu PyTorch files (.bin, .pth, .pt) but no %s, and no %s that says which tensor is "
+                        "where", c->path, l.n_bin, TORCH_NAME, TORCH_INDEX_NAME);
     if (l.n_gguf) return eye_fail(err, EYE_E_ARG, "%s: no safetensors in this folder; name its .gguf file itself", c->path);
     return eye_fail(err, EYE_E_IO, "%s: no weights: expected model.safetensors, or %s and its shards", c->path, INDEX_NAME);
 }
@@ -229,10 +237,13 @@ static enum eye_status open_side_files(struct eye_checkpoint *c, bool use_mmap, 
 
 static enum eye_status open_folder(struct eye_checkpoint *c, bool use_mmap, struct eye_err *err) {
     EYE_TRY(open_side_files(c, use_mmap, err));
-    char *single = join(c, "model.safetensors", err), *index = join(c, INDEX_NAME, err);
-    if (!single || !index) return EYE_E_NOMEM;
-    if (eye_path_exists(single)) return open_shards(c, (const char *const[]){"model.safetensors"}, 1, use_mmap, err);
-    if (eye_path_exists(index)) return open_index(c, index, use_mmap, err);
+    static const char *const usual[][2] = {{"model.safetensors", INDEX_NAME}, {TORCH_NAME, TORCH_INDEX_NAME}};
+    for (size_t i = 0; i < EYE_COUNT(usual); i++) {
+        char *single = join(c, usual[i][0], err), *index = join(c, usual[i][1], err);
+        if (!single || !index) return EYE_E_NOMEM;
+        if (eye_path_exists(single)) return open_shards(c, &usual[i][0], 1, use_mmap, err);
+        if (eye_path_exists(index)) return open_index(c, index, use_mmap, err);
+    }
     return open_only(c, use_mmap, err);
 }
 
@@ -246,7 +257,7 @@ static const struct { const char *end, *is; } strangers[] = {
 };
 
 static enum eye_status open_file(struct eye_checkpoint *c, bool use_mmap, struct eye_err *err) {
-    if (ends_with(c->path, ".safetensors"))
+    if (ends_with(c->path, ".safetensors") || is_torch(c->path))
         return eye_fail(err, EYE_E_ARG, "%s: weights alone: name the folder that also holds config.json and the tokenizer",
                         c->path);
     for (size_t i = 0; i < EYE_COUNT(strangers); i++)

@@ -1,6 +1,7 @@
 /* format/checkpoint: where a model's weights and side files come from, whatever the packaging:
- *   a folder   config.json, weights (model.safetensors; or the shards of model.safetensors.index.json; or the only
- *              *.safetensors there), and the side files of eye_checkpoint_text()
+ *   a folder   config.json, the side files of eye_checkpoint_text(), and weights: model.safetensors; or the shards of
+ *              model.safetensors.index.json; else pytorch_model.bin or its shards; else the only *.safetensors there; else the
+ *              only *.bin, *.pth or *.pt
  *   a .gguf    the same in one file: weights as tensors, side files as string keys "eyelet.file.NAME"
  * Knows nothing of what the names mean. Read-only after open: reads may run on several threads. */
 #ifndef EYE_FORMAT_CHECKPOINT_H
@@ -20,7 +21,7 @@ struct eye_checkpoint {
     char *path; /* as given, for texts; in the arena */
     bool is_gguf;
     struct eye_gguf gguf;           /* when is_gguf */
-    struct eye_safetensors *shard;  /* else [n_shards] */
+    struct eye_safetensors *shard;  /* else [n_shards]; PyTorch's files as well */
     size_t n_shards;                /* 1 for a GGUF */
     struct eye_arena arena;
     const struct eye_entry **entry; /* [n], in file order, shard after shard */
@@ -31,7 +32,7 @@ struct eye_checkpoint {
 };
 
 /* opts NULL = defaults; alloc NULL = process. c is set on success. IO: not there, or parts missing; CORRUPT: contradictions;
- * UNSUPPORTED: dtypes we lack, a folder with only PyTorch's .bin. */
+ * UNSUPPORTED: dtypes we lack, PyTorch's format before 1.6. */
 EYE_MUST_CHECK enum eye_status eye_checkpoint_open(struct eye_checkpoint *c, const char *path,
                                                    const struct eye_checkpoint_opts *opts, const struct eye_alloc *alloc,
                                                    struct eye_err *err);

@@ -94,6 +94,18 @@ static size_t dtype_align(enum eye_dtype dtype) {
     return d->block_elems > 1 ? sizeof(uint16_t) : d->block_bytes;
 }
 
+enum eye_status eye_table_bind_one(struct eye_table *t, struct eye_entry *e, const uint8_t *p, struct eye_err *err) {
+    if (e->bytes == 0) p = (const uint8_t *)e->name; /* empty: any pointer but NULL */
+    if (e->bytes && (uintptr_t)p % dtype_align(e->t.dtype) != 0) {
+        void *copy = eye_arena_alloc(&t->arena, e->bytes);
+        if (!copy) return eye_fail_nomem(err, e->bytes);
+        memcpy(copy, p, e->bytes);
+        p = copy;
+    }
+    e->t.data = p;
+    return EYE_OK;
+}
+
 enum eye_status eye_table_bind(struct eye_table *t, const uint8_t *data, size_t size, bool packed, struct eye_err *err) {
     size_t bytes;
     if (!eye_mul_ok(t->n, sizeof(struct eye_entry *), &bytes)) return eye_fail_nomem(err, SIZE_MAX);
@@ -102,17 +114,7 @@ enum eye_status eye_table_bind(struct eye_table *t, const uint8_t *data, size_t 
     enum eye_status st = check_places(t, order, size, packed, err);
     eye_alloc_free(t->arena.alloc, order, bytes);
     if (st != EYE_OK) return st;
-    for (size_t i = 0; i < t->n; i++) {
-        struct eye_entry *e = &t->entry[i];
-        const uint8_t *p = e->bytes ? data + e->begin : (const uint8_t *)e->name; /* empty: any pointer but NULL */
-        if (e->bytes && (uintptr_t)p % dtype_align(e->t.dtype) != 0) {
-            void *copy = eye_arena_alloc(&t->arena, e->bytes);
-            if (!copy) return eye_fail_nomem(err, e->bytes);
-            memcpy(copy, p, e->bytes);
-            p = copy;
-        }
-        e->t.data = p;
-    }
+    for (size_t i = 0; i < t->n; i++) EYE_TRY(eye_table_bind_one(t, &t->entry[i], t->entry[i].bytes ? data + t->entry[i].begin : NULL, err));
     return EYE_OK;
 }
 

@@ -36,6 +36,8 @@ EYE_MUST_CHECK enum eye_status eye_table_add(struct eye_table *t, const char *na
  * makes the views. One whose address does not suit its dtype is copied into the arena: real files never have any. */
 EYE_MUST_CHECK enum eye_status eye_table_bind(struct eye_table *t, const uint8_t *data, size_t size, bool packed,
                                               struct eye_err *err);
+/* Part of the above for a reader that has checked entry e's place itself: makes its view. */
+EYE_MUST_CHECK enum eye_status eye_table_bind_one(struct eye_table *t, struct eye_entry *e, const uint8_t *p, struct eye_err *err);
 const struct eye_entry *eye_table_find(const struct eye_table *t, const char *name); /* NULL = absent */
 
 /* CORRUPT with a hint for what people get in place of a weights file: nothing, a git-lfs pointer, a web page; OK otherwise. */

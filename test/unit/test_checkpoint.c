@@ -156,6 +156,33 @@ static void bad_indexes_are_refused(void **state) {
     }
 }
 
+static void add_torch(const char *file) { /* what torch.save wrote: a, of two floats */
+    struct eye_map m;
+    struct eye_err err;
+    assert_int_equal(eye_map_open(&m, TEST_DATA "/golden/torch/lightning.ckpt", false, 0, &err), EYE_OK);
+    add(file, m.p, m.size);
+    eye_map_close(&m);
+}
+
+static void pytorch_files_are_weights_too(void **state) {
+    begin(NULL);
+    add_torch("consolidated.pth");
+    expect(EYE_OK, "");
+    add_torch("other.pt");
+    expect(EYE_E_CORRUPT, "2 PyTorch files");
+    add_torch("pytorch_model.bin");
+    expect(EYE_OK, "");
+    add_weights("model.safetensors", "{" ENTRY("b", 0, 8) "}", 2); /* preferred */
+    add_text("pytorch_model.bin", "x");
+    expect(EYE_OK, "");
+    begin(NULL);
+    add_torch("pytorch_model-00001-of-00001.bin");
+    add_text("pytorch_model.bin.index.json", "{\"weight_map\":{\"a\":\"pytorch_model-00001-of-00001.bin\"}}");
+    expect(EYE_OK, "");
+    add_text("pytorch_model.bin.index.json", "{\"weight_map\":{\"b\":\"pytorch_model-00001-of-00001.bin\"}}");
+    expect(EYE_E_CORRUPT, "\"a\" is in pytorch_model-00001-of-00001.bin; the index says nothing");
+}
+
 static void many_shards_are_a_limit(void **state) {
     struct eye_buf b;
     eye_buf_init(&b, NULL);
@@ -173,7 +200,7 @@ static void incomplete_folders_say_what_is_missing(void **state) {
     begin(NULL);
     expect(EYE_E_IO, "no weights");
     add_text("pytorch_model.bin", "x");
-    expect(EYE_E_UNSUPPORTED, "save them as safetensors");
+    expect(EYE_E_UNSUPPORTED, "PyTorch before 1.6");
     begin(NULL);
     add_text("model.gguf", "x");
     expect(EYE_E_ARG, "name its .gguf file");
@@ -280,6 +307,7 @@ int main(void) {
         cmocka_unit_test(a_folder_with_one_file),
         cmocka_unit_test(shards_are_one_model),
         cmocka_unit_test(bad_indexes_are_refused),
+        cmocka_unit_test(pytorch_files_are_weights_too),
         cmocka_unit_test(many_shards_are_a_limit),
         cmocka_unit_test(incomplete_folders_say_what_is_missing),
         cmocka_unit_test(wrong_paths_say_what_they_are),
