@@ -12,6 +12,7 @@ written down in tensors.txt, so the C tests make the same files. Goldens are com
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from safetensors.numpy import load_file, save_file
 from torchvision.models.mobilenetv3 import MobileNetV3, _mobilenet_v3_conf
 from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
 
+import fastvlm
 from formula import uniform
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -59,6 +61,8 @@ FULL = {  # the published sizes; no fixtures
     "small-full": config({"variant": "small", "image_size": 224}, {"type": "linear"}, {**GPT2, "tie_word_embeddings": True}),
     "large-full": config({"variant": "large", "image_size": 160}, {"type": "linear"}, {**GPT2, "tie_word_embeddings": True}),
 }
+TEXT = {"model_type": "gpt2", "activation_function": "gelu_new", **{k: v for k, v in GPT2.items() if k != "type"}, "n_inner": None,
+        "bos_token_id": N_BPE, "eos_token_id": N_BPE, "tie_word_embeddings": True}  # a folder as transformers writes it
 
 
 # ---- models ----
@@ -214,6 +218,15 @@ def canonical_text(model, t):
     return out
 
 
+def fastvithd_name(name):
+    """timm's name of a re-parameterised FastViTHD tensor -> ours."""
+    for old, new in ((r"^stages\.", "stage."), (r"^final_conv\.", "final."), (r"\.blocks\.", ".block."), (r"\.token_mixer\.(qkv|proj)\.", r".attn.\1."),
+                     (r"\.token_mixer\.reparam", ".mixer.reparam"), (r"\.downsample\.proj\.", ".down."), (r"\.pos_emb\.", ".cpe."),
+                     (r"\.reparam_conv\.", ".conv."), (r"\.mlp\.conv\.(conv|bn)\.", lambda m: ".mlp." + m[1] + "."), (r"\.gamma$", "")):
+        name = re.sub(old, new, name)
+    return "v." + name
+
+
 def is_conv1d(name, t):
     return t["type"] == "gpt2" and name.startswith("blk.") and name.endswith(".weight") and "norm" not in name
 
@@ -253,6 +266,32 @@ def make(case, cfg):
     return model, tensors, lines
 
 
+def make_text(cfg):
+    """GPT-2 under transformers' own names and with its [in, out] matrices."""
+    model, tensors, lines = gpt2(cfg), {}, []
+    state = {k: p for k, p in model.state_dict().items() if k != "lm_head.weight"}
+    canonical = {p.data_ptr(): name for name, p in canonical_text(model, {**cfg, "type": "gpt2"}).items()}
+    with torch.no_grad():
+        for name, p in state.items():
+            shape = list(p.shape)
+            ours = canonical[p.data_ptr()]
+            offset, gain = spread(ours, shape[::-1] if is_conv1d(ours, {"type": "gpt2"}) else shape)
+            gain = round(float(gain), 4)
+            tensors[name] = (offset + gain * uniform(name, 1, p.numel())).astype(np.float32).reshape(p.shape)
+            p.copy_(torch.from_numpy(tensors[name]))
+            lines.append(f"{name} {offset!r} {gain!r} {' '.join(map(str, p.shape))}\n")
+    return model, tensors, "".join(lines)
+
+
+@torch.no_grad()
+def continue_text(model, ids, n):
+    ids = list(ids)
+    logits = model(torch.tensor([ids])).logits[0, -1]
+    for _ in range(n):
+        ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+    return logits.numpy(), ids[-n:]
+
+
 def test_pixels(side):
     return ((uniform("pixels", 1, side * side * 3) + 1) / 2).astype(np.float32).reshape(side, side, 3).transpose(2, 0, 1).copy()
 
@@ -281,6 +320,17 @@ def write_fixtures():
             print(f"{case} {key}: {tuple(value.shape)}, std {value.std():.3f}")
         np.save(os.path.join(folder, "greedy.npy"), np.array(greedy, np.int32))
         print(f"{case} greedy: {greedy}")
+    folder = os.path.join(GOLDEN, "gpt2")
+    os.makedirs(folder, exist_ok=True)
+    model, _, lines = make_text(TEXT)
+    logits, greedy = continue_text(model.double(), IDS, 12)
+    with open(os.path.join(folder, "tensors.txt"), "w") as f:
+        f.write(lines)
+    with open(os.path.join(folder, "config.json"), "w") as f:
+        json.dump(TEXT, f)
+    np.save(os.path.join(folder, "logits.npy"), logits.astype(np.float32))
+    np.save(os.path.join(folder, "greedy.npy"), np.array(greedy, np.int32))
+    print(f"gpt2 greedy: {greedy}")
 
 
 # ---- the suite ----
@@ -329,6 +379,43 @@ class Suite:
     def compositions(self):
         for case, cfg in (CASES | FULL).items():
             self.composition(case, cfg)
+        self.fastvithd()
+        self.text()
+
+    def fastvithd(self):
+        """FastVLM's tower before GPT-2: a tower from its own checkpoint under our names, a projector and a decoder of another's."""
+        source = os.path.join(self.work, "fastvlm")
+        subprocess.run([os.path.join(self.build, "test/support/make_checkpoint"), "-o", source], check=True)
+        twin, t = fastvlm.FastVLM(source), {**GPT2, "vocab_size": 640, "tie_word_embeddings": True}
+        tensors = {fastvithd_name(k): v.numpy() for k, v in twin.vision.state_dict().items() if not k.endswith("num_batches_tracked")}
+        projector, text = torch.nn.Linear(256, 48), gpt2(t)
+        cfg = {"model_type": "eyelet_vlm", "vision": {"type": "fastvithd", "image_size": 256}, "projector": {"type": "linear"}, "text": t,
+               "image_position": "first", "preprocessing": {"fit": "pad"}}
+        with torch.no_grad():
+            for params in ({"mm.0." + k: p for k, p in projector.state_dict().items()}, canonical_text(text, t)):
+                for name, p in params.items():
+                    shape = list(p.shape)[::-1] if is_conv1d(name, t) else list(p.shape)
+                    offset, gain = spread(name, shape)
+                    tensors[name] = (offset + gain * uniform(name, 1, p.numel())).astype(np.float32).reshape(shape)
+                    p.copy_(torch.from_numpy(tensors[name].T if is_conv1d(name, t) else tensors[name]))
+            folder = self.folder("fastvithd-gpt2", cfg, tensors)
+            rows = projector(torch.from_numpy(twin.vision_features(twin.pixels(IMAGE))))
+            ids = torch.tensor(self.ids(folder, "A picture of"))
+            logits = text(inputs_embeds=torch.cat([rows, text.transformer.wte(ids)])[None]).logits[0, -1]
+        e = rel_rms(self.probe(folder, "logits", "-i", IMAGE, "-p", "A picture of")[-1], logits.numpy())
+        self.check(e <= REL, f"fastvithd-gpt2: logits: relative RMS {e:.1e}")
+
+    def text(self):
+        cfg = {**TEXT, "vocab_size": 640}
+        model, tensors, _ = make_text(cfg)
+        folder, gguf = self.folder("gpt2", cfg, tensors), os.path.join(self.work, "gpt2.gguf")
+        logits, greedy = continue_text(model, self.ids(folder, "A picture of"), 16)
+        e = rel_rms(self.probe(folder, "logits", "-p", "A picture of")[-1], logits)
+        self.check(e <= REL, f"gpt2: logits: relative RMS {e:.1e}")
+        self.eyelet("convert", folder, "-o", gguf)
+        for what in (folder, gguf):
+            r = json.loads(self.eyelet("run", "-m", what, "-p", "A picture of", "--temp", "0", "-n", "16", "--ignore-eos", "--json"))
+            self.check(r["tokens"] == greedy, f"gpt2: {os.path.splitext(what)[1][1:] or 'folder'}: 16 greedy tokens {r['tokens'][:6]}…")
 
     def composition(self, case, cfg):
         cfg = json.loads(json.dumps(cfg))

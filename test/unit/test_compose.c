@@ -170,6 +170,38 @@ static void sessions_match_pytorch(void **state) {
     for (size_t i = 0; i < EYE_COUNT(cases); i++) check_session(cases[i]);
 }
 
+/* A folder as transformers writes it: its own names, matrices stored [in, out], no eyes. */
+static void gpt2_alone(void **state) {
+    struct eye_model *m;
+    struct eye_session *s;
+    struct eye_image img;
+    size_t n_want;
+    int32_t *want = golden("gpt2", "greedy", &n_want);
+    char gguf[1100];
+    snprintf(gguf, sizeof gguf, "%s.gguf", folder("gpt2"));
+    ok(eye_convert(folder("gpt2"), gguf, NULL, NULL, &err));
+    for (int i = 0; i < 2; i++) {
+        ok(eye_model_open(i ? gguf : folder("gpt2"), NULL, &m, &err));
+        ok(eye_session_new(m, NULL, &s, &err));
+        size_t vocab = (size_t)eye_model_n_vocab(m);
+        float *logits = malloc(vocab * sizeof *logits);
+        ok(eye_session_prefill(s, ids, EYE_COUNT(ids), NULL, logits, &err));
+        assert_golden("gpt2", "logits", logits, (int64_t)vocab);
+        for (size_t k = 0; k < n_want; k++) {
+            assert_int_equal(argmax(logits, vocab), want[k]);
+            ok(eye_session_step(s, want[k], logits, &err));
+        }
+        assert_int_equal(eye_model_image_tokens(m), 0);
+        ok(eye_image_load(TEST_DATA "/../doc/demo.jpg", NULL, &img, &err));
+        assert_int_not_equal(eye_session_encode_image(s, &img, logits, NULL, &err), EYE_OK);
+        eye_image_free(&img);
+        free(logits);
+        eye_session_free(s);
+        eye_model_close(m);
+    }
+    free(want);
+}
+
 /* Learned positions end: a context beyond them is refused when it is asked for. */
 static void positions_end(void **state) {
     struct eye_model_opts o = {.n_ctx = 129};
@@ -259,7 +291,7 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(parts_match_pytorch), cmocka_unit_test(sessions_match_pytorch), cmocka_unit_test(positions_end),
+        cmocka_unit_test(parts_match_pytorch), cmocka_unit_test(sessions_match_pytorch), cmocka_unit_test(gpt2_alone), cmocka_unit_test(positions_end),
         cmocka_unit_test(wrong_compositions_fail), cmocka_unit_test(taps_leave_the_rest),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);
