@@ -25,7 +25,8 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 from torchvision.models.mobilenetv3 import MobileNetV3, _mobilenet_v3_conf
-from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import (CLIPVisionConfig, CLIPVisionModel, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config,
+                          Qwen2ForCausalLM, SiglipVisionConfig, SiglipVisionModel)
 
 import fastvlm
 from formula import uniform
@@ -60,6 +61,14 @@ CASES = {  # the seed's shape is "pooled": one image row before BOS, a linear pr
 FULL = {  # the published sizes; no fixtures
     "small-full": config({"variant": "small", "image_size": 224}, {"type": "linear"}, {**GPT2, "tie_word_embeddings": True}),
     "large-full": config({"variant": "large", "image_size": 160}, {"type": "linear"}, {**GPT2, "tie_word_embeddings": True}),
+}
+LLAMA = {**QWEN2, "type": "llama", "tie_word_embeddings": False}
+VIT = {"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 4, "patch_size": 8, "image_size": 40,
+       "vision_feature_layer": -2}
+OTHERS = {  # one of each tower and decoder that has tests of its own
+    "clip-qwen2": config({**VIT, "type": "clip"}, {"type": "mlp2x_gelu"}, {**QWEN2, "tie_word_embeddings": True}),
+    "siglip-gpt2": config({**VIT, "type": "siglip"}, {"type": "linear"}, {**GPT2, "tie_word_embeddings": True}),
+    "mobilenetv3-llama": config({"variant": "small", "width": 0.25, "image_size": 65}, {"type": "mlp3x_gelu"}, LLAMA),
 }
 TEXT = {"model_type": "gpt2", "activation_function": "gelu_new", **{k: v for k, v in GPT2.items() if k != "type"}, "n_inner": None,
         "bos_token_id": N_BPE, "eos_token_id": N_BPE, "tie_word_embeddings": True}  # a folder as transformers writes it
@@ -121,7 +130,10 @@ class Composition:
     def __init__(self, cfg):
         self.cfg = cfg
         v, t = cfg["vision"], cfg["text"]
-        if "minimalistic" in v["variant"]:
+        if v["type"] in ("clip", "siglip"):
+            self.vision = vit(v)
+            vision = {vit_name(k): p for k, p in self.vision.state_dict().items()}
+        elif "minimalistic" in v["variant"]:
             self.vision = Minimalistic(v)
             vision = self.vision.state()
         else:
@@ -133,11 +145,11 @@ class Composition:
         side = v["image_size"]
         channels = self.run_vision(torch.zeros(1, 3, side, side)).shape[1]
         hidden = t["n_embd"] if t["type"] == "gpt2" else t["hidden_size"]
-        n = 2 if cfg["projector"]["type"] == "mlp2x_gelu" else 1
+        n = int(cfg["projector"]["type"][3]) if cfg["projector"]["type"].startswith("mlp") else 1
         self.projector = [torch.nn.Linear(channels if i == 0 else hidden, hidden, cfg["projector"].get("bias", True)) for i in range(n)]
         for i, p in enumerate(self.projector):
             self.names.update({f"mm.{2 * i}." + k: q for k, q in p.state_dict().items()})
-        self.text = gpt2(t) if t["type"] == "gpt2" else qwen2(t)
+        self.text = {"gpt2": gpt2, "qwen2": qwen2, "llama": llama}[t["type"]](t)
         self.names.update(canonical_text(self.text, t))
 
     def load(self, tensors):
@@ -153,6 +165,8 @@ class Composition:
 
     def run_vision(self, px):
         v = self.cfg["vision"]
+        if v["type"] in ("clip", "siglip"):
+            return self.vision(px, output_hidden_states=True).hidden_states[v["vision_feature_layer"]][0, v["type"] == "clip":]
         if isinstance(self.vision, Minimalistic):
             x = self.vision.features(px)
         else:
@@ -190,6 +204,28 @@ def gpt2(t):
 def qwen2(t):
     keys = {k: v for k, v in t.items() if k not in ("type", "rope_theta")}
     return Qwen2ForCausalLM(Qwen2Config(**keys, rope_parameters={"rope_type": "default", "rope_theta": t["rope_theta"]})).eval()
+
+
+def llama(t):
+    keys = {k: v for k, v in t.items() if k not in ("type", "rope_theta")}
+    return LlamaForCausalLM(LlamaConfig(**keys, rope_parameters={"rope_type": "default", "rope_theta": t["rope_theta"]})).eval()
+
+
+def vit(v):
+    keys = {k: x for k, x in v.items() if k not in ("type", "vision_feature_layer")}
+    if v["type"] == "clip":
+        return CLIPVisionModel(CLIPVisionConfig(**keys)).eval()
+    return SiglipVisionModel(SiglipVisionConfig(**keys, vision_use_head=False)).eval()
+
+
+def vit_name(name):
+    """transformers' name of a CLIP or SigLIP tensor -> ours, without "v."."""
+    for old, new in (("vision_model.", ""), ("embeddings.class_embedding", "class_embd"), ("embeddings.patch_embedding", "patch_embd"),
+                     ("embeddings.position_embedding", "position_embd"), ("pre_layrnorm", "pre_ln"), ("post_layernorm", "post_ln"),
+                     ("encoder.layers.", "blk."), ("layer_norm", "ln"), ("self_attn.out_proj", "attn_out"), ("self_attn.", "attn_"),
+                     ("_proj.", "."), ("mlp.fc1", "ffn_up"), ("mlp.fc2", "ffn_down")):
+        name = name.replace(old, new)
+    return name
 
 
 GPT2_NAMES = {"ln_1": "attn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output", "ln_2": "ffn_norm", "mlp.c_fc": "ffn_up",
@@ -377,7 +413,7 @@ class Suite:
         return Tokenizer.from_file(os.path.join(folder, "tokenizer.json")).encode(text).ids
 
     def compositions(self):
-        for case, cfg in (CASES | FULL).items():
+        for case, cfg in (CASES | OTHERS | FULL).items():
             self.composition(case, cfg)
         self.fastvithd()
         self.text()
