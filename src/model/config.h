@@ -87,6 +87,7 @@ struct eye_projector_config {
 struct eye_text_config {
     const char *family;        /* row of the registry: "qwen2" */
     int64_t hidden, n_layers, n_heads, n_kv_heads, head_dim, ffn, vocab, max_positions;
+    int64_t embed_rows;        /* of the embedding where they are more than the vocabulary (TinyLLaVA); 0 = as many */
     double rope_theta;         /* 0: no RoPE, learned positions and LayerNorms (GPT-2) */
     float rms_eps;             /* of its RMS or layer norms */
     bool qkv_bias, output_bias, ffn_bias; /* of attention's q, k, v; its output; the feed-forward's three */

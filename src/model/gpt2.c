@@ -76,6 +76,7 @@ enum eye_status eye_gpt2_read(const struct eye_json_at *at, struct eye_vlm_confi
     EYE_TRY(eye_json_need_int(at, "n_head", 1, EYE_MAX_HEADS, &t->n_heads, err));
     EYE_TRY(eye_json_int_in(at, "n_inner", 1, EYE_MAX_FFN, 4 * t->hidden, &t->ffn, err));
     EYE_TRY(eye_json_need_int(at, "vocab_size", 1, EYE_MAX_VOCAB, &t->vocab, err));
+    EYE_TRY(eye_json_int_in(at, "embedding_rows", t->vocab, EYE_MAX_VOCAB, t->vocab, &t->embed_rows, err));
     EYE_TRY(eye_json_int_in(at, "n_positions", 1, EYE_MAX_POSITIONS, 1024, &t->max_positions, err));
     EYE_TRY(eye_config_number(at, "layer_norm_epsilon", 1e-12, 0.1, 1e-5, &eps, err));
     t->n_kv_heads = t->n_heads;

@@ -45,7 +45,9 @@ static eye_val add_head(struct eye_build *b, const struct eye_vlm *m, eye_val x)
 }
 
 static eye_val add_embed(struct eye_build *b, const struct eye_vlm *m, eye_val ids) {
-    eye_val table = eye_build_weight(b, EYE_SHAPE(m->config.text.vocab, m->config.text.hidden), "token_embd.weight");
+    const struct eye_text_config *t = &m->config.text;
+    int64_t rows = t->embed_rows ? t->embed_rows : t->vocab;
+    eye_val table = eye_build_weight(b, EYE_SHAPE(rows, t->hidden), "token_embd.weight");
     return eye_tap(b->g, eye_embed(b->g, ids, table), "t.embeddings");
 }
 

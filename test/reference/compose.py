@@ -51,7 +51,7 @@ def config(vision, projector, text, **more):
 CASES = {  # the seed's shape is "pooled": one image row before BOS, a linear projector, an untied head with bias
     "small-map": config({"variant": "small", "width": 0.25, "image_size": 65}, {"type": "linear"}, {**GPT2, "tie_word_embeddings": True}),
     "small-classifier": config({"variant": "small", "width": 0.15, "image_size": 64, "output": "classifier"}, {"type": "linear"},
-                               {**GPT2, "tie_word_embeddings": False}),
+                               {**GPT2, "embedding_rows": 333, "tie_word_embeddings": False}),
     "large-pooled": config({"variant": "large", "width": 0.2, "image_size": 64, "output": "pooled"}, {"type": "mlp2x_gelu"},
                            {**QWEN2, "tie_word_embeddings": True}),
     "minimal-tap": config({"variant": "large_minimalistic", "width": 0.25, "image_size": 70, "padding": "tf_same", "batch_norm": False,
@@ -198,6 +198,8 @@ def gpt2(t):
     model = GPT2LMHeadModel(cfg).eval()
     if not t["tie_word_embeddings"]:
         model.lm_head = torch.nn.Linear(t["n_embd"], t["vocab_size"])
+    if "embedding_rows" in t:
+        model.transformer.wte = torch.nn.Embedding(t["embedding_rows"], t["n_embd"])
     return model
 
 
@@ -456,6 +458,8 @@ class Suite:
     def composition(self, case, cfg):
         cfg = json.loads(json.dumps(cfg))
         cfg["text"]["vocab_size"] = 640  # of make_checkpoint's tiny tokenizer
+        if "embedding_rows" in cfg["text"]:
+            cfg["text"]["embedding_rows"] = 700
         model, tensors, _ = make(case, cfg)
         folder = self.folder(case, cfg, tensors)
         px = image_pixels(IMAGE, cfg["vision"]["image_size"])
