@@ -226,10 +226,35 @@ prints 'peak_memory' bench -m "$model" -r 2 --decode 4
 prints 'prefill,' bench -m "$model" -r 1 --decode 2 --csv
 prints '"ops": ' bench -m "$model" -r 1 --decode 2 --json --ops
 
+# ---- one JSON object each ----
+is_json() { # arguments…
+    run "$@"
+    if [ "$rc" = 0 ] && [ ! -s "$tmp/err" ] && [ "$(wc -l <"$tmp/out")" = 1 ] && grep -q '^{.*}$' "$tmp/out" &&
+        { ! command -v python3 >/dev/null || python3 -m json.tool "$tmp/out" >/dev/null 2>"$tmp/err"; }; then good; else bad "$* (exit $rc): no JSON"; fi
+}
+odd=$tmp/$(printf 'no\377utf8')
+is_json version --json
+is_json doctor --json -m "$model"
+is_json run --json -m "$model" -i "$tmp/a.ppm" -n 4 --logprobs 3 --temp 2 -s 3
+is_json tokens --json -m "$model" "$text"
+is_json tokens --json -m "$model" --decode "$ids"
+is_json probe --json -m "$model" --stage list
+is_json probe --json -m "$model" --tokens "1 2" --stage logits -o "$odd.npy"
+is_json convert --json "$model" -o "$odd.gguf"
+is_json inspect --json --metadata "$odd.gguf"
+is_json inspect --json "$model"
+is_json bench --json -m "$odd.gguf" -r 1 --decode 2 --ops
+for c in 'run -p x' 'tokens x' 'probe --stage list' bench; do
+    # shellcheck disable=SC2086
+    run $c --json -m /nowhere
+    if [ "$rc" = 1 ] && [ ! -s "$tmp/out" ] && grep -q '^eyelet: /nowhere: ' "$tmp/err"; then good; else bad "$c --json that fails"; fi
+done
+
 # ---- what people give in place of a model, a picture, a disk ----
 folder() { # name, files of the model to take
     mkdir "$tmp/$1"
-    for f in $2; do cp "$model"/$f "$tmp/$1/"; done
+    # shellcheck disable=SC2086
+    [ -z "$2" ] || (cd "$model" && cp $2 "$tmp/$1/")
 }
 folder empty ''
 fails 'no config.json in this folder: expected a checkpoint as Hugging Face keeps them' run -m "$tmp/empty" -p x
@@ -277,9 +302,11 @@ for t in -1 9999 1.5 ''; do
 done
 (
     ulimit -f 100 # blocks of 512 or 1024 bytes; the file would be larger
-    fails 'full.gguf: cannot write: File too large' convert "$model" -o "$tmp/full.gguf"
-    [ "$n_bad" = 0 ]
-) && [ -z "$(ls "$tmp" | grep full)" ] && good || bad 'a convert that cannot write leaves nothing behind'
+    run convert "$model" -o "$tmp/full.gguf"
+    [ "$rc" = 1 ] && grep -q 'full.gguf: cannot write: File too large' "$tmp/err"
+)
+rc=$?
+if [ "$rc" = 0 ] && ! ls "$tmp"/full* >/dev/null 2>&1; then good; else bad 'a convert that cannot write leaves nothing behind'; fi
 if [ -w /dev/full ] && [ -z "$wrapper" ]; then
     "$eyelet" version >/dev/full 2>"$tmp/err"
     rc=$?

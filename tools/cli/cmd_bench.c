@@ -1,5 +1,4 @@
 /* eyelet bench: how long each stage takes on this machine. One warm-up, then runs; median, least and most of each. */
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +6,7 @@
 
 #include "cli.h"
 #include "eyelet/experimental.h"
+#include "json.h"
 
 struct bench_opts {
     struct model_args model;
@@ -166,7 +166,7 @@ static void print_csv(struct bench *b) {
     printf("peak_rss_bytes,%llu,,,,\n", (unsigned long long)eye_peak_rss_bytes());
 }
 
-static void print_json(struct bench *b) {
+static int print_json(struct bench *b) {
     json_t *root = json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:i}", "architecture", b->info.architecture, "decoder",
                              cli_weight_names[b->info.decoder_type], "vision", cli_weight_names[b->info.vision_type], "kv",
                              cli_cache_names[b->info.cache_type], "threads", b->info.n_threads, "runs", b->o->n_runs,
@@ -186,13 +186,11 @@ static void print_json(struct bench *b) {
     if (b->o->ops) {
         json_t *ops = json_array();
         for (size_t i = 0; i < b->n_ops; i++)
-            json_array_append_new(ops, json_pack("{s:s,s:s,s:s,s:I}", "graph", b->op[i].graph, "op", b->op[i].op, "name",
-                                                 b->op[i].name, "ns", (json_int_t)b->op[i].ns));
+            json_array_append_new(ops, json_pack("{s:s,s:s,s:o,s:I}", "graph", b->op[i].graph, "op", b->op[i].op, "name",
+                                                 json_outside(b->op[i].name), "ns", (json_int_t)b->op[i].ns));
         json_object_set_new(root, "ops", ops);
     }
-    json_dumpf(root, stdout, JSON_REAL_PRECISION(6));
-    putchar('\n');
-    json_decref(root);
+    return json_print(b->ui, root);
 }
 
 static void print_ops(const struct bench *b) {
@@ -249,8 +247,9 @@ static int bench(struct bench *b) {
         if (!b->op) return ui_failf(b->ui, "out of memory");
         eye_session_op_times(b->s, b->op, b->n_ops);
     }
-    (b->o->json ? print_json : b->o->csv ? print_csv : print_table)(b);
-    if (b->o->ops && !b->o->json && !b->o->csv) print_ops(b);
+    if (b->o->json) return print_json(b);
+    (b->o->csv ? print_csv : print_table)(b);
+    if (b->o->ops && !b->o->csv) print_ops(b);
     return EXIT_DONE;
 }
 

@@ -1,9 +1,9 @@
 /* eyelet convert: a checkpoint to one .gguf file, quantized as asked for. */
-#include <jansson.h>
 #include <stdio.h>
 
 #include "cli.h"
 #include "eyelet/convert.h"
+#include "json.h"
 
 struct convert_opts {
     const char *out;
@@ -26,13 +26,10 @@ static const struct arg convert_args[] = {
 
 static void on_progress(void *ctx, double done) { ui_progress(ctx, "converting", done); }
 
-static void print_json(const char *out, const struct eye_convert_report *r) {
-    json_t *o = json_pack("{s:s,s:I,s:I,s:I,s:I}", "file", out, "tensors", (json_int_t)r->n_tensors, "bytes_in",
-                          (json_int_t)r->bytes_in, "bytes_out", (json_int_t)r->bytes_out, "fallbacks",
-                          (json_int_t)r->n_fallback);
-    json_dumpf(o, stdout, 0);
-    putchar('\n');
-    json_decref(o);
+static int print_json(struct ui *ui, const char *out, const struct eye_convert_report *r) {
+    return json_print(ui, json_pack("{s:o,s:I,s:I,s:I,s:I}", "file", json_outside(out), "tensors", (json_int_t)r->n_tensors,
+                                    "bytes_in", (json_int_t)r->bytes_in, "bytes_out", (json_int_t)r->bytes_out, "fallbacks",
+                                    (json_int_t)r->n_fallback));
 }
 
 static int run(void *opts, char *const *operand, int n_operands) {
@@ -56,11 +53,9 @@ static int run(void *opts, char *const *operand, int n_operands) {
     if (r.n_fallback)
         ui_note(&ui, "warning: %llu matrices (%s, …) have rows that are no multiple of 32: kept as f16",
                 (unsigned long long)r.n_fallback, r.first_fallback);
-    if (o->json)
-        print_json(o->out, &r);
-    else
-        printf("%s: %llu tensors, %s from %s\n", o->out, (unsigned long long)r.n_tensors,
-               cli_bytes(r.bytes_out, out, sizeof out), cli_bytes(r.bytes_in, in, sizeof in));
+    if (o->json) return print_json(&ui, o->out, &r);
+    printf("%s: %llu tensors, %s from %s\n", o->out, (unsigned long long)r.n_tensors, cli_bytes(r.bytes_out, out, sizeof out),
+           cli_bytes(r.bytes_in, in, sizeof in));
     return EXIT_DONE;
 }
 

@@ -1,6 +1,5 @@
 /* eyelet doctor: what this machine and this build can do, how fast, whether the kernels are right; with -m: whether a model
  * opens and fits. What could be better is a warning that says what to do. */
-#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +7,7 @@
 
 #include "cli.h"
 #include "eyelet/experimental.h"
+#include "json.h"
 #include "machine.h"
 
 struct doctor_opts {
@@ -103,7 +103,7 @@ static void judge_rest(struct report *r) {
 
 static void put(json_t *o, const char *key, json_t *v) { json_object_set_new(o, key, v); }
 static json_t *bytes_json(uint64_t v) { return json_integer((json_int_t)v); }
-static json_t *text_or_null(const char *s) { return *s ? json_string(s) : json_null(); }
+static json_t *text_or_null(const char *s) { return *s ? json_outside(s) : json_null(); }
 static json_t *real_or_null(double v) { return v != 0 ? json_real(v) : json_null(); }
 
 static json_t *cpu_json(const struct report *r) {
@@ -148,7 +148,7 @@ static json_t *speed_json(const struct report *r) {
 
 static json_t *model_json(const struct report *r) {
     json_t *o = json_object();
-    put(o, "path", json_string(r->model_path));
+    put(o, "path", json_outside(r->model_path));
     put(o, "opens", json_boolean(r->model));
     if (!r->model) return o;
     put(o, "architecture", json_string(r->info.architecture));
@@ -160,7 +160,7 @@ static json_t *model_json(const struct report *r) {
     return o;
 }
 
-static void print_json(const struct report *r) {
+static int print_json(struct ui *ui, const struct report *r) {
     json_t *root = json_object(), *images = json_object(), *kernels = json_object(), *check = json_object();
     json_t *warnings = json_array();
     put(images, "jpeg", text_or_null(r->machine.jpeg));
@@ -171,7 +171,7 @@ static void print_json(const struct report *r) {
     put(check, "results", json_integer(r->check.n_results));
     put(check, "worst", kernels_agree(r) ? json_real(r->check.worst) : json_null());
     put(check, "worst_op", text_or_null(r->check.worst_op));
-    for (int i = 0; i < r->n_warnings; i++) json_array_append_new(warnings, json_string(r->warning[i]));
+    for (int i = 0; i < r->n_warnings; i++) json_array_append_new(warnings, json_outside(r->warning[i]));
     put(root, "version", json_string(eye_version()));
     put(root, "compiler", json_string(r->machine.compiler));
     put(root, "system", json_pack("{s:s,s:s,s:s}", "name", r->sys.name, "release", r->sys.release, "arch", r->sys.arch));
@@ -183,9 +183,7 @@ static void print_json(const struct report *r) {
     put(root, "kernels", kernels);
     if (r->model_path) put(root, "model", model_json(r));
     put(root, "warnings", warnings);
-    json_dumpf(root, stdout, JSON_REAL_PRECISION(6));
-    putchar('\n');
-    json_decref(root);
+    return json_print(ui, root);
 }
 
 /* ---- text ---- */
@@ -287,10 +285,10 @@ static int run(void *opts, char *const *operand, int n_operands) {
     if (r->check.n_results) { /* a model that does not open is a finding too */
         judge_cpu(r);
         judge_rest(r);
-        if (o->json)
-            print_json(r);
-        else
+        if (!o->json)
             print_text(r, o->model.verbose);
+        else if (print_json(&ui, r) != EXIT_DONE)
+            code = EXIT_FAILED;
     }
     eye_model_close(r->model);
     free(r);

@@ -1,10 +1,10 @@
 /* eyelet inspect: what a model or a file holds, and the memory it would need, before anything is allocated. */
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli.h"
 #include "eyelet/experimental.h"
+#include "json.h"
 
 struct inspect_opts {
     struct model_args model;
@@ -66,14 +66,14 @@ static json_t *tensors_json(const struct eye_listing *l) {
         json_t *shape = json_array();
         eye_listing_tensor(l, i, &e);
         for (int32_t d = 0; d < e.rank; d++) json_array_append_new(shape, json_integer(e.dims[d]));
-        json_array_append_new(list, json_pack("{s:s,s:s,s:o,s:I}", "name", e.name, "dtype", e.dtype, "shape", shape, "bytes",
-                                              (json_int_t)e.bytes));
+        json_array_append_new(list, json_pack("{s:o,s:s,s:o,s:I}", "name", json_outside(e.name), "dtype", e.dtype, "shape",
+                                              shape, "bytes", (json_int_t)e.bytes));
     }
     return list;
 }
 
-static void print_json(const struct inspect_opts *o, const struct eye_listing *l, const struct eye_model_info *info,
-                       const struct eye_memory *mem) {
+static int print_json(struct ui *ui, const struct inspect_opts *o, const struct eye_listing *l,
+                      const struct eye_model_info *info, const struct eye_memory *mem) {
     struct totals t;
     json_t *root = json_pack("{s:s}", "format", eye_listing_format(l)), *types = json_object();
     if (info) json_object_set_new(root, "model", model_json(info, mem));
@@ -85,13 +85,11 @@ static void print_json(const struct inspect_opts *o, const struct eye_listing *l
     if (o->metadata) {
         json_t *meta = json_object();
         const char *key, *value;
-        for (size_t i = 0; eye_listing_metadata(l, i, &key, &value); i++) json_object_set_new(meta, key, json_string(value));
+        for (size_t i = 0; eye_listing_metadata(l, i, &key, &value); i++) json_object_set_new(meta, key, json_outside(value));
         json_object_set_new(root, "metadata", meta);
     }
     if (!o->no_tensors) json_object_set_new(root, "tensors", tensors_json(l));
-    json_dumpf(root, stdout, 0);
-    putchar('\n');
-    json_decref(root);
+    return json_print(ui, root);
 }
 
 /* ---- text ---- */
@@ -181,8 +179,12 @@ static int run(void *opts, char *const *operand, int n_operands) {
         eye_model_get_info(model, &info);
         if (eye_model_memory(model, 0, &mem, &err) != EYE_OK) code = ui_fail(&ui, &err);
     }
-    if (code == EXIT_DONE || (!model && ends_with(operand[0], ".gguf")))
-        (o->json ? print_json : print_text)(o, l, model ? &info : NULL, &mem);
+    if (code == EXIT_DONE || (!model && ends_with(operand[0], ".gguf"))) {
+        if (!o->json)
+            print_text(o, l, model ? &info : NULL, &mem);
+        else if (print_json(&ui, o, l, model ? &info : NULL, &mem) != EXIT_DONE)
+            code = EXIT_FAILED;
+    }
     eye_model_close(model);
     eye_listing_close(l);
     return code;

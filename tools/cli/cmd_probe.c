@@ -1,11 +1,11 @@
 /* eyelet probe: any intermediate result as a .npy file of float32. */
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 #include "eyelet/experimental.h"
+#include "json.h"
 
 #define MAX_IMAGES 16
 
@@ -42,23 +42,16 @@ static const struct arg probe_args[] = {
 static const char *const stage_names[] = {"pixels", "vision", "projected", "embeddings", "logits"}; /* order of the enum */
 #define N_STAGES (sizeof stage_names / sizeof stage_names[0])
 
-static void print_json(json_t *v) {
-    json_dumpf(v, stdout, 0);
-    json_decref(v);
-    putchar('\n');
-}
-
 static int list_layers(struct ui *ui, const struct probe_opts *o, struct eye_model *model) {
     const char *const *names;
     size_t n;
     struct eye_err err = {0};
     if (eye_model_layers(model, &names, &n, &err) != EYE_OK) return ui_fail(ui, &err);
-    json_t *list = json_array();
-    for (size_t i = 0; o->json && i < n; i++) json_array_append_new(list, json_string(names[i]));
     for (size_t i = 0; !o->json && i < n; i++) puts(names[i]);
-    if (o->json) print_json(json_pack("{s:O}", "layers", list));
-    json_decref(list);
-    return EXIT_DONE;
+    if (!o->json) return EXIT_DONE;
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) json_array_append_new(list, json_outside(names[i]));
+    return json_print(ui, json_pack("{s:o}", "layers", list));
 }
 
 static bool parse_stage(const char *text, struct eye_probe *probe) {
@@ -102,10 +95,11 @@ static int probe_and_save(struct ui *ui, const struct probe_opts *o, struct eye_
         eye_array_free(&a);
         return ui_fail(ui, &err);
     }
+    int code = EXIT_DONE;
     json_t *shape = json_array();
     for (int32_t i = 0; i < a.rank; i++) json_array_append_new(shape, json_integer(a.dims[i]));
     if (o->json) {
-        print_json(json_pack("{s:s,s:s,s:O}", "file", o->out, "dtype", "float32", "shape", shape));
+        code = json_print(ui, json_pack("{s:o,s:s,s:O}", "file", json_outside(o->out), "dtype", "float32", "shape", shape));
     } else {
         printf("%s: float32 ", o->out);
         json_dumpf(shape, stdout, 0);
@@ -113,7 +107,7 @@ static int probe_and_save(struct ui *ui, const struct probe_opts *o, struct eye_
     }
     json_decref(shape);
     eye_array_free(&a);
-    return EXIT_DONE;
+    return code;
 }
 
 static int run(void *opts, char *const *operand, int n_operands) {

@@ -1,11 +1,11 @@
 /* eyelet run: image(s) and a prompt to text, streamed to stdout. */
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 #include "eyelet/experimental.h"
+#include "json.h"
 
 #define MAX_IMAGES 64
 
@@ -127,10 +127,7 @@ static int print_json(struct ui *ui, const struct eye_model *model, const struct
     if (r->truncated) json_object_set_new(o, "truncated", json_true());
     json_object_set_new(o, "timings", timings_json(r));
     if (r->logprobs) json_object_set_new(o, "logprobs", logprobs_json(model, r));
-    bool failed = json_dumpf(o, stdout, JSON_REAL_PRECISION(6)) != 0;
-    json_decref(o);
-    putchar('\n');
-    return failed ? ui_failf(ui, "standard output: cannot write the result") : EXIT_DONE;
+    return json_print(ui, o);
 }
 
 static void note_timings(struct ui *ui, const struct eye_result *r) {

@@ -1,10 +1,10 @@
 /* eyelet tokens: text to token ids and back. Nothing but the tokenizer is used: no weight is read. */
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
+#include "json.h"
 
 struct tokens_opts {
     struct model_args model;
@@ -36,10 +36,7 @@ static int print_text(struct ui *ui, const struct tokens_opts *o, const struct e
     if (eye_model_detokenize(model, ids, n, text, need, &len, &err) != EYE_OK)
         code = ui_fail(ui, &err);
     else if (o->json) {
-        json_t *v = json_pack("{s:o}", "text", json_stringn(text, len));
-        json_dumpf(v, stdout, 0);
-        json_decref(v);
-        putchar('\n');
+        code = json_print(ui, json_pack("{s:o}", "text", json_stringn(text, len)));
     } else {
         fwrite(text, 1, len, stdout);
         putchar('\n');
@@ -48,17 +45,15 @@ static int print_text(struct ui *ui, const struct tokens_opts *o, const struct e
     return code;
 }
 
-static void print_ids(const struct tokens_opts *o, const int32_t *ids, size_t n) {
+static int print_ids(struct ui *ui, const struct tokens_opts *o, const int32_t *ids, size_t n) {
     if (o->json) {
         json_t *list = json_array();
         for (size_t i = 0; i < n; i++) json_array_append_new(list, json_integer(ids[i]));
-        json_t *v = json_pack("{s:o}", "tokens", list);
-        json_dumpf(v, stdout, 0);
-        json_decref(v);
-    } else {
-        for (size_t i = 0; i < n; i++) printf("%s%d", i ? " " : "", ids[i]);
+        return json_print(ui, json_pack("{s:o}", "tokens", list));
     }
+    for (size_t i = 0; i < n; i++) printf("%s%d", i ? " " : "", ids[i]);
     putchar('\n');
+    return EXIT_DONE;
 }
 
 static int encode(struct ui *ui, const struct tokens_opts *o, const struct eye_model *model, const char *text, size_t len) {
@@ -80,7 +75,7 @@ static int encode(struct ui *ui, const struct tokens_opts *o, const struct eye_m
     if (code == EXIT_DONE && eye_model_tokenize(model, text, len, flags, NULL, 0, &n, &err) != EYE_OK) code = ui_fail(ui, &err);
     if (code == EXIT_DONE && !(ids = malloc((n + 1) * sizeof *ids))) code = ui_failf(ui, "out of memory");
     if (code == EXIT_DONE && eye_model_tokenize(model, text, len, flags, ids, n, &n, &err) != EYE_OK) code = ui_fail(ui, &err);
-    if (code == EXIT_DONE) print_ids(o, ids, n);
+    if (code == EXIT_DONE) code = print_ids(ui, o, ids, n);
     free(ids);
     free(chat);
     return code;

@@ -1,9 +1,9 @@
 /* eyelet version: which program this is. */
-#include <jansson.h>
 #include <stdio.h>
 
 #include "cli.h"
 #include "eyelet/experimental.h"
+#include "json.h"
 
 struct version_opts {
     bool json;
@@ -17,17 +17,15 @@ static const struct arg version_args[] = {
 static int run(void *opts, char *const *operand, int n_operands) {
     const struct version_opts *o = opts;
     struct eye_machine m;
+    struct ui ui;
     (void)operand, (void)n_operands;
     if (!o->json) {
         printf("eyelet %s\n", eye_version());
         return EXIT_DONE;
     }
+    ui_init(&ui, false, false);
     eye_machine_get(&m);
-    json_t *v = json_pack("{s:s,s:s}", "version", eye_version(), "compiler", m.compiler);
-    json_dumpf(v, stdout, 0);
-    putchar('\n');
-    json_decref(v);
-    return EXIT_DONE;
+    return json_print(&ui, json_pack("{s:s,s:s}", "version", eye_version(), "compiler", m.compiler));
 }
 
 const struct command cmd_version = {
