@@ -64,7 +64,8 @@ struct eye_vit_config { /* a plain vision transformer, CLIP's or SigLIP's */
     bool patch_bias;         /* SigLIP */
     bool drop_class;         /* the class row is no feature */
     bool post_norm;          /* features are post_layernorm of the last layer's; tap[] is not read */
-    int64_t tap[EYE_MAX_TAPS]; /* [n_taps] hidden states whose channels are the features: 0 = before layer 0, n = after n layers */
+    /* [n_taps] hidden states whose channels are the features, side by side: 0 = before layer 0, n = after n layers. */
+    int64_t tap[EYE_MAX_TAPS];
     size_t n_taps;
     char origin[96];         /* where the weights are if the checkpoint leaves them out, for error texts; "" = in it */
 };

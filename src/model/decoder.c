@@ -5,9 +5,8 @@
  *   x = x + down(silu(gate(rms_norm(x))) * up(rms_norm(x)))
  *
  * RoPE pairs element i with i + D/2 (Hugging Face's half split). Query head h reads KV head h / (H / Hkv). Image rows are
- * ordinary rows: one causal mask and one row of positions over text and image. Sources: arXiv 2407.10671 (Qwen2), 2302.13971 (Llama),
- * 2310.06825 (Mistral), 2104.09864
- * (RoPE), 2305.13245 (GQA).
+ * ordinary rows: one causal mask and one row of positions over text and image. Sources: arXiv 2407.10671 (Qwen2), 2302.13971
+ * (Llama), 2310.06825 (Mistral), 2104.09864 (RoPE), 2305.13245 (GQA).
  */
 #include <math.h>
 #include <stdio.h>

@@ -31,8 +31,8 @@ enum eye_status eye_mistral_read(const struct eye_json_at *at, struct eye_vlm_co
     c->text.family = "llama"; /* the same network; GGUF has no other name for it */
     EYE_TRY(eye_json_int(at, "sliding_window", 0, &window, err));
     if (window > 0 && window < c->text.max_positions)
-        return eye_config_unsupported(at, "sliding_window", err, "got %lld, supported: null, or max_position_embeddings and more",
-                                      (long long)window);
+        return eye_config_unsupported(at, "sliding_window", err,
+                                      "got %lld, supported: null, or max_position_embeddings and more", (long long)window);
     return EYE_OK;
 }
 

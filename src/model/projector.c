@@ -1,5 +1,6 @@
 /* The projector: vision features -> rows the decoder takes for embeddings. linear, or N linears with GELU between (exact,
- * mlpNx_gelu, unless the configuration names another), or nothing. Tensors mm.0, mm.2, mm.4, …: LLaVA's nn.Sequential counts the activations too.
+ * mlpNx_gelu, unless the configuration names another), or nothing. Tensors mm.0, mm.2, mm.4, …: LLaVA's nn.Sequential counts
+ * the activations too.
  */
 #include "model/registry.h"
 

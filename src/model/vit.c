@@ -95,8 +95,8 @@ eye_val eye_vit_build(struct eye_build *m, const struct eye_vlm_config *c, eye_v
     const struct eye_vit_config *v = &c->vision.vit;
     if (v->origin[0] && !eye_build_has(m, "v.patch_embd.weight"))
         return eye_graph_fail(m->g, EYE_E_UNSUPPORTED,
-                              "the vision tower is not in this checkpoint; config.json leaves it in %s: use a version of the model "
-                              "that contains it (for LLaVA-1.5 the ones converted for transformers)",
+                              "the vision tower is not in this checkpoint; config.json leaves it in %s: use a version of "
+                              "the model that contains it (for LLaVA-1.5 the ones converted for transformers)",
                               v->origin);
     if (pixels != EYE_NONE && eye_dim(m->g, pixels, 1) != v->side_px)
         return eye_graph_fail(m->g, EYE_E_ARG, "image side %lld: this vision tower has positions for %lld only",
@@ -141,7 +141,8 @@ enum eye_status eye_vit_features(const struct eye_json_at *at, struct eye_vlm_co
         return eye_config_unsupported(at, "vision_feature_select_strategy", err, "got \"%.64s\", supported: default, full", s);
     if (v->drop_class && !v->class_row)
         return eye_config_unsupported(at, "vision_feature_select_strategy", err,
-                                      "got \"default\", which drops the first patch of a tower without class row; supported: full");
+                                      "got \"default\", which drops the first patch of a tower without class row; "
+                                      "supported: full");
     c->vision.channels = v->hidden * (int64_t)v->n_taps;
     return EYE_OK;
 }
@@ -171,8 +172,8 @@ static enum eye_status read_sizes(const struct eye_json_at *at, const char *act,
 
 enum eye_status eye_clip_sizes(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err) {
     c->vision.family = "clip";
-    c->vision.vit = (struct eye_vit_config){.hidden = 768, .n_layers = 12, .n_heads = 12, .ffn = 3072, .patch_px = 32, .side_px = 224,
-                                            .class_row = true};
+    c->vision.vit = (struct eye_vit_config){.hidden = 768, .n_layers = 12, .n_heads = 12, .ffn = 3072, .patch_px = 32,
+                                            .side_px = 224, .class_row = true};
     memcpy(c->prep.mean, (float[]){0.48145466f, 0.4578275f, 0.40821073f}, sizeof c->prep.mean);
     memcpy(c->prep.std, (float[]){0.26862954f, 0.26130258f, 0.27577711f}, sizeof c->prep.std);
     return read_sizes(at, "quick_gelu", 1e-5, c, err);
@@ -180,8 +181,8 @@ enum eye_status eye_clip_sizes(const struct eye_json_at *at, struct eye_vlm_conf
 
 enum eye_status eye_siglip_sizes(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err) {
     c->vision.family = "siglip";
-    c->vision.vit = (struct eye_vit_config){.hidden = 768, .n_layers = 12, .n_heads = 12, .ffn = 3072, .patch_px = 16, .side_px = 224,
-                                            .patch_bias = true};
+    c->vision.vit = (struct eye_vit_config){.hidden = 768, .n_layers = 12, .n_heads = 12, .ffn = 3072, .patch_px = 16,
+                                            .side_px = 224, .patch_bias = true};
     c->prep.mode = EYE_PREP_STRETCH;
     for (int i = 0; i < 3; i++) c->prep.mean[i] = c->prep.std[i] = 0.5f;
     return read_sizes(at, "gelu_pytorch_tanh", 1e-6, c, err);
