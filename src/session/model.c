@@ -76,7 +76,7 @@ static enum eye_status open_tokenizer(struct eye_model *m, struct eye_err *err) 
         size_t n;
         if (eye_tokenizer_token(m->tokenizer, id, &p, &n)) longest = EYE_MAX(longest, n);
     }
-    m->max_piece_bytes = 3 * longest + 8; /* every byte may be no UTF-8 and become U+FFFD; 8: what was held back before */
+    m->max_piece_bytes = 3 * (longest + EYE_DETOK_MAX_HELD); /* every byte may become U+FFFD, those held back too */
     snprintf(m->tokenizer_text, sizeof m->tokenizer_text, "bpe, %d tokens", eye_tokenizer_n_vocab(m->tokenizer));
     return EYE_OK;
 }

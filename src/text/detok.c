@@ -1,11 +1,12 @@
-/* text/detok: token ids to text. Byte-level tokens may end inside a character, so bytes are collected until one is whole. */
+/* text/detok: token ids to text. Byte-level tokens may end inside a character, so bytes are collected until one is whole; byte
+ * fallback judges a run of byte tokens as a whole, so the run is. */
 #include <string.h>
 
 #include "text/tokenizer_impl.h"
 #include "text/unicode.h"
 
 void eye_detok_init(struct eye_detok *d, const struct eye_tokenizer *tk, bool skip_special) {
-    *d = (struct eye_detok){.tk = tk, .skip_special = skip_special};
+    *d = (struct eye_detok){.tk = tk, .skip_special = skip_special, .strip_left = tk->decoder.strip};
 }
 
 /* Takes one byte in; writes out what is settled by it. */
@@ -24,12 +25,8 @@ static void push_byte(struct eye_detok *d, uint8_t byte, struct eye_buf *out) {
     }
 }
 
-void eye_detok_push(struct eye_detok *d, int32_t id, struct eye_buf *out) {
-    const char *text;
-    size_t n, len;
-    if (!eye_tokenizer_token(d->tk, id, &text, &n)) return;
-    if (d->skip_special && d->tk->token[id].special) return;
-    const uint8_t *p = (const uint8_t *)text;
+static void push_byte_level(struct eye_detok *d, const uint8_t *p, size_t n, struct eye_buf *out) {
+    size_t len;
     bool mapped = true; /* a token with any character outside the byte alphabet stands for itself, added tokens too */
     for (size_t i = 0; i < n && mapped; i += len) mapped = eye_char_to_byte(eye_utf8_get(p + i, &len)) >= 0;
     for (size_t i = 0; i < n; i += len) {
@@ -38,9 +35,78 @@ void eye_detok_push(struct eye_detok *d, int32_t id, struct eye_buf *out) {
     }
 }
 
-void eye_detok_flush(struct eye_detok *d, struct eye_buf *out) {
-    if (d->n_held) eye_buf_add(out, "\xEF\xBF\xBD", 3); /* what is held is one cut-off character */
+/* Text that is settled. */
+static void give(struct eye_detok *d, const void *text, size_t n, struct eye_buf *out) {
+    const uint8_t *p = text;
+    for (; n > 0 && d->strip_left > 0 && *p == ' '; p++, n--) d->strip_left--;
+    if (n == 0) return;
+    d->strip_left = 0;
+    eye_buf_add(out, p, n);
+}
+
+/* The byte tokens that are held, `last`: no more of them follow. */
+static void give_run(struct eye_detok *d, bool last, struct eye_buf *out) {
+    size_t valid = eye_utf8_valid(d->held, d->n_held), len;
+    bool cut = !last && valid > 0 && eye_utf8_next(d->held + valid, d->n_held - valid, &len) == EYE_UTF8_PARTIAL;
+    if (valid == d->n_held || cut) {
+        give(d, d->held, valid, out);
+        memmove(d->held, d->held + valid, d->n_held - valid);
+        d->n_held -= valid;
+        return;
+    }
+    for (size_t i = 0; i < d->n_held; i++) give(d, "\xEF\xBF\xBD", 3, out);
     d->n_held = 0;
+}
+
+static int hex_digit(uint8_t c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The byte that <0xNN> writes, -1 = it is no such token. */
+static int byte_of(const uint8_t *p, size_t n) {
+    if (n != 6 || memcmp(p, "<0x", 3) != 0 || p[5] != '>') return -1;
+    int high = p[3] == '+' ? 0 : hex_digit(p[3]), low = hex_digit(p[4]); /* the library's parser takes a sign */
+    return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
+static void push_chars(struct eye_detok *d, const uint8_t *p, size_t n, struct eye_buf *out) {
+    const struct eye_decoder *dec = &d->tk->decoder;
+    const uint8_t *end = p + n, *meta;
+    bool bare = dec->first_bare && !d->started;
+    int byte = dec->byte_runs ? byte_of(p, n) : -1;
+    d->started = true;
+    if (byte >= 0) {
+        if (d->n_held == sizeof d->held) give_run(d, false, out);
+        d->held[d->n_held++] = (uint8_t)byte;
+        return;
+    }
+    if (d->n_held) give_run(d, true, out);
+    for (; dec->blanks && p < end && (meta = memmem(p, (size_t)(end - p), "\xE2\x96\x81", 3)); p = meta + 3) {
+        give(d, p, (size_t)(meta - p), out);
+        if (!bare) give(d, " ", 1, out);
+    }
+    give(d, p, (size_t)(end - p), out);
+}
+
+void eye_detok_push(struct eye_detok *d, int32_t id, struct eye_buf *out) {
+    const char *text;
+    size_t n;
+    if (!eye_tokenizer_token(d->tk, id, &text, &n)) return;
+    if (d->skip_special && d->tk->token[id].special) return;
+    if (d->tk->decoder.byte_level)
+        push_byte_level(d, (const uint8_t *)text, n, out);
+    else
+        push_chars(d, (const uint8_t *)text, n, out);
+}
+
+void eye_detok_flush(struct eye_detok *d, struct eye_buf *out) {
+    if (d->n_held && d->tk->decoder.byte_level)
+        eye_buf_add(out, "\xEF\xBF\xBD", 3); /* what is held is one cut-off character */
+    else if (d->n_held)
+        give_run(d, true, out);
+    eye_detok_init(d, d->tk, d->skip_special);
 }
 
 void eye_tokenizer_decode(const struct eye_tokenizer *tk, const int32_t *ids, size_t n, bool skip_special,

@@ -7,6 +7,8 @@
 
 #include "text/unicode.h"
 
+#define META "\xE2\x96\x81"
+
 enum { L = EYE_UC_L, N = EYE_UC_N, S = EYE_UC_S };
 
 static uint8_t flags_at(const uint8_t *p, size_t *len) { return eye_uc_flags(eye_utf8_get(p, len)); }
@@ -81,11 +83,18 @@ static size_t take_digits(const uint8_t *p, size_t n, bool each) {
     return f && each ? len : run(p, n, 0, EYE_UC_D, f);
 }
 
+static size_t take_meta(const uint8_t *p, size_t n) {
+    const uint8_t *next = n > 3 ? memmem(p + 1, n - 1, META, 3) : NULL;
+    return next ? (size_t)(next - p) : n;
+}
+
 static size_t take(struct eye_pretok_stage s, const uint8_t *p, size_t n) {
     switch (s.kind) {
     case EYE_PRETOK_GPT2: return take_gpt2(p, n);
     case EYE_PRETOK_MODERN: return take_modern(p, n, s.arg);
     case EYE_PRETOK_DIGITS: return take_digits(p, n, s.arg);
+    case EYE_PRETOK_META_SPLIT: return take_meta(p, n);
+    case EYE_PRETOK_METASPACE:
     case EYE_PRETOK_PREFIX_SPACE: return n;
     }
     return n;
@@ -109,26 +118,38 @@ bool eye_pretok_pattern(const char *regex, struct eye_pretok_stage *stage) {
 
 void eye_pretok_init(struct eye_pretok_iter *it, const struct eye_pretok *pt, const struct eye_alloc *alloc) {
     *it = (struct eye_pretok_iter){.pt = pt};
-    eye_buf_init(&it->prefixed, alloc);
+    eye_buf_init(&it->changed, alloc);
 }
 
-void eye_pretok_clear(struct eye_pretok_iter *it) { eye_buf_clear(&it->prefixed); }
+void eye_pretok_clear(struct eye_pretok_iter *it) { eye_buf_clear(&it->changed); }
 
-void eye_pretok_start(struct eye_pretok_iter *it, const uint8_t *p, size_t n) {
+void eye_pretok_start(struct eye_pretok_iter *it, const uint8_t *p, size_t n, bool first) {
     for (int i = 0; i < it->pt->n; i++) it->level[i].p = it->level[i].end = NULL;
     it->p = p;
     it->end = p + n;
+    it->first = first;
 }
 
-/* Puts a space before the piece if it lacks one. One prefix stage at most (config.c sees to it): one buffer is enough. */
-static void prefix_space(struct eye_pretok_iter *it, const uint8_t **p, size_t *n) {
-    if (**p == ' ') return;
-    it->prefixed.len = 0;
-    eye_buf_add(&it->prefixed, " ", 1);
-    eye_buf_add(&it->prefixed, *p, *n);
-    if (it->prefixed.failed) return;
-    *p = (const uint8_t *)it->prefixed.p;
-    *n = it->prefixed.len;
+/* Blanks of the piece as the stage wants them. One such stage at most (config.c sees to it): one buffer is enough. */
+static void change_blanks(struct eye_pretok_iter *it, struct eye_pretok_stage stage, const uint8_t **p, size_t *n) {
+    const uint8_t *from = *p, *end = from + *n, *blank;
+    bool meta = stage.kind == EYE_PRETOK_METASPACE;
+    if (!meta && *from == ' ') return;
+    it->changed.len = 0;
+    if (!meta) {
+        eye_buf_add(&it->changed, " ", 1);
+    } else if (stage.arg == 2 || (stage.arg == 1 && it->first)) {
+        bool there = *from == ' ' || (*n >= 3 && memcmp(from, META, 3) == 0);
+        if (!there) eye_buf_add(&it->changed, META, 3);
+    }
+    for (; meta && from < end && (blank = memchr(from, ' ', (size_t)(end - from))); from = blank + 1) {
+        eye_buf_add(&it->changed, from, (size_t)(blank - from));
+        eye_buf_add(&it->changed, META, 3);
+    }
+    eye_buf_add(&it->changed, from, (size_t)(end - from));
+    if (it->changed.failed) return;
+    *p = (const uint8_t *)it->changed.p;
+    *n = it->changed.len;
 }
 
 bool eye_pretok_next(struct eye_pretok_iter *it, const uint8_t **p, size_t *n) {
@@ -146,8 +167,9 @@ bool eye_pretok_next(struct eye_pretok_iter *it, const uint8_t **p, size_t *n) {
             *n = take(it->pt->stage[i], *p, (size_t)(it->level[i].end - *p));
             it->level[i].p += *n;
         }
-        if (i == last) return !it->prefixed.failed;
-        if (it->pt->stage[i + 1].kind == EYE_PRETOK_PREFIX_SPACE) prefix_space(it, p, n);
+        if (i == last) return !it->changed.failed;
+        enum eye_pretok_kind next = it->pt->stage[i + 1].kind;
+        if (next == EYE_PRETOK_PREFIX_SPACE || next == EYE_PRETOK_METASPACE) change_blanks(it, it->pt->stage[i + 1], p, n);
         it->level[i + 1].p = *p;
         it->level[i + 1].end = *p + *n;
     }

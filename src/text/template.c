@@ -24,6 +24,7 @@ static const struct family {
     const char *stop[2];
     bool strip;                  /* white space at both ends of texts goes */
     bool system_in_user;         /* the system turn has opened the user's turn already */
+    bool whole;                  /* tokenized as one text, not each stretch between images by itself */
     bool images_first;           /* all images of the conversation, then BOS, then text */
 } family[] = {
     [EYE_TEMPLATE_RAW] = {.name = {"raw", "none", "plain"}},
@@ -45,13 +46,13 @@ static const struct family {
         .need = {"</s>"}, .stop = {"</s>"}},
     [EYE_TEMPLATE_LLAVA] = {
         .name = {"llava", "llava_hf"}, .role = {{"", " "}, {"USER: ", " "}, {"ASSISTANT: ", " "}}, .after_image = "\n",
-        .prompt = "ASSISTANT:", .stop = {"</s>"}},
+        .prompt = "ASSISTANT:", .stop = {"</s>"}, .whole = true},
     [EYE_TEMPLATE_SMOLVLM] = {
         .name = {"smolvlm", "smolvlm2", "idefics3"}, .start = "<|im_start|>",
         .role = {{"System: ", "<end_of_utterance>\n"}, {"User: ", "<end_of_utterance>\n"},
                  {"Assistant: ", "<end_of_utterance>\n"}},
         .user_with_image = "User:", .prompt = "Assistant:", .need = {"<|im_start|>", "<end_of_utterance>"},
-        .stop = {"<end_of_utterance>"}},
+        .stop = {"<end_of_utterance>"}, .whole = true},
     [EYE_TEMPLATE_LLAMA2] = {
         .name = {"llama2", "llama-2-chat", "llama_2"},
         .role = {{"[INST] <<SYS>>\n", "\n<</SYS>>\n\n"}, {"[INST] ", " [/INST]"}, {" ", " </s>"}},
@@ -247,7 +248,8 @@ enum eye_status eye_prompt_encode(const struct eye_prompt *p, const struct eye_t
             EYE_TRY(eye_ids_add(ids, EYE_TOKEN_IMAGE, err));
             continue;
         }
-        struct eye_encode_opts opts = {.literal = p->literal + s->i_literal, .n_literal = s->n_literal};
+        struct eye_encode_opts opts = {.continued = f->whole && i > 0, .literal = p->literal + s->i_literal,
+                                        .n_literal = s->n_literal};
         EYE_TRY(eye_tokenizer_encode(tk, p->text.p + s->from, s->to - s->from, &opts, ids, err));
     }
     return EYE_OK;

@@ -1,13 +1,14 @@
 /* text/template: conversations to prompts. A template is a row of a table chosen by name, not Jinja: a family's prompt is
- * part of the model and has to be exact. Sits on the tokenizer; knows no model and no pixels: an image is a place in the prompt.
+ * part of the model and has to be exact. Sits on the tokenizer; knows no model and no pixels: an image is a place in the
+ * prompt.
  *
  *   struct eye_turn turns[] = {{EYE_ROLE_USER, "Describe the image.", 19, 1}};
  *   eye_prompt_init(&prompt, alloc);
  *   EYE_TRY_GOTO(eye_prompt_render(&prompt, EYE_TEMPLATE_QWEN2, turns, 1, &opts, err));
  *   EYE_TRY_GOTO(eye_prompt_encode(&prompt, tk, &ids, err));       ids: ..., EYE_TOKEN_IMAGE, ...
  *
- * Text around images is tokenized part by part, as LLaVA and FastVLM do. Source: ml-fastvlm, conversation "qwen_2"; see the
- * family's page in doc/models. */
+ * Text around images is tokenized part by part where the family's own code does that. Source: ml-fastvlm, conversation
+ * "qwen_2"; see the family's page in doc/models. */
 #ifndef EYE_TEMPLATE_H
 #define EYE_TEMPLATE_H
 

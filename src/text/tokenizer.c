@@ -32,29 +32,28 @@ struct encoder {
     struct eye_bpe_scratch scratch;
     struct eye_pretok_iter words;
     struct eye_buf text;   /* repaired text */
-    struct eye_buf nfc;    /* the normalised piece */
+    struct eye_buf norm[2]; /* the normalised piece */
     struct eye_buf mapped; /* a word in the byte alphabet */
 };
+
+/* The model's token with this text, or -1. Words are never made into added tokens, even where those have gone unseen. */
+static int32_t model_token(const struct eye_tokenizer *tk, const void *p, size_t n) {
+    int32_t id = eye_strmap_get(&tk->id_of, p, n);
+    return id >= 0 && tk->token[id].model ? id : -1;
+}
 
 /* The token that is the whole word, or -1. */
 static int32_t whole_word(struct encoder *e, const uint8_t *p, size_t n) {
     uint8_t utf8[4];
     if (n > e->tk->max_token_bytes) return -1;
+    if (e->tk->chars) return model_token(e->tk, p, n);
     e->mapped.len = 0;
     for (size_t i = 0; i < n; i++) eye_buf_add(&e->mapped, utf8, eye_utf8_put(eye_byte_to_char(p[i]), utf8));
-    return eye_strmap_get(&e->tk->id_of, e->mapped.p, e->mapped.len);
+    return model_token(e->tk, e->mapped.p, e->mapped.len);
 }
 
-/* One word: bytes become symbols at the end of ids and are merged there. */
-static enum eye_status encode_word(struct encoder *e, const uint8_t *p, size_t n, struct eye_err *err) {
-    const struct eye_tokenizer *tk = e->tk;
-    if (tk->ignore_merges) {
-        int32_t id = whole_word(e, p, n);
-        if (e->mapped.failed) return eye_fail_nomem(err, n);
-        if (id >= 0) return eye_ids_add(e->ids, id, err);
-    }
-    EYE_TRY(eye_ids_reserve(e->ids, n, err));
-    int32_t *sym = e->ids->p + e->ids->n;
+/* Bytes of a word as symbols; returns how many. */
+static size_t byte_symbols(const struct eye_tokenizer *tk, const uint8_t *p, size_t n, int32_t *sym) {
     size_t n_sym = 0;
     bool unknown = false; /* an unknown byte waits to be written, or to be fused with the next */
     for (size_t i = 0; i < n; i++) {
@@ -70,34 +69,103 @@ static enum eye_status encode_word(struct encoder *e, const uint8_t *p, size_t n
         sym[n_sym++] = id;
     }
     if (unknown) sym[n_sym++] = tk->unk;
+    return n_sym;
+}
+
+/* Characters of a word as symbols, never more than bytes. As in the library, bytes that stand in for a character do not end
+ * the wait of an unknown one before them. */
+static size_t char_symbols(const struct eye_tokenizer *tk, const uint8_t *p, size_t n, int32_t *sym) {
+    size_t n_sym = 0, len;
+    bool unknown = false;
+    for (size_t i = 0; i < n; i += len) {
+        eye_utf8_get(p + i, &len);
+        int32_t id = model_token(tk, p + i, len);
+        bool bytes = id < 0 && tk->byte_fallback;
+        for (size_t k = 0; bytes && k < len; k++) bytes = tk->byte_id[p[i + k]] >= 0;
+        if (bytes) {
+            for (size_t k = 0; k < len; k++) sym[n_sym++] = tk->byte_id[p[i + k]];
+        } else if (id >= 0) {
+            if (unknown) sym[n_sym++] = tk->unk;
+            unknown = false;
+            sym[n_sym++] = id;
+        } else if (tk->unk >= 0) {
+            if (unknown && !tk->fuse_unk) sym[n_sym++] = tk->unk;
+            unknown = true;
+        }
+    }
+    if (unknown) sym[n_sym++] = tk->unk;
+    return n_sym;
+}
+
+/* One word: it becomes symbols at the end of ids, which are merged there. */
+static enum eye_status encode_word(struct encoder *e, const uint8_t *p, size_t n, struct eye_err *err) {
+    const struct eye_tokenizer *tk = e->tk;
+    if (tk->ignore_merges) {
+        int32_t id = whole_word(e, p, n);
+        if (e->mapped.failed) return eye_fail_nomem(err, n);
+        if (id >= 0) return eye_ids_add(e->ids, id, err);
+    }
+    EYE_TRY(eye_ids_reserve(e->ids, n, err));
+    int32_t *sym = e->ids->p + e->ids->n;
+    size_t n_sym = tk->chars ? char_symbols(tk, p, n, sym) : byte_symbols(tk, p, n, sym);
     EYE_TRY(eye_bpe_merge(&tk->bpe, sym, &n_sym, &e->scratch, err));
     e->ids->n += n_sym;
     return EYE_OK;
 }
 
-static enum eye_status encode_words(struct encoder *e, const uint8_t *p, size_t n, struct eye_err *err) {
+static enum eye_status encode_words(struct encoder *e, const uint8_t *p, size_t n, bool first, struct eye_err *err) {
     const uint8_t *word;
     size_t len;
-    eye_pretok_start(&e->words, p, n);
+    eye_pretok_start(&e->words, p, n, first);
     while (eye_pretok_next(&e->words, &word, &len)) EYE_TRY(encode_word(e, word, len, err));
-    return e->words.prefixed.failed ? eye_fail_nomem(err, n) : EYE_OK;
+    return e->words.changed.failed ? eye_fail_nomem(err, n) : EYE_OK;
 }
 
-/* A piece between added tokens of the raw kind. touched: a literal range lies in it. */
-static enum eye_status encode_piece(struct encoder *e, const uint8_t *p, size_t n, bool touched, struct eye_err *err) {
-    bool same = true;
-    e->nfc.len = 0;
-    if (n == 0) return EYE_OK;
-    if (e->tk->nfc) EYE_TRY(eye_nfc(p, n, &e->nfc, &same, err));
-    if (!same) {
-        p = (const uint8_t *)e->nfc.p;
-        n = e->nfc.len;
+static void replace(const struct eye_norm *step, const uint8_t *p, size_t n, struct eye_buf *out) {
+    const uint8_t *end = p + n, *hit;
+    for (; p < end && (hit = memmem(p, (size_t)(end - p), step->from, step->n_from)); p = hit + step->n_from) {
+        eye_buf_add(out, p, (size_t)(hit - p));
+        eye_buf_add(out, step->to, step->n_to);
     }
+    eye_buf_add(out, p, (size_t)(end - p));
+}
+
+enum eye_status eye_tokenizer_normalize(const struct eye_tokenizer *tk, struct eye_buf buf[2], const uint8_t *p, size_t n,
+                                        const uint8_t **out, size_t *n_out, struct eye_err *err) {
+    for (size_t i = 0, k = 0; i < tk->n_norm && n > 0; i++) {
+        const struct eye_norm *step = &tk->norm[i];
+        struct eye_buf *b = &buf[k];
+        bool same = false;
+        b->len = 0;
+        if (step->kind == EYE_NORM_NFC) {
+            EYE_TRY(eye_nfc(p, n, b, &same, err));
+        } else if (step->kind == EYE_NORM_REPLACE) {
+            replace(step, p, n, b);
+        } else {
+            eye_buf_add(b, step->to, step->n_to);
+            eye_buf_add(b, p, n);
+        }
+        if (b->failed) return eye_fail_nomem(err, n);
+        if (same) continue;
+        p = (const uint8_t *)b->p;
+        n = b->len;
+        k = 1 - k;
+    }
+    *out = p;
+    *n_out = n;
+    return EYE_OK;
+}
+
+/* A piece between added tokens of the raw kind. first: it begins the text; touched: a literal range lies in it. */
+static enum eye_status encode_piece(struct encoder *e, const uint8_t *p, size_t n, bool first, bool touched,
+                                    struct eye_err *err) {
+    if (n == 0) return EYE_OK;
+    EYE_TRY(eye_tokenizer_normalize(e->tk, e->norm, p, n, &p, &n, err));
     struct eye_added_find find = {.set = &e->tk->normalized, .p = p, .n = n, .no_special = e->opts->no_special || touched};
     const struct eye_added *hit;
     size_t from, to;
     while (eye_added_next(&find, &from, &to, &hit)) {
-        EYE_TRY(encode_words(e, p + from, to - from, err));
+        EYE_TRY(encode_words(e, p + from, to - from, first && from == 0, err));
         if (hit) EYE_TRY(eye_ids_add(e->ids, hit->id, err));
     }
     return EYE_OK;
@@ -115,7 +183,8 @@ static enum eye_status encode_text(struct encoder *e, const uint8_t *p, size_t n
     const struct eye_added *hit;
     size_t from, to, i_range = 0;
     while (eye_added_next(&find, &from, &to, &hit)) {
-        EYE_TRY(encode_piece(e, p + from, to - from, touches(o, from, to, &i_range), err));
+        bool first = from == 0 && !o->continued;
+        EYE_TRY(encode_piece(e, p + from, to - from, first, touches(o, from, to, &i_range), err));
         if (hit) EYE_TRY(eye_ids_add(e->ids, hit->id, err));
     }
     return EYE_OK;
@@ -149,7 +218,8 @@ enum eye_status eye_tokenizer_encode(const struct eye_tokenizer *tk, const char 
     const uint8_t *p = (const uint8_t *)text;
     enum eye_status st;
     eye_buf_init(&e.text, ids->alloc);
-    eye_buf_init(&e.nfc, ids->alloc);
+    eye_buf_init(&e.norm[0], ids->alloc);
+    eye_buf_init(&e.norm[1], ids->alloc);
     eye_buf_init(&e.mapped, ids->alloc);
     eye_pretok_init(&e.words, &tk->pretok, ids->alloc);
     EYE_TRY_GOTO(check_text(&e, &p, &n, err));
@@ -161,7 +231,8 @@ enum eye_status eye_tokenizer_encode(const struct eye_tokenizer *tk, const char 
 fail:
     eye_pretok_clear(&e.words);
     eye_buf_clear(&e.mapped);
-    eye_buf_clear(&e.nfc);
+    eye_buf_clear(&e.norm[1]);
+    eye_buf_clear(&e.norm[0]);
     eye_buf_clear(&e.text);
     eye_bpe_scratch_clear(&e.scratch);
     return st;

@@ -7,7 +7,8 @@
  *   for (...) { eye_detok_push(&d, id, &out); ...print out... }     eye_detok_flush(&d, &out);
  *
  * The way of a text: invalid UTF-8 repaired -> added tokens cut out -> normalizer -> added tokens of the `normalized` kind cut
- * out -> pre-tokenizer -> BPE. tokenizer.json says which; a component that eyelet does not have is EYE_E_UNSUPPORTED by name.
+ * out -> pre-tokenizer -> BPE, on bytes (GPT-2's alphabet) or on characters (SentencePiece style, with byte fallback).
+ * tokenizer.json says which; a component that eyelet does not have is EYE_E_UNSUPPORTED by name.
  * A tokenizer is read-only after open: any number of threads may use it. */
 #ifndef EYE_TOKENIZER_H
 #define EYE_TOKENIZER_H
@@ -41,6 +42,7 @@ void eye_tokenizer_close(struct eye_tokenizer *tk);
 struct eye_encode_opts {    /* all zero (or NULL) = what the library's encode(add_special_tokens=False) does */
     bool add_before;        /* the post-processor's tokens before the text (BOS); with both, add_special_tokens=True */
     bool add_after;         /* and those after it (EOS) */
+    bool continued;         /* the text goes on from another: Metaspace "first" puts nothing before its first word */
     bool no_special;        /* special tokens in the text are ordinary text (the library's encode_special_tokens = True) */
     /* [n_literal] ascending, disjoint: the same for parts of the text (what a user typed into a template): a special token that
      * touches one is text. All of the text must be UTF-8 then (else ARG). A special token of the `normalized` kind is not found
@@ -67,16 +69,22 @@ int32_t eye_tokenizer_bos(const struct eye_tokenizer *tk);
 int32_t eye_tokenizer_eos(const struct eye_tokenizer *tk);
 int32_t eye_tokenizer_pad(const struct eye_tokenizer *tk);
 
-/* Appends the text of ids [n]; ids that are no tokens give nothing. Bytes that are no UTF-8 when all tokens are put together
- * become U+FFFD, one per maximal invalid subsequence. NOMEM shows as out->failed. */
+/* Appends the text of ids [n]; ids that are no tokens give nothing. Byte-level: bytes that are no UTF-8 when all tokens are put
+ * together become U+FFFD, one per maximal invalid subsequence. Byte fallback: a run of byte tokens that is no UTF-8 as a whole
+ * becomes one U+FFFD per byte (a run of more than EYE_DETOK_MAX_HELD bytes is judged stretch by stretch). NOMEM shows as
+ * out->failed. */
 void eye_tokenizer_decode(const struct eye_tokenizer *tk, const int32_t *ids, size_t n, bool skip_special, struct eye_buf *out);
+
+#define EYE_DETOK_MAX_HELD 256
 
 /* The same piece by piece: the pieces and the flush together are exactly what decode gives. */
 struct eye_detok {
     const struct eye_tokenizer *tk;
     bool skip_special;
-    uint8_t held[4]; /* bytes that begin a character */
+    uint8_t held[EYE_DETOK_MAX_HELD]; /* bytes that begin a character; with byte fallback those of the run */
     size_t n_held;
+    bool started;                     /* a token has been seen */
+    int strip_left;                   /* blanks that may still be dropped from the beginning */
 };
 void eye_detok_init(struct eye_detok *d, const struct eye_tokenizer *tk, bool skip_special);
 void eye_detok_push(struct eye_detok *d, int32_t id, struct eye_buf *out); /* whole characters only */

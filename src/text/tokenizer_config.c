@@ -43,18 +43,53 @@ static struct eye_json_at part(const struct eye_json_at *at, const struct parts 
     return parts->list.v ? eye_json_item(&parts->list, i) : *at;
 }
 
+enum { MAX_NORM_BYTES = 64 }; /* of a pattern or its replacement: bounds how much a text may grow */
+
+static enum eye_status norm_str(struct eye_tokenizer *tk, const struct eye_json_at *at, const char *key, size_t least,
+                                const char **out, size_t *n, struct eye_err *err) {
+    const char *text;
+    EYE_TRY(eye_json_need_str(at, key, &text, n, err));
+    if (*n < least || *n > MAX_NORM_BYTES) return eye_json_fail(at, key, "expected a short text", err);
+    *out = eye_arena_strdup(&tk->strings, text, *n);
+    return *out ? EYE_OK : eye_fail_nomem(err, *n);
+}
+
+static enum eye_status add_norm(struct eye_tokenizer *tk, const struct eye_json_at *at, struct eye_norm step,
+                                struct eye_err *err) {
+    if (tk->n_norm == EYE_MAX_NORM) return eye_fail(err, EYE_E_LIMIT, "%s: more than %d normalizers", at->where, EYE_MAX_NORM);
+    tk->norm[tk->n_norm++] = step;
+    return EYE_OK;
+}
+
+static enum eye_status normalizer_step(struct eye_tokenizer *tk, const struct eye_json_at *at, struct eye_err *err) {
+    struct eye_norm step = {EYE_NORM_NFC, NULL, NULL, 0, 0};
+    struct eye_json_at pattern;
+    const char *type;
+    EYE_TRY(type_of(at, &type, err));
+    if (strcmp(type, "Prepend") == 0) {
+        step.kind = EYE_NORM_PREPEND;
+        EYE_TRY(norm_str(tk, at, "prepend", 0, &step.to, &step.n_to, err));
+    } else if (strcmp(type, "Replace") == 0) {
+        step.kind = EYE_NORM_REPLACE;
+        EYE_TRY(eye_json_object(at, "pattern", &pattern, err));
+        if (!pattern.v || !eye_json_has(&pattern, "String")) return unsupported(at, "normalizer", "Replace by a pattern", err);
+        EYE_TRY(norm_str(tk, &pattern, "String", 1, &step.from, &step.n_from, err));
+        EYE_TRY(norm_str(tk, at, "content", 0, &step.to, &step.n_to, err));
+    } else if (strcmp(type, "NFC") != 0) {
+        return unsupported(at, "normalizer", type, err);
+    }
+    return add_norm(tk, at, step, err);
+}
+
 static enum eye_status normalizer(struct eye_tokenizer *tk, const struct eye_json_at *root, struct eye_err *err) {
     struct eye_json_at at;
     struct parts parts;
-    const char *type;
     EYE_TRY(eye_json_object(root, "normalizer", &at, err));
     if (!at.v) return EYE_OK;
     EYE_TRY(parts_of(&at, "normalizers", &parts, err));
     for (size_t i = 0; i < parts.n; i++) {
         struct eye_json_at item = part(&at, &parts, i);
-        EYE_TRY(type_of(&item, &type, err));
-        if (strcmp(type, "NFC") != 0) return unsupported(&item, "normalizer", type, err);
-        tk->nfc = true;
+        EYE_TRY(normalizer_step(tk, &item, err));
     }
     return EYE_OK;
 }
@@ -92,13 +127,41 @@ static enum eye_status byte_level(struct eye_tokenizer *tk, const struct eye_jso
     return regex ? add_stage(tk, at, EYE_PRETOK_GPT2, 0, err) : EYE_OK;
 }
 
+#define META "\xE2\x96\x81"
+
+/* The options that Metaspace has as a pre-tokenizer and as a decoder. scheme: 0 never, 1 first, 2 always. Files of before 2024
+ * say add_prefix_space. */
+static enum eye_status metaspace_options(const struct eye_json_at *at, int *scheme, struct eye_err *err) {
+    static const char *const names[] = {"never", "first", "always"};
+    const char *replacement, *name;
+    bool prefix;
+    EYE_TRY(eye_json_need_str(at, "replacement", &replacement, NULL, err));
+    if (strcmp(replacement, META) != 0) return unsupported(at, "Metaspace replacement", replacement, err);
+    EYE_TRY(eye_json_bool(at, "add_prefix_space", true, &prefix, err));
+    EYE_TRY(eye_json_str(at, "prepend_scheme", prefix ? "always" : "never", &name, NULL, err));
+    for (*scheme = 0; *scheme < 3; ++*scheme)
+        if (strcmp(name, names[*scheme]) == 0) return EYE_OK;
+    return unsupported(at, "Metaspace prepend_scheme", name, err);
+}
+
+static enum eye_status metaspace(struct eye_tokenizer *tk, const struct eye_json_at *at, struct eye_err *err) {
+    int scheme;
+    bool cut;
+    EYE_TRY(metaspace_options(at, &scheme, err));
+    EYE_TRY(eye_json_bool(at, "split", true, &cut, err));
+    tk->chars = true;
+    EYE_TRY(add_stage(tk, at, EYE_PRETOK_METASPACE, scheme, err));
+    return cut ? add_stage(tk, at, EYE_PRETOK_META_SPLIT, 0, err) : EYE_OK;
+}
+
 static enum eye_status pre_tokenizer(struct eye_tokenizer *tk, const struct eye_json_at *root, struct eye_err *err) {
     struct eye_json_at at;
     struct parts parts;
     const char *type = "";
     bool each;
     EYE_TRY(eye_json_object(root, "pre_tokenizer", &at, err));
-    if (!at.v) return unsupported(root, "pre_tokenizer", "null", err);
+    tk->chars = !at.v;
+    if (!at.v) return EYE_OK;
     EYE_TRY(parts_of(&at, "pretokenizers", &parts, err));
     for (size_t i = 0; i < parts.n; i++) {
         struct eye_json_at item = part(&at, &parts, i);
@@ -110,6 +173,8 @@ static enum eye_status pre_tokenizer(struct eye_tokenizer *tk, const struct eye_
             EYE_TRY(add_stage(tk, &item, EYE_PRETOK_DIGITS, each, err));
         } else if (strcmp(type, "ByteLevel") == 0 && i + 1 == parts.n) {
             return byte_level(tk, &item, err);
+        } else if (strcmp(type, "Metaspace") == 0 && parts.n == 1) {
+            return metaspace(tk, &item, err);
         } else {
             return unsupported(&item, "pre_tokenizer", strcmp(type, "ByteLevel") ? type : "ByteLevel before others", err);
         }
@@ -117,17 +182,64 @@ static enum eye_status pre_tokenizer(struct eye_tokenizer *tk, const struct eye_
     return unsupported(&at, "pre_tokenizer", "a chain that does not end with ByteLevel", err);
 }
 
-static enum eye_status decoder(const struct eye_json_at *root, struct eye_err *err) {
+/* One decoder of a SentencePiece-style chain; before: those ahead of it, a bit each. */
+static enum eye_status decoder_step(struct eye_decoder *d, const struct eye_json_at *at, unsigned *before,
+                                    struct eye_err *err) {
+    enum { REPLACE = 1, BYTES = 2, FUSE = 4, STRIP = 8, META_ALONE = 16 };
+    struct eye_json_at pattern;
+    const char *type, *from = "", *to = "";
+    int64_t start, stop;
+    int scheme;
+    unsigned bit;
+    EYE_TRY(type_of(at, &type, err));
+    if (strcmp(type, "Replace") == 0) {
+        bit = REPLACE;
+        EYE_TRY(eye_json_object(at, "pattern", &pattern, err));
+        if (pattern.v) EYE_TRY(eye_json_str(&pattern, "String", "", &from, NULL, err));
+        EYE_TRY(eye_json_need_str(at, "content", &to, NULL, err));
+        if (strcmp(from, META) != 0 || strcmp(to, " ") != 0) return unsupported(at, "decoder", "Replace of others", err);
+        d->blanks = true;
+    } else if (strcmp(type, "ByteFallback") == 0) {
+        bit = BYTES;
+        d->byte_runs = true;
+    } else if (strcmp(type, "Fuse") == 0) {
+        bit = FUSE;
+    } else if (strcmp(type, "Strip") == 0) {
+        bit = STRIP;
+        EYE_TRY(eye_json_need_str(at, "content", &to, NULL, err));
+        EYE_TRY(eye_json_need_int(at, "start", 0, 1024, &start, err));
+        EYE_TRY(eye_json_need_int(at, "stop", 0, 1024, &stop, err));
+        if (strcmp(to, " ") != 0 || stop || !(*before & FUSE)) return unsupported(at, "decoder", "Strip of others", err);
+        d->strip = (int)start;
+    } else if (strcmp(type, "Metaspace") == 0) {
+        bit = META_ALONE;
+        EYE_TRY(metaspace_options(at, &scheme, err));
+        d->blanks = true;
+        d->first_bare = scheme != 0;
+    } else {
+        return unsupported(at, "decoder", type, err);
+    }
+    if (*before >= bit || (*before && bit == META_ALONE)) return unsupported(at, "decoder", "this order of decoders, at", err);
+    *before |= bit;
+    return EYE_OK;
+}
+
+static enum eye_status decoder(struct eye_tokenizer *tk, const struct eye_json_at *root, struct eye_err *err) {
     struct eye_json_at at;
     struct parts parts;
     const char *type;
+    unsigned before = 0;
     EYE_TRY(eye_json_object(root, "decoder", &at, err));
     if (!at.v) return unsupported(root, "decoder", "null", err);
     EYE_TRY(parts_of(&at, "decoders", &parts, err));
-    if (parts.n != 1) return unsupported(&at, "decoder", "Sequence of several", err);
-    struct eye_json_at item = part(&at, &parts, 0);
-    EYE_TRY(type_of(&item, &type, err));
-    return strcmp(type, "ByteLevel") == 0 ? EYE_OK : unsupported(&item, "decoder", type, err);
+    for (size_t i = 0; i < parts.n; i++) {
+        struct eye_json_at item = part(&at, &parts, i);
+        EYE_TRY(type_of(&item, &type, err));
+        tk->decoder.byte_level = strcmp(type, "ByteLevel") == 0;
+        if (tk->decoder.byte_level) return parts.n == 1 ? EYE_OK : unsupported(&at, "decoder", "ByteLevel with others", err);
+        EYE_TRY(decoder_step(&tk->decoder, &item, &before, err));
+    }
+    return EYE_OK;
 }
 
 static enum eye_status model(struct eye_tokenizer *tk, const struct eye_json_at *root, const char **unk, struct eye_err *err) {
@@ -136,7 +248,6 @@ static enum eye_status model(struct eye_tokenizer *tk, const struct eye_json_at 
     struct eye_json_at at;
     const char *type, *prefix, *suffix, *key;
     double dropout;
-    bool byte_fallback;
     json_t *value;
     EYE_TRY(eye_json_object(root, "model", &at, err));
     if (!at.v) return eye_json_fail(root, "model", "is missing, expected an object", err);
@@ -153,8 +264,7 @@ static enum eye_status model(struct eye_tokenizer *tk, const struct eye_json_at 
     EYE_TRY(eye_json_str(&at, "end_of_word_suffix", "", &suffix, NULL, err));
     if (*prefix) return unsupported(&at, "continuing_subword_prefix", prefix, err);
     if (*suffix) return unsupported(&at, "end_of_word_suffix", suffix, err);
-    EYE_TRY(eye_json_bool(&at, "byte_fallback", false, &byte_fallback, err));
-    if (byte_fallback) return unsupported(&at, "model option", "byte_fallback", err);
+    EYE_TRY(eye_json_bool(&at, "byte_fallback", false, &tk->byte_fallback, err));
     EYE_TRY(eye_json_bool(&at, "fuse_unk", false, &tk->fuse_unk, err));
     EYE_TRY(eye_json_bool(&at, "ignore_merges", false, &tk->ignore_merges, err));
     return eye_json_str(&at, "unk_token", NULL, unk, NULL, err);
@@ -165,18 +275,21 @@ enum eye_status eye_config_components(struct eye_tokenizer *tk, const struct eye
     EYE_TRY(model(tk, root, unk, err));
     EYE_TRY(normalizer(tk, root, err));
     EYE_TRY(pre_tokenizer(tk, root, err));
-    return decoder(root, err);
+    EYE_TRY(decoder(tk, root, err));
+    if (tk->byte_fallback && !tk->chars) return unsupported(root, "model option", "byte_fallback on bytes", err);
+    return EYE_OK;
 }
 
 enum eye_status eye_config_by_class(struct eye_tokenizer *tk, const char *cls, const struct eye_json_at *config,
                                     struct eye_err *err) {
     bool prefix = false;
     size_t len = strlen(cls);
+    tk->decoder.byte_level = true;
     if (len > 4 && strcmp(cls + len - 4, "Fast") == 0) len -= 4;
     if (config->v) EYE_TRY(eye_json_bool(config, "add_prefix_space", false, &prefix, err));
     if (len == 14 && memcmp(cls, "Qwen2Tokenizer", len) == 0) {
         if (prefix) return unsupported(config, "Qwen2Tokenizer option", "add_prefix_space", err);
-        tk->nfc = true;
+        EYE_TRY(add_norm(tk, config, (struct eye_norm){EYE_NORM_NFC, NULL, NULL, 0, 0}, err));
         return add_stage(tk, config, EYE_PRETOK_MODERN, 1, err);
     }
     if (len == 13 && memcmp(cls, "GPT2Tokenizer", len) == 0) {

@@ -11,6 +11,24 @@ struct eye_token {
     const char *p; /* NULL = a hole in the ids; in vocab_text or strings */
     uint32_t len;
     bool special, added;
+    bool model; /* in the model's own vocabulary, which alone words are made of */
+};
+
+/* One normalizer step. */
+enum eye_norm_kind { EYE_NORM_NFC, EYE_NORM_PREPEND, EYE_NORM_REPLACE };
+struct eye_norm {
+    enum eye_norm_kind kind;
+    const char *from, *to; /* REPLACE each from by to; PREPEND to; in the tokenizer's strings */
+    size_t n_from, n_to;
+};
+#define EYE_MAX_NORM 8
+
+struct eye_decoder {
+    bool byte_level;
+    bool blanks;       /* U+2581 is a blank */
+    bool first_bare;   /* Metaspace: in the first token it is nothing */
+    bool byte_runs;    /* <0xNN> are bytes */
+    int strip;         /* so many blanks at the beginning of all go */
 };
 
 struct eye_tokenizer {
@@ -25,13 +43,17 @@ struct eye_tokenizer {
     size_t max_token_bytes;
     struct eye_strmap id_of;
     struct eye_bpe bpe;
+    bool chars;              /* words begin as characters, not as bytes */
+    bool byte_fallback;      /* chars: those that the vocabulary lacks become <0xNN> */
     int32_t byte_id[256];    /* symbol of a byte; -1 = the vocabulary has none */
     int32_t unk;             /* for such bytes; -1 = they vanish */
     bool fuse_unk;           /* neighbouring unknowns are one */
     bool ignore_merges;      /* a word that is a token is taken whole */
     /* stages */
-    bool nfc;
+    struct eye_norm norm[EYE_MAX_NORM];
+    size_t n_norm;
     struct eye_pretok pretok;
+    struct eye_decoder decoder;
     /* added tokens: [n_raw] found in the raw text, then [n_added - n_raw] in the normalised */
     struct eye_added *added;
     size_t n_added, added_cap;
@@ -44,6 +66,11 @@ struct eye_tokenizer {
 /* The byte alphabet of GPT-2: printable bytes stand for themselves, the others for U+0100 onwards. */
 uint32_t eye_byte_to_char(uint8_t byte);
 int eye_char_to_byte(uint32_t cp); /* -1 = not in the alphabet */
+
+/* ---- tokenizer.c ---- */
+/* Normalises p [n]; *out is p itself, or lies in one of the buffers. */
+enum eye_status eye_tokenizer_normalize(const struct eye_tokenizer *tk, struct eye_buf buf[2], const uint8_t *p, size_t n,
+                                        const uint8_t **out, size_t *n_out, struct eye_err *err);
 
 /* ---- tokenizer_load.c ---- */
 /* Adds one more token to the vocabulary under the id that the tokenizers library would give it. id -1 = no opinion, else the

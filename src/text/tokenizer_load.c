@@ -1,5 +1,6 @@
 /* text/tokenizer_load: building a tokenizer from tokenizer.json or vocab.json + merges.txt. The two big lists are read by
  * lists.c; the rest of tokenizer.json, with null in their places, goes through format/json and tokenizer_config.c. */
+#include <stdio.h>
 #include <string.h>
 
 #include "text/lists.h"
@@ -58,6 +59,7 @@ static enum eye_status read_vocab(struct eye_tokenizer *tk, struct eye_list_read
         if (s.n) memcpy(p, s.p, s.n);
         used += s.n;
         EYE_TRY(define(tk, id, p, s.n, r->where, err));
+        tk->token[id].model = true;
     }
     tk->n_model = r->i;
     return EYE_OK;
@@ -99,14 +101,20 @@ fail:
 
 /* The symbols that words begin as, and what stands for those that the vocabulary lacks. */
 static enum eye_status bind_bytes(struct eye_tokenizer *tk, const char *unk, struct eye_err *err) {
-    uint8_t utf8[4];
     tk->unk = unk ? eye_strmap_get(&tk->id_of, unk, strlen(unk)) : -1;
+    bool need_unk = tk->chars && !tk->byte_fallback;
     for (int b = 0; b < 256; b++) {
-        size_t len = eye_utf8_put(eye_byte_to_char((uint8_t)b), utf8);
-        tk->byte_id[b] = eye_strmap_get(&tk->id_of, (const char *)utf8, len);
-        if (tk->byte_id[b] < 0 && unk && tk->unk < 0)
-            return eye_fail(err, EYE_E_UNSUPPORTED, "model: no token for byte %d, and unk_token \"%s\" is unknown", b, unk);
+        char name[8] = "";
+        size_t len = 6;
+        if (tk->chars)
+            snprintf(name, sizeof name, "<0x%02X>", (unsigned)b);
+        else
+            len = eye_utf8_put(eye_byte_to_char((uint8_t)b), (uint8_t *)name);
+        tk->byte_id[b] = tk->chars && !tk->byte_fallback ? -1 : eye_strmap_get(&tk->id_of, name, len);
+        need_unk |= tk->byte_id[b] < 0;
     }
+    if (need_unk && unk && tk->unk < 0)
+        return eye_fail(err, EYE_E_UNSUPPORTED, "model: no tokens for all bytes, and unk_token \"%s\" is unknown", unk);
     return EYE_OK;
 }
 
@@ -160,20 +168,26 @@ enum eye_status eye_tokenizer_add(struct eye_tokenizer *tk, const struct eye_add
 
 /* Normalises the keys of the second group and sorts both. */
 static enum eye_status seal_added(struct eye_tokenizer *tk, struct eye_err *err) {
-    struct eye_buf nfc;
+    struct eye_buf buf[2];
     enum eye_status st = EYE_OK;
     size_t n_raw = 0;
-    eye_buf_init(&nfc, tk->alloc);
+    eye_buf_init(&buf[0], tk->alloc);
+    eye_buf_init(&buf[1], tk->alloc);
     for (size_t i = 0; i < tk->n_added; i++) {
         struct eye_added *a = &tk->added[i], swap = *a;
-        bool same = true;
-        nfc.len = 0;
-        if (a->normalized && tk->nfc) EYE_TRY_GOTO(eye_nfc((const uint8_t *)a->key, a->key_len, &nfc, &same, err));
-        if (!same) {
-            a->key = eye_arena_strdup(&tk->strings, nfc.p, nfc.len);
-            a->key_len = (uint32_t)nfc.len;
+        const uint8_t *key = (const uint8_t *)a->key;
+        size_t len = a->key_len;
+        if (a->normalized) EYE_TRY_GOTO(eye_tokenizer_normalize(tk, buf, key, len, &key, &len, err));
+        if (key != (const uint8_t *)a->key) {
+            if (len == 0 || len > EYE_ADDED_MAX_BYTES) {
+                st = eye_fail(err, EYE_E_LIMIT, "added token of %zu bytes when normalized: expected 1 to %d", len,
+                              EYE_ADDED_MAX_BYTES);
+                goto fail;
+            }
+            a->key = eye_arena_strdup(&tk->strings, (const char *)key, len);
+            a->key_len = (uint32_t)len;
             if (!a->key) {
-                st = eye_fail_nomem(err, nfc.len);
+                st = eye_fail_nomem(err, len);
                 goto fail;
             }
             tk->token[a->id].p = a->key; /* the library also decodes it to its normal form */
@@ -186,7 +200,8 @@ static enum eye_status seal_added(struct eye_tokenizer *tk, struct eye_err *err)
     eye_added_set_init(&tk->raw, tk->added, n_raw);
     eye_added_set_init(&tk->normalized, tk->added ? tk->added + n_raw : NULL, tk->n_added - n_raw);
 fail:
-    eye_buf_clear(&nfc);
+    eye_buf_clear(&buf[1]);
+    eye_buf_clear(&buf[0]);
     return st;
 }
 

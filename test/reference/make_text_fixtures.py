@@ -5,7 +5,8 @@
 
 tokenizer files   modern.json (Qwen2's pipeline), gpt2.json (ByteLevel with its own regex, old "a b" merges, added tokens of
                   every kind), odd.json (Digits, prefix space, ignore_merges, unk for missing bytes, Llama 3's regex,
-                  a post-processor's template)
+                  a post-processor's template); SentencePiece style with byte fallback: meta.json (Metaspace "first"),
+                  legacy.json (Prepend and Replace normalizers), partial.json (bytes missing, unknowns not fused, words split)
 cases_*.json      encode: [text, ids] with text a string, or {"hex": ...} where it is no UTF-8, or {"repeat": [string, n]};
                   decode: [ids, text, text without special tokens]; see test_text.c
 real_*.json       with --data: ids of the modern set under the real Qwen2 and GPT-2 vocabularies (ids only)
@@ -103,6 +104,33 @@ def make_odd():
     tk.add_special_tokens([special("<s>"), special("</s>")])
     tk.post_processor = processors.Sequence([processors.ByteLevel(), processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[(t, tk.token_to_id(t)) for t in ("<s>", "</s>")])])
+    return tk
+
+
+def make_characters(name):
+    """SentencePiece style: <unk> <s> </s>, byte tokens, pieces of characters."""
+    tk = Tokenizer(models.BPE())
+    tk.pre_tokenizer = pre_tokenizers.Metaspace()
+    tk.train_from_iterator(corpus(), trainers.BpeTrainer(vocab_size=340, show_progress=False, min_frequency=2))
+    model = json.loads(tk.to_str())["model"]
+    merges = [tuple(m) for m in model["merges"]]
+    missing = {0, 0x7e, 0xc3, 0xe4} if name == "partial" else set()   # NUL, '~' and the first bytes of e-acute and of CJK
+    pieces = [p for p in sorted(model["vocab"], key=model["vocab"].get) if len(p) > 1 or p.isascii() or p == "\u2581"]
+    merges = [m for m in merges if all(p in pieces for p in (*m, "".join(m)))]
+    tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256) if b not in missing] + pieces
+    vocab = {t: i for i, t in enumerate(tokens)}
+    tk = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=name != "partial", byte_fallback=True))
+    if name == "legacy":
+        tk.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    elif name == "meta":
+        tk.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    else:
+        tk.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=True)
+    tk.decoder = decoders.Metaspace() if name == "partial" else decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    tk.add_special_tokens([special(t) for t in ("<unk>", "<s>", "</s>", "<image>")])
+    tk.add_tokens([special("<r>", rstrip=True), special("<l>", lstrip=True), AddedToken("<n>", normalized=True)])
+    tk.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     return tk
 
 
@@ -266,6 +294,8 @@ def main():
     write("cases_modern.json", out)
     write("cases_gpt2.json", cases(gpt2, 40, 30))
     write("cases_odd.json", cases(odd, 40, 30))
+    for name in ("meta", "legacy", "partial"):
+        write(f"cases_{name}.json", cases(save(f"{name}.json", make_characters(name)), 15, 30))
     if args.data:
         real(args.data, "qwen2", (normalizers.NFC(), modern.pre_tokenizer, decoders.ByteLevel()), 90)
         real(args.data, "gpt2", (None, byte_level(), decoders.ByteLevel()), 90)

@@ -221,7 +221,7 @@ static void check_decode(const struct eye_tokenizer *tk, const json_t *cases) {
 }
 
 static void ids_equal_the_librarys(void **state) {
-    static const char *const names[] = {"modern", "gpt2", "odd"};
+    static const char *const names[] = {"modern", "gpt2", "odd", "meta", "legacy", "partial"};
     for (size_t i = 0; i < EYE_COUNT(names); i++) {
         char path[512];
         snprintf(path, sizeof path, GOLDEN "%s.json", names[i]);
@@ -310,6 +310,83 @@ static void long_texts_take_linear_time(void **state) {
     eye_tokenizer_close(tk);
 }
 
+/* ---- SentencePiece style ---- */
+
+static void expect_name(const struct eye_tokenizer *tk, int32_t id, const char *want) {
+    const char *p;
+    size_t n;
+    assert_true(eye_tokenizer_token(tk, id, &p, &n));
+    assert_true(n == strlen(want) && memcmp(p, want, n) == 0);
+}
+
+static void only_a_texts_beginning_gets_a_blank(void **state) {
+    struct eye_tokenizer *meta = open_json(GOLDEN "meta.json"), *legacy = open_json(GOLDEN "legacy.json");
+    struct eye_encode_opts opts = {.continued = true};
+    struct eye_ids ids = {0};
+    encode_ok(meta, "~", 1, NULL, &ids);
+    assert_int_equal(ids.n, 2);
+    expect_name(meta, ids.p[0], "\u2581");
+    encode_ok(meta, "~", 1, &opts, &ids);
+    assert_int_equal(ids.n, 1);
+    encode_ok(legacy, "~", 1, &opts, &ids); /* a normalizer's blank stands before every piece */
+    assert_int_equal(ids.n, 2);
+    eye_ids_clear(&ids);
+    eye_tokenizer_close(meta);
+    eye_tokenizer_close(legacy);
+}
+
+static int32_t byte_token(const struct eye_tokenizer *tk, unsigned b) {
+    char name[8];
+    snprintf(name, sizeof name, "<0x%02X>", b);
+    return eye_tokenizer_id(tk, name, 6);
+}
+
+/* A run of byte tokens is text only when it ends, or when it is longer than what is held. */
+static void byte_runs_wait_for_their_end(void **state) {
+    struct eye_tokenizer *tk = open_json(GOLDEN "meta.json");
+    struct eye_detok d;
+    struct eye_buf out;
+    eye_buf_init(&out, NULL);
+    eye_detok_init(&d, tk, false);
+    eye_detok_push(&d, eye_tokenizer_id(tk, "\u2581", 3), &out); /* the first blank goes */
+    eye_detok_push(&d, byte_token(tk, 0xC3), &out);
+    eye_detok_push(&d, byte_token(tk, 0xA9), &out);
+    assert_int_equal(out.len, 0);
+    eye_detok_push(&d, eye_tokenizer_id(tk, "\u2581", 3), &out);
+    assert_int_equal(out.len, 3);
+    assert_memory_equal(out.p, "\u00e9 ", 3);
+    eye_detok_push(&d, byte_token(tk, 'a'), &out);
+    eye_detok_push(&d, byte_token(tk, 0xC3), &out);
+    eye_detok_flush(&d, &out); /* one that is no text is U+FFFD, byte by byte */
+    assert_int_equal(out.len, 9);
+    assert_memory_equal(out.p, "\u00e9 \ufffd\ufffd", 9);
+    out.len = 0;
+    for (int i = 0; i < 1000; i++) eye_detok_push(&d, byte_token(tk, i % 2 ? 0xA9 : 0xC3), &out);
+    assert_true(out.len >= 1000 - EYE_DETOK_MAX_HELD);
+    eye_detok_flush(&d, &out);
+    assert_int_equal(out.len, 1000);
+    for (size_t i = 0; i < out.len; i++) assert_int_equal((uint8_t)out.p[i], i % 2 ? 0xA9 : 0xC3);
+    eye_buf_clear(&out);
+    eye_tokenizer_close(tk);
+}
+
+static void one_long_word_takes_linear_time(void **state) {
+    static const char *const unit[] = {"a", " the dog", "\U0001f600 "};
+    struct eye_tokenizer *tk = open_json(GOLDEN "meta.json");
+    struct eye_ids ids = {0};
+    for (size_t k = 0; k < EYE_COUNT(unit); k++) {
+        struct eye_buf b;
+        eye_buf_init(&b, NULL);
+        while (b.len < (1u << 20)) eye_buf_adds(&b, unit[k]);
+        uint64_t t0 = eye_now_ns();
+        encode_ok(tk, b.p, b.len, NULL, &ids);
+        assert_true(eye_now_ns() - t0 < 30u * 1000000000u); /* as above */
+        eye_buf_clear(&b);
+    }
+    eye_ids_clear(&ids);
+    eye_tokenizer_close(tk);
+}
+
 /* ---- special tokens, literal ranges ---- */
 
 static void literal_ranges_keep_special_tokens_text(void **state) {
@@ -361,6 +438,9 @@ int main(void) {
         cmocka_unit_test(ids_equal_the_librarys),
         cmocka_unit_test(ids_equal_under_real_vocabularies),
         cmocka_unit_test(long_texts_take_linear_time),
+        cmocka_unit_test(only_a_texts_beginning_gets_a_blank),
+        cmocka_unit_test(byte_runs_wait_for_their_end),
+        cmocka_unit_test(one_long_word_takes_linear_time),
         cmocka_unit_test(literal_ranges_keep_special_tokens_text),
         cmocka_unit_test(tokens_are_found_by_id_and_name),
     };

@@ -17,11 +17,15 @@ static enum eye_status open_and_use(const void *p, size_t n, const struct eye_al
 
 static void damaged_files_are_refused(void **state) {
     struct eye_map odd = map_file(GOLDEN "odd.json"), gpt2 = map_file(GOLDEN "gpt2.json");
+    struct eye_map legacy = map_file(GOLDEN "legacy.json");
     assert_true(eye_refuses_truncations(open_and_use, odd.p, odd.size - 1)); /* the last byte is a line end */
     assert_true(eye_survives_mutations(open_and_use, odd.p, odd.size, 1, 3000));
     assert_true(eye_survives_mutations(open_and_use, gpt2.p, gpt2.size, 2, 1000));
     assert_true(eye_survives_faults(open_and_use, odd.p, odd.size));
     assert_true(eye_survives_faults(open_and_use, gpt2.p, gpt2.size));
+    assert_true(eye_survives_mutations(open_and_use, legacy.p, legacy.size, 3, 1000));
+    assert_true(eye_survives_faults(open_and_use, legacy.p, legacy.size));
+    eye_map_close(&legacy);
     eye_map_close(&odd);
     eye_map_close(&gpt2);
 }
@@ -35,6 +39,7 @@ static void damaged_files_are_refused(void **state) {
 #define FILE_POST(post, added, normalizer, pre, model) \
     "{\"added_tokens\":[" added "],\"normalizer\":" normalizer ",\"pre_tokenizer\":" pre ",\"post_processor\":" post "," \
     "\"decoder\":" BYTE_LEVEL ",\"model\":{" model "}}"
+#define METASPACE(scheme, blank) "{\"type\":\"Metaspace\",\"replacement\":\"" blank "\",\"prepend_scheme\":\"" scheme "\"}"
 #define FILE_OF(added, normalizer, pre, model) FILE_POST("null", added, normalizer, pre, model)
 #define TEMPLATE(id) \
     "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"a\"}},{\"Sequence\":{\"id\":\"A\"}}]," \
@@ -82,8 +87,15 @@ static void broken_files_say_what_is_wrong(void **state) {
         {EYE_E_UNSUPPORTED, "post_processor \"Roberta",
          FILE_POST("{\"type\":\"RobertaProcessing\"}", "", "null", BYTE_LEVEL, WITH_HOLE)},
         {EYE_E_UNSUPPORTED, "normalizer \"Lowercase\"", FILE_OF("", "{\"type\":\"Lowercase\"}", BYTE_LEVEL, NO_MERGES)},
-        {EYE_E_UNSUPPORTED, "pre_tokenizer \"Metaspace\"", FILE_OF("", "null", "{\"type\":\"Metaspace\"}", NO_MERGES)},
-        {EYE_E_UNSUPPORTED, "pre_tokenizer \"null\"", FILE_OF("", "null", "null", NO_MERGES)},
+        {EYE_OK, "", FILE_OF("", "null", "null", NO_MERGES)},
+        {EYE_E_CORRUPT, "replacement", FILE_OF("", "null", "{\"type\":\"Metaspace\"}", NO_MERGES)},
+        {EYE_OK, "", FILE_OF("", "null", METASPACE("first", "\u2581"), NO_MERGES)},
+        {EYE_E_UNSUPPORTED, "prepend_scheme \"maybe\"", FILE_OF("", "null", METASPACE("maybe", "\u2581"), NO_MERGES)},
+        {EYE_E_UNSUPPORTED, "replacement \"_\"", FILE_OF("", "null", METASPACE("first", "_"), NO_MERGES)},
+        {EYE_E_UNSUPPORTED, "Replace by a pattern", FILE_OF("", "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" \"},"
+            "\"content\":\"\"}", BYTE_LEVEL, NO_MERGES)},
+        {EYE_E_CORRUPT, "short text", FILE_OF("", "{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"x\"}",
+                                              BYTE_LEVEL, NO_MERGES)},
         {EYE_E_UNSUPPORTED, "not known: \\w+", FILE_OF("", "null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\w+\"},"
             "\"behavior\":\"Isolated\",\"invert\":false}", NO_MERGES)},
         {EYE_E_UNSUPPORTED, "ByteLevel before", FILE_OF("", "null", "{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL ","
