@@ -105,6 +105,13 @@ static void single_names(void **state) {
         {"model.vision_tower.timm_model.stages.3.pos_emb.pos_enc.weight", "v.stage.3.cpe.pos.weight", EYE_NAME_KNOWN},
         {"model.vision_tower.vision_tower.model.head.proj", "", EYE_NAME_IGNORED},
         {"anything.num_batches_tracked", "", EYE_NAME_IGNORED},
+        {"transformer.h.3.attn.c_attn.weight", "blk.3.attn_qkv.weight", EYE_NAME_KNOWN},
+        {"h.11.mlp.c_proj.bias", "blk.11.ffn_down.bias", EYE_NAME_KNOWN},
+        {"transformer.wpe.weight", "position_embd.weight", EYE_NAME_KNOWN},
+        {"lm_head.bias", "output.bias", EYE_NAME_KNOWN},
+        {"transformer.h.0.attn.bias", "", EYE_NAME_IGNORED}, /* a mask */
+        {"h.0.attn.masked_bias", "", EYE_NAME_IGNORED},
+        {"h.0.attn.c_attn.", "", EYE_NAME_UNKNOWN},
         {"model.rotary_emb.inv_freq", "", EYE_NAME_IGNORED},
         {"model.layers.07.self_attn.q_proj.bias", "", EYE_NAME_UNKNOWN}, /* would be layer 7 twice */
         {"model.layers..self_attn.q_proj.bias", "", EYE_NAME_UNKNOWN},
@@ -264,7 +271,7 @@ static void apple_configs_that_fail(void **state) {
 static void side_configs_that_fail(void **state) {
     static const struct edit prep[] = {
         {"\"do_resize\":true", "\"do_resize\":false", EYE_E_UNSUPPORTED, "do_resize"},
-        {"\"resample\":3", "\"resample\":1", EYE_E_UNSUPPORTED, "resample"},
+        {"\"resample\":3", "\"resample\":0", EYE_E_UNSUPPORTED, "resample"},
         {"0.00392156862745098", "0.5", EYE_E_UNSUPPORTED, "rescale_factor"},
         {"\"shortest_edge\":256", "\"shortest_edge\":0", EYE_E_CORRUPT, "size.shortest_edge"},
         {"\"shortest_edge\":256", "\"shortest_edge\":288", EYE_E_UNSUPPORTED, "crop_size"},
