@@ -104,7 +104,8 @@ static enum eye_act_kind act_kind(const struct eye_mobilenet_config *c, bool har
 }
 
 /* features.i: an inverted residual; its parts are numbered, absent ones have no number. */
-static eye_val inverted_residual(B *m, const struct eye_mobilenet_config *c, eye_val x, int i, const struct block *b, int64_t in) {
+static eye_val inverted_residual(B *m, const struct eye_mobilenet_config *c, eye_val x, int i, const struct block *b,
+                                 int64_t in) {
     struct eye_name name = eye_namef("v.features.%d.block", i);
     int64_t expanded = width(c, b->expanded), out = width(c, b->out);
     enum eye_act_kind act = act_kind(c, b->hard);

@@ -258,7 +258,8 @@ static void wrong_compositions_fail(void **state) {
         {"small-map", "\"n_positions\": 128", "\"n_positions\": 129", EYE_E_CORRUPT, "position_embd.weight"},
         {"small-classifier", "\"embedding_rows\": 333", "\"embedding_rows\": 100", EYE_E_CORRUPT, "embedding_rows"},
         {"small-classifier", "\"embedding_rows\": 333", "\"embedding_rows\": 334", EYE_E_CORRUPT, "token_embd.weight"},
-        {"small-classifier", "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true", EYE_E_CORRUPT, "token_embd.weight"},
+        {"small-classifier", "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true", EYE_E_CORRUPT,
+         "token_embd.weight"},
         {"small-map", "\"n_layer\": 2", "\"n_layer\": 3", EYE_E_CORRUPT, "12 tensors missing"},
         {"small-map", "\"first\"", "\"last\"", EYE_E_UNSUPPORTED, "image_position"},
         {"small-map", "\"stretch\"", "\"squeeze\"", EYE_E_UNSUPPORTED, "preprocessing.fit"},
@@ -294,8 +295,8 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(parts_match_pytorch), cmocka_unit_test(sessions_match_pytorch), cmocka_unit_test(gpt2_alone), cmocka_unit_test(positions_end),
-        cmocka_unit_test(wrong_compositions_fail), cmocka_unit_test(taps_leave_the_rest),
+        cmocka_unit_test(parts_match_pytorch),     cmocka_unit_test(sessions_match_pytorch), cmocka_unit_test(gpt2_alone),
+        cmocka_unit_test(wrong_compositions_fail), cmocka_unit_test(taps_leave_the_rest),    cmocka_unit_test(positions_end),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);
 }
