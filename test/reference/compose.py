@@ -10,6 +10,7 @@ A checkpoint's weights are make_checkpoint's formula over canonical names; offse
 written down in tensors.txt, so the C tests make the same files. Goldens are computed in float64.
 """
 import argparse
+import glob
 import json
 import os
 import re
@@ -143,7 +144,7 @@ class Composition:
         self.names = {"v." + k: p for k, p in vision.items()}
         self.vision.eval()
         side = v["image_size"]
-        channels = self.run_vision(torch.zeros(1, 3, side, side)).shape[1]
+        channels = self.shuffled(self.run_vision(torch.zeros(1, 3, side, side))).shape[1]
         hidden = t["n_embd"] if t["type"] == "gpt2" else t["hidden_size"]
         n = int(cfg["projector"]["type"][3]) if cfg["projector"]["type"].startswith("mlp") else 1
         self.projector = [torch.nn.Linear(channels if i == 0 else hidden, hidden, cfg["projector"].get("bias", True)) for i in range(n)]
@@ -177,10 +178,15 @@ class Composition:
         x = x.mean((2, 3))
         return x if kind == "pooled" else self.vision.classifier(x)
 
+    def shuffled(self, x):
+        """s x s neighbours become one row."""
+        s, side = self.cfg["projector"].get("shuffle", 1), round(len(x) ** 0.5)
+        return x.reshape(side // s, s, side // s, s, -1).transpose(1, 2).reshape((side // s) ** 2, -1)
+
     @torch.no_grad()
     def run(self, px, ids, n_greedy=0):
         features = self.run_vision(px[None])
-        rows = features
+        rows = self.shuffled(features)
         for i, p in enumerate(self.projector):
             rows = p(F.gelu(rows) if i else rows)
         emb = self.text.get_input_embeddings()
@@ -419,6 +425,12 @@ class Suite:
             self.composition(case, cfg)
         self.fastvithd()
         self.text()
+        data = os.environ.get("EYELET_DATA", os.path.join(HERE, "..", "..", "..", "shared", "data"))
+        pictures = sorted(glob.glob(os.path.join(data, "photos", "*.jpg")))[:6]
+        if pictures and os.path.isdir(os.path.join(data, "weights")):
+            self.classifier(os.path.join(data, "weights"), os.path.join(data, "weights", "imagenet_labels.txt"), pictures)
+        else:
+            print("skipped: the trained classifier (no weights and photos under EYELET_DATA)")
 
     def fastvithd(self):
         """FastVLM's tower before GPT-2: a tower from its own checkpoint under our names, a projector and a decoder of another's."""
@@ -454,6 +466,11 @@ class Suite:
         for what in (folder, gguf):
             r = json.loads(self.eyelet("run", "-m", what, "-p", "A picture of", "--temp", "0", "-n", "16", "--ignore-eos", "--json"))
             self.check(r["tokens"] == greedy, f"gpt2: {os.path.splitext(what)[1][1:] or 'folder'}: 16 greedy tokens {r['tokens'][:6]}…")
+        for t in ("f16", "q8_0", "q4_0"):
+            self.eyelet("convert", folder, "-o", gguf, "--decoder", t)
+            same = np.array_equal(self.probe(gguf, "logits", "-p", "A picture of"),
+                                  self.probe(folder, "logits", "-p", "A picture of", "--decoder", t))
+            self.check(same, f"gpt2: {t}: folder and GGUF give the same logits, bit for bit")
 
     def composition(self, case, cfg):
         cfg = json.loads(json.dumps(cfg))
@@ -464,6 +481,7 @@ class Suite:
         folder = self.folder(case, cfg, tensors)
         px = image_pixels(IMAGE, cfg["vision"]["image_size"])
         features, rows, logits, greedy = model.run(torch.from_numpy(px), self.ids(folder, "A picture of"), 16)
+        features = model.shuffled(features)  # the vision stage ends behind the shuffle
         self.check(np.array_equal(self.probe(folder, "pixels", "-i", IMAGE), px), f"{case}: pixels exact")
         for stage, want, more in (("vision", features, []), ("projected", rows, []), ("logits", logits[None], ["-p", "A picture of"])):
             e = rel_rms(self.probe(folder, stage, "-i", IMAGE, *more)[-len(want):], want.numpy())
