@@ -141,6 +141,10 @@ static enum eye_status convert(struct convert *c, const char *out, struct eye_er
     enum eye_wtype vision = type_or(c->opts->vision_type, c->m.vision_type),
                    decoder = type_or(c->opts->decoder_type, c->m.decoder_type);
     bool all = c->opts->part == EYE_CONVERT_ALL;
+    if (!all && !eye_pack_for_llama(&c->m))
+        return eye_fail(err, EYE_E_UNSUPPORTED,
+                        "%s: a Llama decoder alone: llama.cpp wants other rows of q and k than eyelet writes; convert the whole "
+                        "model, for eyelet", c->m.ckpt->path);
     EYE_TRY(eye_pack_llama_keys(&c->writer, &c->m, decoder, err));
     if (all) EYE_TRY(eye_pack_own_keys(&c->writer, &c->m, vision, decoder, err));
     /* decoder first: embedding, layers, head; then what llama.cpp does not know */

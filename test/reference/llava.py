@@ -233,6 +233,8 @@ class Suite:
         return out
 
     def case(self, case, cfg, names):
+        cfg = json.loads(json.dumps(cfg))
+        cfg.get("text_config", cfg)["vocab_size"] = 640  # of make_checkpoint's tiny tokenizer
         model, tensors, _ = make(cfg, names)
         folder = self.folder(case, flat(cfg) if case == "original" else cfg, tensors)
         gguf = os.path.join(self.work, case + ".gguf")
@@ -253,6 +255,42 @@ class Suite:
                 got = self.probe(what, stage, *more)
                 e = rel_rms(got.reshape(want.shape), want.numpy())
                 self.check(e <= REL, f"{case}: {kind}: {stage}: relative RMS {e:.1e}")
+            self.greedy(f"{case}: {kind}", what, model, rows, img)
+        self.quantized(case, folder, img)
+
+    def greedy(self, what, path, model, rows, img):
+        """16 tokens after a raw prompt, the image in its middle."""
+        from tokenizers import Tokenizer
+        tk = Tokenizer.from_file(os.path.join(self.work, "tokens", "tokenizer.json"))
+        emb = model.get_input_embeddings()
+        text = lambda t: emb(torch.tensor(tk.encode(t, add_special_tokens=False).ids))
+        with torch.no_grad():
+            x = torch.cat([text("Look: "), rows, text(" What is it?")] if rows is not None else [text("Look:  What is it?")])
+            want = self.continued(model, x[None], 16)
+        prompt = "Look: <image> What is it?" if rows is not None else "Look:  What is it?"
+        self.check(self.tokens(path, prompt, img) == want, f"{what}: 16 greedy tokens {want[:6]}…")
+
+    @staticmethod
+    def continued(model, x, n):
+        inner, head, out = getattr(model.model, "language_model", model.model), model.lm_head, []
+        for _ in range(n):
+            out.append(int(head(inner(inputs_embeds=x).last_hidden_state)[0, -1].argmax()))
+            x = torch.cat([x, model.get_input_embeddings()(torch.tensor([out[-1:]]))], 1)
+        return out
+
+    def tokens(self, path, prompt, img, *args):
+        r = self.eyelet("run", "-m", path, *img, "--raw", "-p", prompt, "--temp", "0", "-n", "16", "--ignore-eos", "--json", *args)
+        return json.loads(r)["tokens"]
+
+    def quantized(self, case, folder, img):
+        """Reduced weights: a file computes what its folder does under the same options."""
+        prompt = "Look: <image> What is it?" if img else "Look: what is it?"
+        for decoder, vision in (("q8_0", "bf16"), ("q4_0", "q8_0")):
+            types = ["--decoder", decoder] + (["--vision", vision] if img else [])
+            gguf = os.path.join(self.work, f"{case}-{decoder}.gguf")
+            self.eyelet("convert", folder, "-o", gguf, *types)
+            same = self.tokens(gguf, prompt, img) == self.tokens(folder, prompt, img, *types)
+            self.check(same, f"{case}: {' '.join(types)}: folder and GGUF give the same tokens")
 
 
 def main():

@@ -188,6 +188,22 @@ static void text_models_refuse_images(void **state) {
     eye_model_close(m);
 }
 
+/* A Llama's rows of q and k are not as llama.cpp has them: no file of ours may pass for one of its own. */
+static void llama_files_are_ours(void **state) {
+    struct eye_convert_opts o = {.part = EYE_CONVERT_DECODER};
+    char path[1100];
+    struct eye_opened m;
+    struct eye_str arch;
+    snprintf(path, sizeof path, "%s-alone.gguf", folder("llama"));
+    assert_int_equal(eye_convert(folder("llama"), path, &o, NULL, &err), EYE_E_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "llama.cpp"));
+    eye_open_model(&m, converted("llama"));
+    ok(eye_gguf_str(&m.ckpt.gguf, "general.architecture", &arch, &err));
+    assert_int_equal(arch.len, strlen("eyelet_llama"));
+    assert_memory_equal(arch.p, "eyelet_llama", arch.len);
+    eye_close_model(&m);
+}
+
 /* ---- what must fail ---- */
 
 static void read_text(const char *name, const char *file, struct eye_buf *b) {
@@ -301,8 +317,8 @@ static int teardown(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parts_match_transformers), cmocka_unit_test(sessions_match_transformers),
-        cmocka_unit_test(text_models_refuse_images), cmocka_unit_test(wrong_models_fail),
-        cmocka_unit_test(harmless_variants_open),
+        cmocka_unit_test(text_models_refuse_images), cmocka_unit_test(llama_files_are_ours),
+        cmocka_unit_test(wrong_models_fail), cmocka_unit_test(harmless_variants_open),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);
 }

@@ -100,7 +100,7 @@ static enum eye_status measure(struct bench *b, struct eye_err *err) {
     for (int32_t run = -1; run < b->o->n_runs; run++) { /* run -1 warms up: packs weights, touches memory */
         uint64_t us[N_STAGES] = {0};
         ui_progress(b->ui, run < 0 ? "warming up" : "measuring", (double)(run + 1) / (b->o->n_runs + 1));
-        if (b->info.image_side) {
+        if (b->info.image_side || b->o->image) { /* an image for a model without eyes: the library says so */
             enum eye_status st = run_image(b, us, err);
             if (st != EYE_OK) return st;
         }
