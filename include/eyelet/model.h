@@ -107,7 +107,7 @@ struct eye_model_info { /* texts live as long as the model */
     int32_t n_ctx_trained;     /* largest position the model was made for */
     int32_t n_ctx;             /* largest context a session of this model may have */
     int32_t image_side;        /* pixels; 0 = a model without eyes */
-    int32_t image_tokens;      /* rows one image takes in the context */
+    int32_t image_tokens;      /* rows one image takes in the context; at most so many where images are cut into tiles */
     int32_t vision_channels;   /* of the vision tower's result */
     int32_t n_threads;
     enum eye_weight_type decoder_type, vision_type; /* as asked for, else as the file was made for */
@@ -116,7 +116,11 @@ struct eye_model_info { /* texts live as long as the model */
 };
 EYE_API void eye_model_get_info(const struct eye_model *model, struct eye_model_info *out);
 
-/* Columns of the logits; rows one image takes; floats per row of features and embeddings. */
+/* Rows that this image takes: as encode_image writes them, as a query has them in its ids. image_tokens for most families; with
+ * tiles it depends on the image's proportions. */
+struct eye_image;
+EYE_API int32_t eye_model_image_rows(const struct eye_model *model, const struct eye_image *img);
+/* Columns of the logits; rows one image takes at most; floats per row of features and embeddings. */
 EYE_API int32_t eye_model_n_vocab(const struct eye_model *model);
 EYE_API int32_t eye_model_image_tokens(const struct eye_model *model);
 EYE_API int32_t eye_model_hidden(const struct eye_model *model);

@@ -137,12 +137,13 @@ EYE_API EYE_MUST_CHECK enum eye_status eye_session_generate(struct eye_session *
 
 #define EYE_TOKEN_IMAGE_ROW (-1) /* in a list of ids: one row of an image's features */
 
-/* One image to decoder rows. out [image_tokens, hidden] f32, row-major, caller's memory.
+/* One image to decoder rows. out [eye_model_image_rows, hidden] f32, row-major, caller's memory.
  * Packs the vision tower's weights if this is the model's first image. timings may be NULL; its vision fields are added to. */
 EYE_API EYE_MUST_CHECK enum eye_status eye_session_encode_image(struct eye_session *s, const struct eye_image *img, float *out,
                                                                 struct eye_timings *timings, struct eye_err *err);
 
-/* A query to ids: EYE_TOKEN_IMAGE_ROW stands image_tokens times for each image, in order. Images are only counted.
+/* A query to ids: EYE_TOKEN_IMAGE_ROW stands eye_model_image_rows times for each image, in order. Of images only
+ * the sizes are read.
  * ids [cap]; the first min(*n, cap) are written. *truncated may be NULL. Returns EYE_OK; ARG; LIMIT (too long for what the
  * context has left: names both numbers); NOMEM. */
 EYE_API EYE_MUST_CHECK enum eye_status eye_session_assemble(struct eye_session *s, const struct eye_query *query, int32_t *ids,

@@ -1,4 +1,5 @@
-/* image/tiles: see tiles.h. The arithmetic of the sizes is the reference's, in double and cut towards zero at the same places. */
+/* image/tiles: see tiles.h. The arithmetic of the sizes is the reference's, in double and cut towards zero at the same
+ * places. */
 #include "image/tiles.h"
 
 #include <string.h>
@@ -40,8 +41,8 @@ static void keep_a_row(int tile, int *w, int *h) {
 
 enum eye_status eye_tiles_plan(const struct eye_tiling *o, int width, int height, struct eye_tiles *out, struct eye_err *err) {
     if (o->longest_px < 1 || o->longest_px > EYE_TILES_MAX_LONGEST || o->tile_px < 1 || o->tile_px > EYE_TILES_MAX_SIDE)
-        return eye_fail(err, EYE_E_ARG, "tiles of %d pixels from a picture scaled to %d: expected 1 to %d and 1 to %d", o->tile_px,
-                        o->longest_px, EYE_TILES_MAX_SIDE, EYE_TILES_MAX_LONGEST);
+        return eye_fail(err, EYE_E_ARG, "tiles of %d pixels from a picture scaled to %d: expected 1 to %d and 1 to %d",
+                        o->tile_px, o->longest_px, EYE_TILES_MAX_SIDE, EYE_TILES_MAX_LONGEST);
     if (width < 1 || height < 1 || width > EYE_IMAGE_MAX_SIDE || height > EYE_IMAGE_MAX_SIDE)
         return eye_fail(err, EYE_E_ARG, "tiles of a picture of %d x %d pixels, each side must be 1 to %d", width, height,
                         EYE_IMAGE_MAX_SIDE);

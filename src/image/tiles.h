@@ -1,5 +1,6 @@
-/* image/tiles: one picture as several squares of one size: a grid of tiles, then the whole picture in small. It is what Idefics3
- * and SmolVLM do, so that a tower for small squares reads fine print. Knows no model; the model room fills in the numbers. */
+/* image/tiles: one picture as several squares of one size: a grid of tiles, then the whole picture in small. It is what
+ * Idefics3 and SmolVLM do, so that a tower for small squares reads fine print. Knows no model; the model room fills in the
+ * numbers. */
 #ifndef EYE_IMAGE_TILES_H
 #define EYE_IMAGE_TILES_H
 
@@ -28,9 +29,10 @@ EYE_MUST_CHECK enum eye_status eye_tiles_plan(const struct eye_tiling *opts, int
 /* The largest n that any picture can have. */
 int eye_tiles_most(const struct eye_tiling *opts);
 
-/* out: [n][tile_px][tile_px][3] uint8, caller's, for the plan of this picture; only_whole: the last of them alone, [1]…. The
- * picture is scaled two or three times, rounded to 8 bits in between, as the reference does: bit for bit what its Pillow variant
- * gives. pool NULL = this thread alone, same result. ARG, NOMEM. */
+/* out       [n][tile_px][tile_px][3] uint8, caller's, for the plan of this picture; only_whole: the last of them alone
+ * pool      NULL = this thread alone, same result
+ * The picture is scaled two or three times, rounded to 8 bits in between, as the reference does: bit for bit what its Pillow
+ * variant gives. Returns EYE_OK, EYE_E_ARG, EYE_E_NOMEM. */
 EYE_MUST_CHECK enum eye_status eye_tiles_u8(const struct eye_tiling *opts, const struct eye_image *img, bool only_whole,
                                             uint8_t *out, struct eye_pool *pool, const struct eye_alloc *alloc,
                                             struct eye_err *err);

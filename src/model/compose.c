@@ -47,6 +47,7 @@ static enum eye_status read_projector(const struct eye_json_at *root, struct eye
     const char *type;
     EYE_TRY(need_part(root, "projector", &at, &type, err));
     EYE_TRY(eye_config_projector_type(&at, "type", type, &c->projector, err));
+    EYE_TRY(eye_json_int_in(&at, "shuffle", 1, EYE_MAX_SHUFFLE, 1, &c->projector.shuffle, err));
     return eye_json_bool(&at, "bias", c->projector.bias, &c->projector.bias, err);
 }
 

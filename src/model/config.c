@@ -243,27 +243,53 @@ static enum eye_status read_side(const struct eye_json_at *at, const char *key, 
                           : eye_config_unsupported(at, key, err, "%lldx%lld is not square", (long long)*side, (long long)width);
 }
 
-enum eye_status eye_config_image_processor(const struct eye_json_at *at, struct eye_prep_config *p, struct eye_err *err) {
-    static const char *const must_do[] = {"do_resize", "do_rescale", "do_center_crop"};
-    double factor;
-    bool on;
-    int64_t resample, resize, crop;
-    for (size_t i = 0; i < EYE_COUNT(must_do); i++) {
-        EYE_TRY(eye_json_bool(at, must_do[i], true, &on, err));
-        if (!on) return eye_config_unsupported(at, must_do[i], err, "got false, supported: true");
-    }
-    EYE_TRY(eye_json_int(at, "resample", 3, &resample, err));
-    if (resample != 3 && resample != 2)
-        return eye_config_unsupported(at, "resample", err, "got %lld, supported: 2 (bilinear), 3 (bicubic)", (long long)resample);
-    p->bilinear = resample == 2;
-    EYE_TRY(eye_config_number(at, "rescale_factor", 0, 1, 1.0 / 255, &factor, err));
-    if (fabs(factor * 255 - 1) > 1e-6)
-        return eye_config_unsupported(at, "rescale_factor", err, "got %g, supported: 1/255", factor);
+/* size and max_image_size of a processor that cuts tiles: {"longest_edge": n}. */
+static enum eye_status read_tiles(const struct eye_json_at *at, struct eye_prep_config *p, struct eye_err *err) {
+    struct eye_json_at o;
+    EYE_TRY(eye_json_object(at, "size", &o, err));
+    if (o.v) EYE_TRY(eye_json_need_int(&o, "longest_edge", 1, EYE_MAX_LONGEST_PX, &p->tiles.longest_px, err));
+    EYE_TRY(eye_json_object(at, "max_image_size", &o, err));
+    if (o.v) EYE_TRY(eye_json_need_int(&o, "longest_edge", 1, EYE_MAX_SIDE_PX, &p->side_px, err));
+    return eye_json_bool(at, "do_image_splitting", p->tiles.split, &p->tiles.split, err);
+}
+
+static enum eye_status read_square(const struct eye_json_at *at, struct eye_prep_config *p, struct eye_err *err) {
+    int64_t resize, crop;
     EYE_TRY(read_side(at, "size", &resize, err));
     EYE_TRY(read_side(at, "crop_size", &crop, err));
     if (crop && resize && crop != resize)
         return eye_config_unsupported(at, "crop_size", err, "%lld differs from size %lld", (long long)crop, (long long)resize);
     if (crop || resize) p->side_px = crop ? crop : resize;
+    return EYE_OK;
+}
+
+/* Pillow's numbers. */
+static enum eye_status read_resample(const struct eye_json_at *at, enum eye_prep_filter *filter, struct eye_err *err) {
+    static const int64_t number[] = {[EYE_PREP_BICUBIC] = 3, [EYE_PREP_BILINEAR] = 2, [EYE_PREP_LANCZOS] = 1};
+    int64_t n;
+    EYE_TRY(eye_json_int(at, "resample", number[*filter], &n, err));
+    for (size_t i = 0; i < EYE_COUNT(number); i++)
+        if (n == number[i]) {
+            *filter = (enum eye_prep_filter)i;
+            return EYE_OK;
+        }
+    return eye_config_unsupported(at, "resample", err, "got %lld, supported: 1 (lanczos), 2 (bilinear), 3 (bicubic)",
+                                  (long long)n);
+}
+
+enum eye_status eye_config_image_processor(const struct eye_json_at *at, struct eye_prep_config *p, struct eye_err *err) {
+    static const char *const must_do[] = {"do_resize", "do_rescale", "do_center_crop"};
+    double factor;
+    bool on;
+    for (size_t i = 0; i < EYE_COUNT(must_do); i++) {
+        EYE_TRY(eye_json_bool(at, must_do[i], true, &on, err));
+        if (!on) return eye_config_unsupported(at, must_do[i], err, "got false, supported: true");
+    }
+    EYE_TRY(read_resample(at, &p->filter, err));
+    EYE_TRY(eye_config_number(at, "rescale_factor", 0, 1, 1.0 / 255, &factor, err));
+    if (fabs(factor * 255 - 1) > 1e-6)
+        return eye_config_unsupported(at, "rescale_factor", err, "got %g, supported: 1/255", factor);
+    EYE_TRY(p->tiles.longest_px ? read_tiles(at, p, err) : read_square(at, p, err));
     EYE_TRY(eye_json_bool(at, "do_normalize", true, &on, err));
     for (int i = 0; !on && i < 3; i++) {
         p->mean[i] = 0;
@@ -276,16 +302,17 @@ enum eye_status eye_config_image_processor(const struct eye_json_at *at, struct 
 
 enum eye_status eye_config_preprocessing(const struct eye_json_at *at, struct eye_prep_config *p, struct eye_err *err) {
     static const char *const fit[] = {"pad", "crop", "stretch"};
+    static const char *const filter[] = {"bicubic", "bilinear", "lanczos"};
     const char *s;
-    int mode = 0;
+    int mode = 0, k = 0;
     EYE_TRY(eye_json_str(at, "fit", fit[p->mode], &s, NULL, err));
     while (mode < 3 && strcmp(s, fit[mode]) != 0) mode++;
     if (mode == 3) return eye_config_unsupported(at, "fit", err, "got \"%.64s\", supported: pad, crop, stretch", s);
     p->mode = (enum eye_prep_mode)mode;
-    EYE_TRY(eye_json_str(at, "resample", p->bilinear ? "bilinear" : "bicubic", &s, NULL, err));
-    if (strcmp(s, "bilinear") != 0 && strcmp(s, "bicubic") != 0)
-        return eye_config_unsupported(at, "resample", err, "got \"%.64s\", supported: bicubic, bilinear", s);
-    p->bilinear = strcmp(s, "bilinear") == 0;
+    EYE_TRY(eye_json_str(at, "resample", filter[p->filter], &s, NULL, err));
+    while (k < 3 && strcmp(s, filter[k]) != 0) k++;
+    if (k == 3) return eye_config_unsupported(at, "resample", err, "got \"%.64s\", supported: bicubic, bilinear, lanczos", s);
+    p->filter = (enum eye_prep_filter)k;
     EYE_TRY(eye_json_int_in(at, "size", 1, EYE_MAX_SIDE_PX, p->side_px, &p->side_px, err));
     EYE_TRY(read_channels(at, "mean", -10, 10, p->mean, err));
     return read_channels(at, "std", 1e-6, 1e3, p->std, err);

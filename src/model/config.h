@@ -24,6 +24,8 @@ enum {
     EYE_MAX_VOCAB = 1 << 22,
     EYE_MAX_POSITIONS = 1 << 24,
     EYE_MAX_SIDE_PX = 8192,
+    EYE_MAX_LONGEST_PX = 4096,
+    EYE_MAX_SHUFFLE = 16,
     EYE_IMAGE_SENTINEL = -200 /* Apple: no token of the vocabulary stands for the image */
 };
 
@@ -34,10 +36,17 @@ enum eye_prep_mode {
 };
 enum eye_tristate { EYE_UNSAID, EYE_FALSE, EYE_TRUE };
 
+enum eye_prep_filter { EYE_PREP_BICUBIC, EYE_PREP_BILINEAR, EYE_PREP_LANCZOS };
+
+struct eye_prep_tiles { /* one image as several pictures: a grid of tiles and the whole (image/tiles.h) */
+    int64_t longest_px;      /* of the longer side before it is cut; 0 = an image is one picture */
+    bool split;              /* false: the whole only, after all */
+};
 struct eye_prep_config { /* image file -> network input */
     enum eye_prep_mode mode; /* the format's convention */
     int64_t side_px;         /* of the square network input */
-    bool bilinear;           /* else bicubic */
+    enum eye_prep_filter filter;
+    struct eye_prep_tiles tiles;
     float mean[3], std[3];   /* of v/255, per channel R, G, B */
 };
 
@@ -80,6 +89,7 @@ struct eye_vision_config {
 };
 
 struct eye_projector_config {
+    int64_t shuffle;   /* s x s neighbours become one row of s s C channels first; 0 or 1 = not */
     int64_t n_linear;  /* 0 = identity, 1 = linear, 2 = mlp2x_gelu */
     bool bias;
     enum eye_act_kind act; /* between linears; EYE_ACT_NONE: exact GELU */
@@ -95,6 +105,15 @@ struct eye_text_config {
     enum eye_tristate tie;     /* output matrix = embedding matrix? UNSAID: iff there is no output matrix */
 };
 
+/* What a prompt says around the rows of an image that is cut into tiles; NULL = nothing. */
+struct eye_tile_text {
+    const char *tile[3];    /* before each tile of the grid: [0] row [1] column [2], both from 1 */
+    const char *row_end;
+    const char *whole;      /* before the whole, after a grid */
+    const char *alone;      /* before the whole that has no grid */
+    const char *end;
+};
+
 struct eye_vlm_config {
     const char *model_type;            /* row of the registry: "fast_vlm" */
     enum eye_name_format names;        /* of the checkpoint's tensors */
@@ -103,6 +122,7 @@ struct eye_vlm_config {
     struct eye_projector_config projector;
     struct eye_text_config text;
     int64_t image_token;               /* id that stands for an image row in prompts, or EYE_IMAGE_SENTINEL */
+    struct eye_tile_text tile_text;    /* of prep.tiles */
     bool images_first;                 /* image rows stand before the whole prompt, BOS too; else where the template says */
     int64_t bos, pad;                  /* -1 = none */
     int64_t eos[EYE_MAX_EOS];          /* config.json's and generation_config.json's */

@@ -16,7 +16,8 @@
 #define APPLE EYE_NAMES_APPLE
 #define HF EYE_NAMES_HF
 #define GPT2 EYE_NAMES_GPT2
-#define BOTH (EYE_NAMES_APPLE | EYE_NAMES_HF)
+#define IDEFICS EYE_NAMES_IDEFICS
+#define BOTH (EYE_NAMES_APPLE | EYE_NAMES_HF | EYE_NAMES_IDEFICS) /* of what is inside, where they agree */
 #define ALIAS 0 /* read only: no format of ours is written like this */
 
 struct rule {
@@ -164,6 +165,13 @@ static const struct rule vit[] = {
     END,
 };
 
+static const struct rule idefics[] = {
+    {IDEFICS, "vision_model.*", "v.*", vit_parts},
+    {IDEFICS, "connector.modality_projection.proj.*", "mm.0.*", NULL},
+    {IDEFICS, "text_model.*", "*", decoder},
+    END,
+};
+
 static const struct rule gpt2_layer[] = {
     {GPT2, "ln_1.*", "attn_norm.*", NULL},
     {GPT2, "ln_2.*", "ffn_norm.*", NULL},
@@ -204,6 +212,7 @@ static const struct rule root[] = {
     {GPT2, "transformer.*", "*", gpt2},
     {ALIAS, "*", "*", gpt2}, /* the bare decoder, as openai's own file has it */
     {HF, "model.language_model.*", "*", decoder},
+    {IDEFICS, "model.*", "*", idefics},
     {APPLE, "model.*", "*", decoder},
     END,
 };

@@ -16,7 +16,8 @@ enum eye_name_format {
     EYE_NAMES_GGUF = 0,  /* canonical already */
     EYE_NAMES_APPLE = 1, /* flat: the layout of the original LLaVA, Apple's llava_qwen2, and of decoders alone */
     EYE_NAMES_HF = 2,    /* transformers-native */
-    EYE_NAMES_GPT2 = 4   /* transformers' GPT-2, whose matrices are stored [in, out] */
+    EYE_NAMES_GPT2 = 4,  /* transformers' GPT-2, whose matrices are stored [in, out] */
+    EYE_NAMES_IDEFICS = 8 /* transformers' Idefics3 and SmolVLM */
 };
 
 enum eye_name_kind { EYE_NAME_UNKNOWN, EYE_NAME_KNOWN, EYE_NAME_IGNORED };

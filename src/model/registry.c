@@ -13,6 +13,8 @@ static const struct eye_vlm_family vlm_family[] = {
     {"llama", EYE_NAMES_APPLE, "raw", false, eye_text_only_read},
     {"mistral", EYE_NAMES_APPLE, "raw", false, eye_text_only_read},
     {"gpt2", EYE_NAMES_GPT2, "raw", false, eye_text_only_read},
+    {"smolvlm", EYE_NAMES_IDEFICS, "smolvlm", true, eye_smolvlm_read},
+    {"idefics3", EYE_NAMES_IDEFICS, "smolvlm", true, eye_smolvlm_read},
     {"eyelet_vlm", EYE_NAMES_GGUF, "raw", false, eye_compose_read},
 };
 

@@ -53,6 +53,7 @@ enum eye_status eye_fastvlm_read_apple(const struct eye_json_at *root, struct ey
 enum eye_status eye_fastvlm_read_hf(const struct eye_json_at *root, struct eye_vlm_config *c, struct eye_err *err);
 enum eye_status eye_llava_read(const struct eye_json_at *root, struct eye_vlm_config *c, struct eye_err *err); /* llava.c */
 enum eye_status eye_text_only_read(const struct eye_json_at *root, struct eye_vlm_config *c, struct eye_err *err); /* llama.c */
+enum eye_status eye_smolvlm_read(const struct eye_json_at *root, struct eye_vlm_config *c, struct eye_err *err); /* smolvlm.c */
 enum eye_status eye_compose_read(const struct eye_json_at *root, struct eye_vlm_config *c, struct eye_err *err); /* compose.c */
 enum eye_status eye_fastvithd_read(const struct eye_json_at *at, struct eye_vlm_config *c, struct eye_err *err);
 int64_t eye_fastvithd_stride(const struct eye_binder *b); /* fastvithd.c */
@@ -80,5 +81,7 @@ eye_val eye_decoder_build(struct eye_build *m, const struct eye_text_config *t, 
 
 /* features [n, vision.channels] -> [n, text.hidden]; projector.c */
 eye_val eye_projector_build(struct eye_build *m, const struct eye_vlm_config *c, eye_val features);
+/* features [n, C] of a square map -> [n / s^2, s^2 C]; the end of VISION where projector.shuffle asks for it; projector.c */
+eye_val eye_pixel_shuffle(struct eye_build *m, eye_val x, int64_t s);
 
 #endif

@@ -34,7 +34,9 @@ int64_t eye_vlm_image_tokens(const struct eye_vlm *m, int64_t side_px) {
     int64_t stride = eye_vlm_sees(m) ? stride_px(m) : 0;
     if (side_px < 1 || side_px > EYE_MAX_SIDE_PX || stride < 1 || side_px % stride != 0) return 0;
     const struct eye_vision_family *f = eye_vision_family_find(m->config.vision.family);
-    return f->tokens ? f->tokens(&m->config.vision, side_px) : (side_px / stride) * (side_px / stride);
+    int64_t n = f->tokens ? f->tokens(&m->config.vision, side_px) : (side_px / stride) * (side_px / stride);
+    int64_t s = EYE_MAX(m->config.projector.shuffle, 1);
+    return n % (s * s) == 0 ? n / (s * s) : 0;
 }
 
 static eye_val add_head(struct eye_build *b, const struct eye_vlm *m, eye_val x) {
@@ -55,7 +57,9 @@ eye_val eye_vlm_add(const struct eye_vlm *m, enum eye_part part, struct eye_grap
     struct eye_build b = {.g = g, .b = &m->bind, .folded = m->vision_folded};
     const struct eye_vlm_config *c = &m->config;
     switch (part) {
-    case EYE_PART_VISION: return eye_vision_family_find(c->vision.family)->build(&b, c, x);
+    case EYE_PART_VISION:
+        x = eye_vision_family_find(c->vision.family)->build(&b, c, x);
+        return c->projector.shuffle > 1 ? eye_pixel_shuffle(&b, x, c->projector.shuffle) : x;
     case EYE_PART_PROJECTOR: return eye_tap(g, eye_projector_build(&b, c, x), "v.projected");
     case EYE_PART_EMBED: return add_embed(&b, m, x);
     case EYE_PART_DECODER: return eye_text_family_find(c->text.family)->build(&b, &c->text, x);

@@ -14,7 +14,7 @@
 #include "model/config.h"
 
 enum eye_part {
-    EYE_PART_VISION,    /* "pixels" [1, side, side, 3] f32 NHWC, normalised -> "v.features" [n_tok, C] */
+    EYE_PART_VISION,    /* "pixels" [1, side, side, 3] f32 NHWC, normalised -> "v.features" [n_tok, C], or "v.shuffled" of them */
     EYE_PART_PROJECTOR, /* "features" [T, C] -> "v.projected" [T, hidden] */
     EYE_PART_EMBED,     /* "ids" [T] i32 -> "t.embeddings" [T, hidden] */
     EYE_PART_DECODER,   /* "t.inputs_embeds" [T, hidden], states k_cache.N, v_cache.N -> "t.norm" [T, hidden] */
@@ -47,7 +47,7 @@ EYE_MUST_CHECK enum eye_status eye_vlm_graph(const struct eye_vlm *m, enum eye_p
                                              struct eye_err *err);
 /* Has it a vision tower? Else VISION and PROJECTOR are no parts of it: ARG. */
 bool eye_vlm_sees(const struct eye_vlm *m);
-/* Rows one image becomes at that side; 0 = no such side. */
+/* Rows one picture becomes at that side; 0 = no such side. */
 int64_t eye_vlm_image_tokens(const struct eye_vlm *m, int64_t side_px);
 
 /* A part's nodes in a graph under construction: input value -> output value, tapped as above. */

@@ -68,17 +68,18 @@ static enum eye_status check_opts(const struct eye_session *s, const struct eye_
 
 /* ---- the prompt ---- */
 
-static enum eye_status encode_images(struct eye_session *s, const struct eye_query *q, struct eye_timings *t,
+/* Into s->image_rows, one after the other. */
+static enum eye_status encode_images(struct eye_session *s, const struct eye_query *q, size_t n_rows, struct eye_timings *t,
                                      struct eye_err *err) {
-    size_t per_image, need;
+    size_t width = (size_t)s->model->vlm.config.text.hidden, need, done = 0;
     void *p = s->image_rows;
-    if (!eye_mul_ok((size_t)s->model->image_tokens, (size_t)s->model->vlm.config.text.hidden, &per_image) ||
-        !eye_mul_ok(per_image, q->n_images, &need))
-        return eye_fail_nomem(err, SIZE_MAX);
+    if (!eye_mul_ok(n_rows, width, &need)) return eye_fail_nomem(err, SIZE_MAX);
     EYE_TRY(eye_alloc_grow(s->alloc, &p, &s->image_rows_cap, need, sizeof *s->image_rows, err));
     s->image_rows = p;
-    for (size_t i = 0; i < q->n_images; i++)
-        EYE_TRY(eye_session_encode_image(s, &q->images[i], s->image_rows + i * per_image, t, err));
+    for (size_t i = 0; i < q->n_images; i++) {
+        EYE_TRY(eye_session_encode_image(s, &q->images[i], s->image_rows + done * width, t, err));
+        done += (size_t)eye_model_image_rows(s->model, &q->images[i]);
+    }
     return EYE_OK;
 }
 
@@ -86,9 +87,10 @@ static enum eye_status run_prompt(struct loop *l, const struct eye_query *q, str
     struct eye_session *s = l->s;
     struct eye_timings *t = &l->r->timings;
     EYE_TRY(eye_query_assemble(s->model, q, s->n_ctx - eye_session_n_past(s), &s->prompt, &l->r->truncated, err));
-    EYE_TRY(encode_images(s, q, t, err)); /* after assembling: a prompt that does not fit should not cost a vision run */
+    l->r->n_image_tok = eye_query_image_rows(s->model, q);
+    /* After assembling: a prompt that does not fit should not cost a vision run. */
+    EYE_TRY(encode_images(s, q, l->r->n_image_tok, t, err));
     l->r->n_prompt_tok = s->prompt.n;
-    l->r->n_image_tok = q->n_images * (size_t)s->model->image_tokens;
     uint64_t begin = eye_now_ns();
     EYE_TRY(eye_session_prefill(s, s->prompt.p, s->prompt.n, s->image_rows, s->logits, err));
     t->prefill_us = (eye_now_ns() - begin) / 1000;

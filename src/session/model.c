@@ -105,6 +105,16 @@ static enum eye_status resolve_chat(struct eye_model *m, struct eye_err *err) {
     return EYE_OK;
 }
 
+/* Tiles are what the family does to an image; a fit that the caller asks for takes their place. */
+static void resolve_tiles(struct eye_model *m) {
+    const struct eye_prep_config *prep = &m->vlm.config.prep;
+    static const enum eye_resample filter[] = {[EYE_PREP_BICUBIC] = EYE_RESAMPLE_BICUBIC,
+                                               [EYE_PREP_BILINEAR] = EYE_RESAMPLE_BILINEAR,
+                                               [EYE_PREP_LANCZOS] = EYE_RESAMPLE_LANCZOS};
+    m->tiled = prep->tiles.longest_px > 0 && m->opts.fit == EYE_FIT_MODEL;
+    m->tiling = (struct eye_tiling){(int)prep->tiles.longest_px, 0, prep->tiles.split, filter[prep->filter]};
+}
+
 static enum eye_status resolve_image(struct eye_model *m, struct eye_err *err) {
     const struct eye_prep_config *prep = &m->vlm.config.prep;
     static const enum eye_fit fit[] = {[EYE_PREP_PAD] = EYE_FIT_PAD, [EYE_PREP_CROP] = EYE_FIT_CROP,
@@ -113,9 +123,14 @@ static enum eye_status resolve_image(struct eye_model *m, struct eye_err *err) {
         m->opts.image_side = 0;
         return EYE_OK;
     }
+    resolve_tiles(m);
     if (m->opts.fit == EYE_FIT_MODEL) m->opts.fit = fit[prep->mode];
     if (m->opts.image_side == 0) m->opts.image_side = (int32_t)prep->side_px;
-    m->image_tokens = eye_vlm_image_tokens(&m->vlm, m->opts.image_side);
+    m->tiling.tile_px = m->opts.image_side;
+    m->picture_tokens = eye_vlm_image_tokens(&m->vlm, m->opts.image_side);
+    m->image_tokens = m->picture_tokens * (m->tiled ? eye_tiles_most(&m->tiling) : 1);
+    if (m->image_tokens > INT32_MAX / 2)
+        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: an image of %" PRId64 " rows", m->ckpt.path, m->image_tokens);
     if (m->image_tokens > 0) return EYE_OK;
     struct eye_graph g; /* its error says what the side must be */
     EYE_TRY(eye_vlm_graph(&m->vlm, EYE_PART_VISION, m->opts.image_side, &g, err));
@@ -268,7 +283,7 @@ static void on_packing(void *ctx, double done) {
 struct eye_plan_opts eye_model_plan_opts(const struct eye_model *m, enum eye_part part, bool measure_only) {
     struct eye_plan_opts o = {.max_t = 1, .kv_type = (enum eye_kv_type)(m->opts.cache_type - 1), .measure_only = measure_only,
                               .cancel = m->opts.cancel, .cancel_ctx = m->opts.cancel_ctx};
-    if (part == EYE_PART_PROJECTOR) o.max_t = m->image_tokens;
+    if (part == EYE_PART_PROJECTOR) o.max_t = m->picture_tokens;
     if (part == EYE_PART_EMBED || part == EYE_PART_DECODER) o.max_t = EYE_MIN(EYE_PREFILL_ROWS, m->opts.n_ctx);
     if (part == EYE_PART_DECODER) o.max_ctx = m->opts.n_ctx;
     return o;
@@ -349,8 +364,8 @@ enum eye_status eye_model_memory(struct eye_model *m, int32_t n_ctx, struct eye_
     pthread_mutex_unlock(&m->lock);
     if (st != EYE_OK) return st;
     uint64_t side = (uint64_t)m->opts.image_side, rows = EYE_MIN(EYE_PREFILL_ROWS, (uint64_t)n_ctx);
-    sum.activations += side * side * 3 * (1 + sizeof(float));          /* pixels */
-    sum.activations += (uint64_t)m->image_tokens * (uint64_t)m->vlm.config.vision.channels * sizeof(float);
+    sum.activations += side * side * 3 * (eye_model_max_pictures(m) + sizeof(float)); /* pixels */
+    sum.activations += (uint64_t)m->picture_tokens * (uint64_t)m->vlm.config.vision.channels * sizeof(float);
     sum.activations += rows * (uint64_t)t->hidden * 2 * sizeof(float); /* embeddings, hidden rows */
     sum.activations += (uint64_t)t->vocab * (2 * sizeof(float) + sizeof(struct eye_candidate) + sizeof(int32_t)); /* sampling */
     sum.total = sum.weights + sum.cache + sum.activations + (m->opts.no_mmap ? sum.files : 0);

@@ -116,7 +116,8 @@ static enum eye_status pixels(struct eye_model *m, const struct eye_probe *p, en
     if (!u8) return eye_fail_nomem(err, bytes);
     bool is_chw = layout == EYE_PREPROC_CHW;
     enum eye_status st = array_new(m, out, is_chw ? 3 : 4, is_chw ? chw : nhwc, err);
-    if (st == EYE_OK) st = eye_model_pixels(m, &p->query->images[0], layout, u8, out->data, err);
+    if (st == EYE_OK) st = eye_model_cut(m, &p->query->images[0], true, u8, err);
+    if (st == EYE_OK) st = eye_model_normalise(m, u8, layout, out->data, err);
     eye_alloc_free(m->alloc, u8, bytes);
     return st;
 }
@@ -130,7 +131,7 @@ static enum eye_status probe_vision(struct eye_model *m, const struct eye_probe 
         if (st == EYE_OK) st = run_alone(m, EYE_PART_VISION, tap, 1, in.data, out, err);
     } else {
         if (st == EYE_OK) st = run_alone(m, EYE_PART_VISION, NULL, 1, in.data, &features, err);
-        if (st == EYE_OK) st = run_alone(m, part, tap, m->image_tokens, features.data, out, err);
+        if (st == EYE_OK) st = run_alone(m, part, tap, m->picture_tokens, features.data, out, err);
     }
     eye_array_free(&in);
     eye_array_free(&features);
@@ -156,7 +157,7 @@ static void text_close(struct text_probe *t, const struct eye_model *m) {
 
 static enum eye_status text_open(struct eye_model *m, const struct eye_probe *p, struct text_probe *t, struct eye_err *err) {
     bool truncated;
-    size_t n_rows, per_image = (size_t)m->image_tokens * (size_t)m->vlm.config.text.hidden;
+    size_t n_rows, want = p->query ? eye_query_image_rows(m, p->query) : 0, width = (size_t)m->vlm.config.text.hidden, done = 0;
     size_t n_images = p->query ? p->query->n_images : 0;
     *t = (struct text_probe){.ids.alloc = m->alloc, .id = p->ids, .n = p->n_ids};
     if (!p->ids && (!p->query || !p->query->text))
@@ -170,15 +171,17 @@ static enum eye_status text_open(struct eye_model *m, const struct eye_probe *p,
     if (t->n == 0 || t->n > (size_t)t->s->n_ctx)
         return eye_fail(err, EYE_E_LIMIT, "probe: %zu tokens, expected 1 to %d (the context)", t->n, t->s->n_ctx);
     EYE_TRY(eye_session_check_ids(t->s, t->id, t->n, &n_rows, err));
-    if (n_rows != n_images * (size_t)m->image_tokens)
-        return eye_fail(err, EYE_E_ARG, "probe: %zu image rows among the tokens, but %zu images of %" PRId64 " rows", n_rows,
-                        n_images, m->image_tokens);
+    if (n_rows != want)
+        return eye_fail(err, EYE_E_ARG, "probe: %zu image rows among the tokens, but the %zu images have %zu", n_rows,
+                        n_images, want);
     if (!n_images) return EYE_OK;
-    if (!eye_mul_ok(n_images * per_image, sizeof *t->rows, &t->rows_bytes)) return eye_fail_nomem(err, SIZE_MAX);
+    if (!eye_mul_ok(want * width, sizeof *t->rows, &t->rows_bytes)) return eye_fail_nomem(err, SIZE_MAX);
     t->rows = eye_alloc_raw(m->alloc, t->rows_bytes);
     if (!t->rows) return eye_fail_nomem(err, t->rows_bytes);
-    for (size_t i = 0; i < n_images; i++)
-        EYE_TRY(eye_session_encode_image(t->s, &p->query->images[i], t->rows + i * per_image, NULL, err));
+    for (size_t i = 0; i < n_images; i++) {
+        EYE_TRY(eye_session_encode_image(t->s, &p->query->images[i], t->rows + done * width, NULL, err));
+        done += (size_t)eye_model_image_rows(m, &p->query->images[i]);
+    }
     return EYE_OK;
 }
 

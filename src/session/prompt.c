@@ -1,6 +1,7 @@
 /* prompt: a query to ids. The text room renders and tokenizes; here images become rows, the image-first order is made, and the
  * whole is held against the context. */
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "session/session_impl.h"
@@ -14,7 +15,34 @@ struct assembly {
     enum eye_template kind;
     struct eye_turn turn;
     size_t n_first; /* image rows before everything */
+    struct eye_template_opts opts;
 };
+
+size_t eye_query_image_rows(const struct eye_model *m, const struct eye_query *q) {
+    size_t n = 0;
+    for (size_t i = 0; i < q->n_images; i++) n += (size_t)eye_model_image_rows(m, &q->images[i]);
+    return n;
+}
+
+/* Image i as its pictures and the text around them. */
+static enum eye_status lay_out(void *ctx, struct eye_prompt *p, size_t i, struct eye_err *err) {
+    const struct assembly *a = ctx;
+    const struct eye_tile_text *t = &a->m->vlm.config.tile_text;
+    struct eye_tiles tiles;
+    EYE_TRY(eye_model_tiles(a->m, &a->q->images[i], &tiles, err));
+    for (int row = 1; row <= tiles.rows; row++) {
+        for (int col = 1; col <= tiles.cols; col++) {
+            char mark[128];
+            snprintf(mark, sizeof mark, "%s%d%s%d%s", t->tile[0], row, t->tile[1], col, t->tile[2]);
+            EYE_TRY(eye_prompt_add_text(p, t->tile[0] ? mark : NULL, err));
+            EYE_TRY(eye_prompt_add_image(p, err));
+        }
+        EYE_TRY(eye_prompt_add_text(p, t->row_end, err));
+    }
+    EYE_TRY(eye_prompt_add_text(p, tiles.rows ? t->whole : t->alone, err));
+    EYE_TRY(eye_prompt_add_image(p, err));
+    return eye_prompt_add_text(p, t->end, err);
+}
 
 static enum eye_status check_query(const struct eye_model *m, const struct eye_query *q, struct eye_err *err) {
     if (!q->text && q->raw) return eye_fail(err, EYE_E_ARG, "prompt: a raw one needs a text");
@@ -31,16 +59,16 @@ static enum eye_status check_query(const struct eye_model *m, const struct eye_q
 /* Positions the ids take, image marks counted in rows. */
 static size_t positions(const struct assembly *a, const struct eye_ids *ids) {
     size_t n = a->n_first;
-    for (size_t i = 0; i < ids->n; i++) n += ids->p[i] == EYE_TOKEN_IMAGE ? (size_t)a->m->image_tokens : 1;
+    for (size_t i = 0; i < ids->n; i++) n += ids->p[i] == EYE_TOKEN_IMAGE ? (size_t)a->m->picture_tokens : 1;
     return n;
 }
 
 /* most: positions the prompt may take. */
 static enum eye_status encode_whole(const struct assembly *a, struct eye_prompt *p, size_t most, struct eye_ids *ids,
                                     struct eye_err *err) {
-    EYE_TRY(eye_prompt_render(p, a->kind, &a->turn, 1, NULL, err));
+    EYE_TRY(eye_prompt_render(p, a->kind, &a->turn, 1, &a->opts, err));
     EYE_TRY(eye_prompt_encode(p, a->m->tokenizer, ids, err));
-    size_t n = positions(a, ids), n_image = a->q->n_images * (size_t)a->m->image_tokens;
+    size_t n = positions(a, ids), n_image = eye_query_image_rows(a->m, a->q);
     if (n == 0) return eye_fail(err, EYE_E_ARG, "prompt: it is empty");
     if (n <= most) return EYE_OK;
     return eye_fail(err, EYE_E_LIMIT,
@@ -55,8 +83,8 @@ static enum eye_status encode_cut(const struct assembly *a, struct eye_prompt *p
     size_t reserve = (size_t)EYE_MAX(a->q->reserve, 1), most = room - EYE_MAX(EYE_MIN(reserve, room / 4), 1), n_dropped;
     if (a->n_first > most)
         return eye_fail(err, EYE_E_LIMIT, "prompt: %zu image rows do not fit: the context has room for %zu", a->n_first, most);
-    EYE_TRY(eye_prompt_fit(p, a->kind, &a->turn, 1, NULL, a->m->tokenizer, (size_t)a->m->image_tokens, most - a->n_first, ids,
-                           &n_dropped, err));
+    EYE_TRY(eye_prompt_fit(p, a->kind, &a->turn, 1, &a->opts, a->m->tokenizer, (size_t)a->m->picture_tokens, most - a->n_first,
+                           ids, &n_dropped, err));
     *truncated = n_dropped > 0;
     if (positions(a, ids) == 0) return eye_fail(err, EYE_E_ARG, "prompt: it is empty");
     return EYE_OK;
@@ -64,7 +92,7 @@ static enum eye_status encode_cut(const struct assembly *a, struct eye_prompt *p
 
 /* Each mark becomes its rows, from the back so that nothing is overwritten before it is read. */
 static enum eye_status expand_images(const struct assembly *a, struct eye_ids *ids, struct eye_err *err) {
-    size_t from = ids->n, to = positions(a, ids), rows = (size_t)a->m->image_tokens;
+    size_t from = ids->n, to = positions(a, ids), rows = (size_t)a->m->picture_tokens;
     EYE_TRY(eye_ids_reserve(ids, to - from, err));
     ids->n = to;
     while (from > 0) {
@@ -85,8 +113,9 @@ enum eye_status eye_query_assemble(const struct eye_model *m, const struct eye_q
     struct assembly a = {
         .m = m, .q = q, .kind = q->raw ? EYE_TEMPLATE_RAW : m->chat,
         .turn = {EYE_ROLE_USER, text, strlen(text), first ? 0 : (int)q->n_images},
-        .n_first = first ? q->n_images * (size_t)m->image_tokens : 0,
+        .n_first = first ? eye_query_image_rows(m, q) : 0,
     };
+    if (m->vlm.config.prep.tiles.longest_px) a.opts = (struct eye_template_opts){.image = lay_out, .image_ctx = &a};
     struct eye_prompt p;
     enum eye_status st;
     ids->n = 0;

@@ -41,14 +41,14 @@ static enum eye_status take_memory(struct eye_session *s, struct eye_err *err) {
 
 static enum eye_status take_image_memory(struct eye_session *s, struct eye_err *err) {
     struct eye_model *m = s->model;
-    size_t side = (size_t)m->opts.image_side;
-    size_t features = (size_t)m->image_tokens * (size_t)m->vlm.config.vision.channels * sizeof *s->features;
+    size_t side = (size_t)m->opts.image_side, most = eye_model_max_pictures(m);
+    size_t features = (size_t)m->picture_tokens * (size_t)m->vlm.config.vision.channels * sizeof *s->features;
     EYE_TRY(exec_for(s, EYE_PART_VISION, err));
     EYE_TRY(exec_for(s, EYE_PART_PROJECTOR, err));
-    if (!s->pixels_u8) s->pixels_u8 = eye_alloc_raw(s->alloc, side * side * 3);
+    if (!s->pixels_u8) s->pixels_u8 = eye_alloc_raw(s->alloc, most * side * side * 3);
     if (!s->pixels) s->pixels = eye_alloc_raw(s->alloc, side * side * 3 * sizeof *s->pixels);
     if (!s->features) s->features = eye_alloc_raw(s->alloc, features);
-    return s->pixels_u8 && s->pixels && s->features ? EYE_OK : eye_fail_nomem(err, side * side * 15 + features);
+    return s->pixels_u8 && s->pixels && s->features ? EYE_OK : eye_fail_nomem(err, side * side * 3 * (most + 4) + features);
 }
 
 enum eye_status eye_session_new(struct eye_model *m, const struct eye_session_opts *opts, struct eye_session **session,
@@ -95,9 +95,9 @@ void eye_session_free(struct eye_session *s) {
     eye_alloc_free(s->alloc, s->embeds, rows * width);
     eye_alloc_free(s->alloc, s->hidden, rows * width);
     eye_alloc_free(s->alloc, s->logits, (size_t)c->text.vocab * sizeof *s->logits);
-    eye_alloc_free(s->alloc, s->pixels_u8, side * side * 3);
+    eye_alloc_free(s->alloc, s->pixels_u8, eye_model_max_pictures(m) * side * side * 3);
     eye_alloc_free(s->alloc, s->pixels, side * side * 3 * sizeof *s->pixels);
-    eye_alloc_free(s->alloc, s->features, (size_t)m->image_tokens * (size_t)c->vision.channels * sizeof *s->features);
+    eye_alloc_free(s->alloc, s->features, (size_t)m->picture_tokens * (size_t)c->vision.channels * sizeof *s->features);
     eye_sampler_clear(&s->sampler);
     eye_ids_clear(&s->prompt);
     eye_buf_clear(&s->piece);
@@ -121,25 +121,6 @@ int32_t eye_session_n_ctx(const struct eye_session *s) { return s->n_ctx; }
 int32_t eye_session_n_past(const struct eye_session *s) { return s->n_past + (s->pending >= 0); }
 
 /* ---- images ---- */
-
-enum eye_status eye_model_pixels(struct eye_model *m, const struct eye_image *img, enum eye_preproc_layout layout, uint8_t *u8,
-                                 float *pixels, struct eye_err *err) {
-    const struct eye_prep_config *c = &m->vlm.config.prep;
-    struct eye_preproc pp = {.width = m->opts.image_side, .height = m->opts.image_side,
-                             .resample = c->bilinear ? EYE_RESAMPLE_BILINEAR : EYE_RESAMPLE_BICUBIC};
-    pp.mode = m->opts.fit == EYE_FIT_PAD ? EYE_PREPROC_PAD : m->opts.fit == EYE_FIT_CROP ? EYE_PREPROC_CROP : EYE_PREPROC_SQUASH;
-    for (int i = 0; i < 3; i++) {
-        pp.mean[i] = (double)c->mean[i];
-        pp.std[i] = (double)c->std[i];
-    }
-    eye_preproc_fill(pp.mean, pp.fill);
-    pthread_mutex_lock(&m->lock);
-    enum eye_status st = eye_model_engine(m, err);
-    if (st == EYE_OK) st = eye_preproc_u8(&pp, img, u8, NULL, m->engine.pool, m->alloc, err);
-    if (st == EYE_OK) st = eye_preproc_f32(&pp, u8, layout, pixels, m->engine.pool, err);
-    pthread_mutex_unlock(&m->lock);
-    return st;
-}
 
 /* The engine asks between its steps whether to go on: the place to say how far it is. */
 struct watch {
@@ -174,35 +155,45 @@ static enum eye_status run_part(struct eye_session *s, enum eye_part part, int64
     return st;
 }
 
-static enum eye_status run_vision(struct eye_session *s, float *out, uint64_t *vision_us, uint64_t *projector_us,
-                                  struct eye_err *err) {
+/* The picture in s->pixels to its rows. */
+static enum eye_status run_vision(struct eye_session *s, float *out, struct eye_timings *t, struct eye_err *err) {
     struct eye_model *m = s->model;
     pthread_mutex_lock(&m->lock);
     uint64_t begin = eye_now_ns();
     enum eye_status st = run_part(s, EYE_PART_VISION, 1, 0, s->pixels, s->features, err);
     uint64_t middle = eye_now_ns();
-    if (st == EYE_OK) st = run_part(s, EYE_PART_PROJECTOR, m->image_tokens, 0, s->features, out, err);
+    if (st == EYE_OK) st = run_part(s, EYE_PART_PROJECTOR, m->picture_tokens, 0, s->features, out, err);
     pthread_mutex_unlock(&m->lock);
-    *vision_us = (middle - begin) / 1000;
-    *projector_us = (eye_now_ns() - middle) / 1000;
+    t->vision_us += (middle - begin) / 1000;
+    t->projector_us += (eye_now_ns() - middle) / 1000;
     return st;
 }
 
 enum eye_status eye_session_encode_image(struct eye_session *s, const struct eye_image *img, float *out,
                                          struct eye_timings *timings, struct eye_err *err) {
-    uint64_t vision_us, projector_us;
-    pthread_mutex_lock(&s->model->lock);
+    struct eye_model *m = s->model;
+    struct eye_tiles tiles;
+    struct eye_timings t = {0};
+    size_t bytes = (size_t)m->opts.image_side * (size_t)m->opts.image_side * 3;
+    size_t rows = (size_t)m->picture_tokens * (size_t)m->vlm.config.text.hidden;
+    EYE_TRY(eye_model_tiles(m, img, &tiles, err));
+    pthread_mutex_lock(&m->lock);
     enum eye_status st = take_image_memory(s, err);
-    pthread_mutex_unlock(&s->model->lock);
+    pthread_mutex_unlock(&m->lock);
     if (st != EYE_OK) return st;
     uint64_t begin = eye_now_ns();
-    EYE_TRY(eye_model_pixels(s->model, img, EYE_PREPROC_HWC, s->pixels_u8, s->pixels, err));
-    uint64_t preprocess_us = (eye_now_ns() - begin) / 1000;
-    EYE_TRY(run_vision(s, out, &vision_us, &projector_us, err));
+    EYE_TRY(eye_model_cut(m, img, false, s->pixels_u8, err));
+    t.preprocess_us = (eye_now_ns() - begin) / 1000;
+    for (size_t i = 0; i < (size_t)tiles.n; i++) {
+        begin = eye_now_ns();
+        EYE_TRY(eye_model_normalise(m, s->pixels_u8 + i * bytes, EYE_PREPROC_HWC, s->pixels, err));
+        t.preprocess_us += (eye_now_ns() - begin) / 1000;
+        EYE_TRY(run_vision(s, out + i * rows, &t, err));
+    }
     if (timings) {
-        timings->preprocess_us += preprocess_us;
-        timings->vision_us += vision_us;
-        timings->projector_us += projector_us;
+        timings->preprocess_us += t.preprocess_us;
+        timings->vision_us += t.vision_us;
+        timings->projector_us += t.projector_us;
     }
     return EYE_OK;
 }

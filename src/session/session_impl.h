@@ -11,6 +11,7 @@
 #include "eyelet/session.h"
 #include "format/checkpoint.h"
 #include "image/preproc.h"
+#include "image/tiles.h"
 #include "model/vlm.h"
 #include "session/answer.h"
 #include "session/sampler.h"
@@ -32,7 +33,10 @@ struct eye_model {
     struct eye_tokenizer *tokenizer;
     char architecture[128], tokenizer_text[64];
     uint64_t n_params, param_bytes;
-    int64_t image_tokens;
+    int64_t picture_tokens;        /* rows of one run of the tower */
+    int64_t image_tokens;          /* rows of one image, at most */
+    bool tiled;                    /* an image is several pictures, as tiling says; else one */
+    struct eye_tiling tiling;      /* its filter is right for single pictures too */
     uint32_t cpu_flags;
     size_t max_piece_bytes;        /* longest text one token can become */
     enum eye_template chat;
@@ -64,8 +68,8 @@ struct eye_session {
     struct eye_sampler sampler;    /* ready with the first generation */
     bool time_ops;
     /* made with the first image */
-    uint8_t *pixels_u8;            /* [side, side, 3] */
-    float *pixels, *features;      /* [1, side, side, 3], [image_tokens, C] */
+    uint8_t *pixels_u8;            /* [most pictures of an image, side, side, 3] */
+    float *pixels, *features;      /* of one: [1, side, side, 3], [picture_tokens, C] */
     /* of the last generation */
     struct eye_ids prompt;         /* EYE_TOKEN_IMAGE_ROW for image rows */
     struct eye_buf piece;
@@ -95,12 +99,19 @@ EYE_MUST_CHECK enum eye_status eye_model_graph(const struct eye_model *m, enum e
 struct eye_plan_opts eye_model_plan_opts(const struct eye_model *m, enum eye_part part, bool measure_only);
 EYE_PRINTF(4, 5) void eye_model_log(const struct eye_model *m, enum eye_log_level level, const char *id, const char *fmt, ...);
 
+/* ---- pictures.c ---- */
+size_t eye_model_max_pictures(const struct eye_model *m); /* of one image */
+/* How an image is cut; n = 1, no grid, where the model takes it whole. */
+EYE_MUST_CHECK enum eye_status eye_model_tiles(const struct eye_model *m, const struct eye_image *img, struct eye_tiles *t,
+                                               struct eye_err *err);
+/* The pictures, [n, side, side, 3] uint8; only_whole: the last of them. These two take the model's lock. */
+EYE_MUST_CHECK enum eye_status eye_model_cut(struct eye_model *m, const struct eye_image *img, bool only_whole, uint8_t *u8,
+                                             struct eye_err *err);
+/* One picture to the tower's input, f32. */
+EYE_MUST_CHECK enum eye_status eye_model_normalise(struct eye_model *m, const uint8_t *u8, enum eye_preproc_layout layout,
+                                                   float *pixels, struct eye_err *err);
+
 /* ---- session.c ---- */
-/* Picture to the tower's input, [side, side, 3] uint8 (NULL = not wanted) and normalised f32 in the layout asked for. Takes the
- * model's lock. */
-EYE_MUST_CHECK enum eye_status eye_model_pixels(struct eye_model *m, const struct eye_image *img,
-                                                enum eye_preproc_layout layout, uint8_t *u8, float *pixels,
-                                                struct eye_err *err);
 /* n <= s->rows ids to s->embeds, image rows copied from image_rows (which it advances). Wants the model's lock held. */
 EYE_MUST_CHECK enum eye_status eye_session_embed(struct eye_session *s, const int32_t *ids, size_t n, const float **image_rows,
                                                  struct eye_err *err);
@@ -112,6 +123,7 @@ EYE_MUST_CHECK enum eye_status eye_session_check_ids(const struct eye_session *s
                                                      size_t *n_image_rows, struct eye_err *err);
 
 /* ---- prompt.c ---- */
+size_t eye_query_image_rows(const struct eye_model *m, const struct eye_query *q); /* of all its images */
 /* Query to ids for `room` free positions, one of them kept for the answer; EYE_TOKEN_IMAGE_ROW for image rows. Replaces what is
  * in ids. room < 0: any length. */
 EYE_MUST_CHECK enum eye_status eye_query_assemble(const struct eye_model *m, const struct eye_query *q, int32_t room,

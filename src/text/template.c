@@ -129,13 +129,20 @@ static enum eye_status add(struct eye_prompt *p, const char *text, struct eye_er
     return text ? add_text(p, text, strlen(text), false, err) : EYE_OK;
 }
 
-static enum eye_status add_image(struct eye_prompt *p, struct eye_err *err) {
+enum eye_status eye_prompt_add_text(struct eye_prompt *p, const char *text, struct eye_err *err) { return add(p, text, err); }
+
+enum eye_status eye_prompt_add_image(struct eye_prompt *p, struct eye_err *err) {
     void *mem = p->segment;
     EYE_TRY(eye_alloc_grow(p->alloc, &mem, &p->segment_cap, p->n_segment + 1, sizeof *p->segment, err));
     p->segment = mem;
     p->segment[p->n_segment++] = (struct eye_segment){.is_image = true, .from = p->text.len, .to = p->text.len};
     p->n_images++;
     return EYE_OK;
+}
+
+static enum eye_status add_image(struct eye_prompt *p, struct eye_err *err) {
+    size_t i = p->n_pictured++;
+    return p->opts.image ? p->opts.image(p->opts.image_ctx, p, i, err) : eye_prompt_add_image(p, err);
 }
 
 static const char *find_mark(const char *p, size_t n) {
@@ -217,11 +224,12 @@ enum eye_status eye_prompt_render(struct eye_prompt *p, enum eye_template kind, 
                                   const struct eye_template_opts *opts, struct eye_err *err) {
     static const struct eye_template_opts plain;
     p->kind = kind;
-    p->text.len = p->n_segment = p->n_literal = p->n_images = 0;
+    p->text.len = p->n_segment = p->n_literal = p->n_images = p->n_pictured = 0;
     for (size_t i = 0; i < n_turns; i++)
         if (turns[i].n_images < 0 || turns[i].role < EYE_ROLE_SYSTEM || turns[i].role > EYE_ROLE_ASSISTANT)
             return eye_fail(err, EYE_E_ARG, "turn %zu: role %d with %d images", i, (int)turns[i].role, turns[i].n_images);
     if (!opts) opts = &plain;
+    p->opts = *opts;
     if (kind == EYE_TEMPLATE_RAW) return render_raw(p, turns, n_turns, opts, err);
     return render_chat(p, &family[kind], turns, n_turns, opts, err);
 }

@@ -45,11 +45,15 @@ struct eye_turn {
     int n_images;
 };
 
+struct eye_prompt;
 struct eye_template_opts {
     bool no_generation_prompt; /* do not open the assistant's turn at the end */
     /* Special tokens in what users wrote are plain text. Off by default: ids then equal those of the tokenizers library for the
      * rendered prompt. A server that takes text from strangers should set it. */
     bool protect_user;
+    /* Puts into p what stands for image i, counted over all turns, with the two functions below; NULL = one EYE_TOKEN_IMAGE. */
+    enum eye_status (*image)(void *ctx, struct eye_prompt *p, size_t i, struct eye_err *err);
+    void *image_ctx;
 };
 
 /* A piece of a prompt: text [from, to) of eye_prompt.text, or an image. */
@@ -66,7 +70,9 @@ struct eye_prompt {
     size_t n_segment, segment_cap;
     struct eye_text_range *literal;
     size_t n_literal, literal_cap;
-    size_t n_images;
+    size_t n_images;               /* image segments */
+    size_t n_pictured;             /* images of turns that have come */
+    struct eye_template_opts opts; /* of the rendering under way */
 };
 void eye_prompt_init(struct eye_prompt *p, const struct eye_alloc *alloc);
 void eye_prompt_clear(struct eye_prompt *p);
@@ -75,7 +81,11 @@ void eye_prompt_clear(struct eye_prompt *p);
  * NOMEM. */
 EYE_MUST_CHECK enum eye_status eye_prompt_render(struct eye_prompt *p, enum eye_template kind, const struct eye_turn *turns,
                                                  size_t n_turns, const struct eye_template_opts *opts, struct eye_err *err);
-/* Appends the ids of a rendered prompt, EYE_TOKEN_IMAGE once per image. UNSUPPORTED if the tokenizer lacks the template's
+/* For eye_template_opts.image: text of the family's own, in which special tokens are tokens (NULL = none); one
+ * EYE_TOKEN_IMAGE. */
+EYE_MUST_CHECK enum eye_status eye_prompt_add_text(struct eye_prompt *p, const char *text, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_prompt_add_image(struct eye_prompt *p, struct eye_err *err);
+/* Appends the ids of a rendered prompt, EYE_TOKEN_IMAGE once per image segment. UNSUPPORTED if the tokenizer lacks the template's
  * special tokens. The post-processor's tokens before a text (BOS) come first, once. */
 EYE_MUST_CHECK enum eye_status eye_prompt_encode(const struct eye_prompt *p, const struct eye_tokenizer *tk,
                                                  struct eye_ids *ids, struct eye_err *err);

@@ -19,6 +19,7 @@ import numpy as np
 
 import compose
 import fastvlm
+import smolvlm
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 IMAGE = os.path.join(HERE, "..", "..", "doc", "demo.jpg")
@@ -148,6 +149,10 @@ def main():
                 for key, value in golden.items():
                     np.save(os.path.join(a.fixtures, name, key + ".npy"), value)
         if not a.only and not a.fixtures:
+            v = smolvlm.Suite(os.path.abspath(a.build), a.work or tmp)
+            v.all()
+            s.passed += v.passed
+            s.failed += v.failed
             c = compose.Suite(a.build, a.work or tmp)
             c.compositions()
             s.passed += c.passed

@@ -577,7 +577,8 @@ static void check_tiles(const char *line) {
 static void tiles_are_transformers(void **state) { assert_int_equal(each_golden("tiles", check_tiles), 72); }
 
 static void no_picture_has_more_tiles(void **state) {
-    struct eye_tiling bad[] = {{0, 32, true, EYE_RESAMPLE_LANCZOS}, {EYE_TILES_MAX_LONGEST + 1, 32, true, EYE_RESAMPLE_LANCZOS},
+    struct eye_tiling bad[] = {{0, 32, true, EYE_RESAMPLE_LANCZOS},
+                               {EYE_TILES_MAX_LONGEST + 1, 32, true, EYE_RESAMPLE_LANCZOS},
                                {64, 0, true, EYE_RESAMPLE_LANCZOS}, {64, EYE_TILES_MAX_SIDE + 1, true, EYE_RESAMPLE_LANCZOS}};
     struct eye_tiling o = {97, 13, true, EYE_RESAMPLE_LANCZOS};
     struct eye_tiles t;

@@ -206,7 +206,8 @@ static bool prepare(struct bench *b) {
     b->n_image_tok = b->info.image_side ? (size_t)b->info.image_tokens : 0;
     b->n_prefill = b->o->n_prefill ? (size_t)b->o->n_prefill : b->n_image_tok + 32;
     if (b->n_image_tok > b->n_prefill) b->n_image_tok = b->n_prefill;
-    b->rows = malloc(((size_t)b->info.image_tokens * (size_t)b->info.hidden + 1) * sizeof *b->rows);
+    /* Zeros: a picture of fewer tiles than most leaves the rest of them. */
+    b->rows = calloc((size_t)b->info.image_tokens * (size_t)b->info.hidden + 1, sizeof *b->rows);
     b->logits = malloc((size_t)b->info.n_vocab * sizeof *b->logits);
     b->ids = malloc(b->n_prefill * sizeof *b->ids);
     if (!b->rows || !b->logits || !b->ids) return false;
