@@ -386,6 +386,8 @@ run doctor --json -m "$model"
 for key in '"cpu": {' '"huge_pages": ' '"agree": true' '"kernels": {"gemm_f32' '"opens": true' '"fits": true' '"warnings": ['; do
     if [ "$rc" = 0 ] && [ "$(wc -l <"$tmp/out")" = 1 ] && grep -qF "$key" "$tmp/out"; then good; else bad "doctor --json: $key"; fi
 done
+run doctor -m /nowhere
+if [ "$rc" = 1 ] && grep -q '/nowhere: does not open' "$tmp/out" && ! grep -q nothing "$tmp/out"; then good; else bad 'a model that does not open is a complaint'; fi
 run doctor --json -m /nowhere
 if [ "$rc" = 1 ] && grep -q '"opens": false' "$tmp/out" && grep -q '^eyelet: /nowhere: ' "$tmp/err"; then good; else bad 'doctor of no model'; fi
 

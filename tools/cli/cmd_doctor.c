@@ -212,7 +212,9 @@ static void print_memory(const struct report *r) {
 
 static void print_speed(const struct report *r) {
     const struct eye_speed *s = &r->speed;
-    printf("read         %.1f GB/s by one thread, %.1f by all\n", s->read_1_bytes_per_s / 1e9, s->read_bytes_per_s / 1e9);
+    char size[32];
+    printf("read         %.1f GB/s by one thread, %.1f by all (%s of memory)\n", s->read_1_bytes_per_s / 1e9,
+           s->read_bytes_per_s / 1e9, cli_bytes(s->buffer_bytes, size, sizeof size));
     printf("multiply     f32 %.0f, bf16 %.0f, q8_0 %.0f GFLOP/s\n", s->gemm_flop_per_s[EYE_SPEED_F32] / 1e9,
            s->gemm_flop_per_s[EYE_SPEED_BF16] / 1e9, s->gemm_flop_per_s[EYE_SPEED_Q8_0] / 1e9);
 }
@@ -244,7 +246,7 @@ static void print_text(const struct report *r, bool verbose) {
         printf("             %-22s %s\n", r->kernel[i].op, r->kernel[i].kernel);
     if (r->model_path) print_model(r);
     for (int i = 0; i < r->n_warnings; i++) printf("warning      %s\n", r->warning[i]);
-    if (r->n_warnings == 0) printf("nothing to complain about\n");
+    if (r->n_warnings == 0 && (r->model || !r->model_path)) printf("nothing to complain about\n");
 }
 
 /* ---- the command ---- */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -114,6 +115,9 @@ static void get_memory(struct system *s) {
     s->mem_free = s->mem_available;
     uint64_t left = s->cgroup_mem_max > s->cgroup_mem_used ? s->cgroup_mem_max - s->cgroup_mem_used : 0;
     if (s->cgroup_mem_max && left < s->mem_free) s->mem_free = left;
+    struct rlimit space; /* ulimit -v */
+    if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY && (uint64_t)space.rlim_cur < s->mem_free)
+        s->mem_free = (uint64_t)space.rlim_cur;
     if (!first_line("/sys/kernel/mm/transparent_hugepage/enabled", line, sizeof line)) return;
     const char *open = strchr(line, '['); /* "always [madvise] never" */
     if (open) snprintf(s->huge_pages, sizeof s->huge_pages, "%.*s", (int)strcspn(open + 1, "]"), open + 1);

@@ -49,6 +49,8 @@ static void print_line(struct ui *ui, const char *color, const char *label, cons
 int ui_fail(struct ui *ui, const struct eye_err *err) {
     ui_clear(ui);
     if (err->code == EYE_E_CANCELLED) return ui_interrupted_code();
+    if (err->code == EYE_E_NOMEM)
+        return ui_failf(ui, "%s; \"eyelet doctor -m MODEL\" says how much is needed and free", err->text);
     print_line(ui, "\x1b[1;31m", "eyelet: ", err->text);
     return EXIT_FAILED;
 }
