@@ -69,6 +69,9 @@ VIT = {"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_
 OTHERS = {  # one of each tower and decoder that has tests of its own
     "clip-qwen2": config({**VIT, "type": "clip"}, {"type": "mlp2x_gelu"}, {**QWEN2, "tie_word_embeddings": True}),
     "siglip-gpt2": config({**VIT, "type": "siglip"}, {"type": "linear"}, {**GPT2, "tie_word_embeddings": True}),
+    "siglip-shuffle-llama": config({**VIT, "type": "siglip", "image_size": 64}, {"type": "linear", "shuffle": 4, "bias": False}, LLAMA),
+    "mobilenetv3-shuffle-gpt2": config({"variant": "large", "width": 0.25, "image_size": 128, "tap": 12}, {"type": "mlp2x_gelu", "shuffle": 2},
+                                       {**GPT2, "tie_word_embeddings": True}),
     "mobilenetv3-llama": config({"variant": "small", "width": 0.25, "image_size": 65}, {"type": "mlp3x_gelu"}, LLAMA),
 }
 TEXT = {"model_type": "gpt2", "activation_function": "gelu_new", **{k: v for k, v in GPT2.items() if k != "type"}, "n_inner": None,

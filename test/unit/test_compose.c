@@ -252,6 +252,8 @@ static void wrong_compositions_fail(void **state) {
         {"minimal-tap", "\"tap\": 12", "\"tap\": 3, \"output\": \"pooled\"", EYE_E_UNSUPPORTED, "tap"},
         {"small-map", "\"linear\"", "\"mlp9x_relu\"", EYE_E_UNSUPPORTED, "projector.type"},
         {"small-map", "\"linear\"", "\"identity\"", EYE_E_CORRUPT, "without a projector"},
+        {"small-map", "\"linear\"", "\"linear\", \"shuffle\": 2", EYE_E_UNSUPPORTED, "pixel shuffle: 9 features"},
+        {"small-map", "\"linear\"", "\"linear\", \"shuffle\": 17", EYE_E_CORRUPT, "projector.shuffle"},
         {"small-map", "\"gpt2\"", "\"gpt9\"", EYE_E_UNSUPPORTED, "text.type"},
         {"small-map", "\"n_head\": 4", "\"n_head\": 5", EYE_E_CORRUPT, "n_embd"},
         {"small-map", "\"n_head\": 4", "\"n_head\": 4, \"activation_function\": \"relu\"", EYE_E_UNSUPPORTED, "gelu_new"},
