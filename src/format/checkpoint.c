@@ -18,6 +18,7 @@ static const char *const side_names[] = {
     "config.json",           "generation_config.json",  "preprocessor_config.json", "processor_config.json",
     "tokenizer.json",        "tokenizer_config.json",   "special_tokens_map.json",  "added_tokens.json",
     "vocab.json",            "merges.txt",              "chat_template.jinja",      "chat_template.json",
+    "tokenizer.model",
 };
 
 const char *eye_checkpoint_side_name(size_t i) { return i < EYE_COUNT(side_names) ? side_names[i] : NULL; }

@@ -229,7 +229,15 @@ fail:
 
 /* ---- */
 
-bool eye_pack_for_llama(const struct eye_vlm *m) { return strcmp(m->config.text.family, "llama") != 0; }
+/* A SentencePiece tokenizer and nothing else: it travels as it is, unread. */
+static bool only_sp_model(const struct eye_vlm *m) {
+    bool json = side_file(m, "tokenizer.json").p || (side_file(m, "vocab.json").p && side_file(m, "merges.txt").p);
+    return !json && side_file(m, "tokenizer.model").p;
+}
+
+bool eye_pack_for_llama(const struct eye_vlm *m) {
+    return strcmp(m->config.text.family, "llama") != 0 && !only_sp_model(m);
+}
 
 enum eye_status eye_pack_llama_keys(struct eye_gguf_writer *w, const struct eye_vlm *m, enum eye_wtype decoder_type,
                                     struct eye_err *err) {
@@ -242,7 +250,7 @@ enum eye_status eye_pack_llama_keys(struct eye_gguf_writer *w, const struct eye_
         EYE_TRY(eye_gguf_put_int(w, "general.file_type", EYE_GGUF_U32, file_type[decoder_type], err));
     EYE_TRY(eye_gguf_put_int(w, "general.quantization_version", EYE_GGUF_U32, 2, err));
     EYE_TRY(put_decoder(w, &m->config.text, err));
-    return put_vocab(w, m, err);
+    return only_sp_model(m) ? EYE_OK : put_vocab(w, m, err);
 }
 
 enum eye_status eye_pack_own_keys(struct eye_gguf_writer *w, const struct eye_vlm *m, enum eye_wtype vision_type,
@@ -258,8 +266,8 @@ enum eye_status eye_pack_own_keys(struct eye_gguf_writer *w, const struct eye_vl
         const char *name = eye_checkpoint_side_name(i);
         struct eye_bytes b = side_file(m, name);
         char key[128];
-        /* the two say what tokenizer.json says as well */
-        if (has_json && (strcmp(name, "vocab.json") == 0 || strcmp(name, "merges.txt") == 0)) continue;
+        bool again = strcmp(name, "vocab.json") == 0 || strcmp(name, "merges.txt") == 0 || strcmp(name, "tokenizer.model") == 0;
+        if (has_json && again) continue; /* they say what tokenizer.json says as well */
         if (!b.p) continue;
         snprintf(key, sizeof key, EYE_CHECKPOINT_FILE_KEY "%s", name);
         EYE_TRY(eye_gguf_put_str(w, key, b.p, b.n, err));

@@ -64,10 +64,12 @@ static enum eye_status open_tokenizer(struct eye_model *m, struct eye_err *err) 
     struct eye_tokenizer_src src = {
         .tokenizer_json = side_file(m, "tokenizer.json"), .vocab_json = side_file(m, "vocab.json"),
         .merges_txt = side_file(m, "merges.txt"), .tokenizer_config = side_file(m, "tokenizer_config.json"),
+        .tokenizer_model = side_file(m, "tokenizer.model"),
         .tokenizer_class = strcmp(m->vlm.config.text.family, "qwen2") == 0 ? "Qwen2Tokenizer" : NULL,
     };
-    if (!src.tokenizer_json.p && !(src.vocab_json.p && src.merges_txt.p))
-        return eye_fail(err, EYE_E_IO, "%s: no tokenizer: expected tokenizer.json, or vocab.json and merges.txt", m->ckpt.path);
+    if (!src.tokenizer_json.p && !(src.vocab_json.p && src.merges_txt.p) && !src.tokenizer_model.p)
+        return eye_fail(err, EYE_E_IO, "%s: no tokenizer: expected tokenizer.json, vocab.json and merges.txt, or tokenizer.model",
+                        m->ckpt.path);
     enum eye_status st = eye_tokenizer_open(&m->tokenizer, &src, m->alloc, err);
     if (st != EYE_OK) return eye_fail_in(err, st, "%s", m->ckpt.path);
     size_t longest = 1;

@@ -58,6 +58,28 @@ static void give_run(struct eye_detok *d, bool last, struct eye_buf *out) {
     d->n_held = 0;
 }
 
+/* The same for decoders that judge each character of the run by itself. */
+static void give_bytes(struct eye_detok *d, bool last, struct eye_buf *out) {
+    size_t at = 0, len;
+    while (at < d->n_held) {
+        enum eye_utf8_state state = eye_utf8_next(d->held + at, d->n_held - at, &len);
+        if (state == EYE_UTF8_PARTIAL && !last) break;
+        d->strip_left = 0;
+        if (state != EYE_UTF8_OK) len = 1;
+        eye_buf_add(out, state == EYE_UTF8_OK ? (const char *)d->held + at : "\xEF\xBF\xBD", state == EYE_UTF8_OK ? len : 3);
+        at += len;
+    }
+    memmove(d->held, d->held + at, d->n_held - at);
+    d->n_held -= at;
+}
+
+static void settle(struct eye_detok *d, bool last, struct eye_buf *out) {
+    if (d->tk->decoder.bytes_apart)
+        give_bytes(d, last, out);
+    else
+        give_run(d, last, out);
+}
+
 static int hex_digit(uint8_t c) {
     if (c >= '0' && c <= '9') return c - '0';
     c |= 0x20;
@@ -71,18 +93,24 @@ static int byte_of(const uint8_t *p, size_t n) {
     return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
-static void push_chars(struct eye_detok *d, const uint8_t *p, size_t n, struct eye_buf *out) {
+static void push_chars(struct eye_detok *d, int32_t id, const uint8_t *p, size_t n, struct eye_buf *out) {
     const struct eye_decoder *dec = &d->tk->decoder;
     const uint8_t *end = p + n, *meta;
     bool bare = dec->first_bare && !d->started;
     int byte = dec->byte_runs ? byte_of(p, n) : -1;
     d->started = true;
     if (byte >= 0) {
-        if (d->n_held == sizeof d->held) give_run(d, false, out);
+        if (d->n_held == sizeof d->held) settle(d, false, out);
         d->held[d->n_held++] = (uint8_t)byte;
+        if (dec->bytes_apart) settle(d, false, out);
         return;
     }
-    if (d->n_held) give_run(d, true, out);
+    if (d->n_held) settle(d, true, out);
+    if (dec->unk && id == d->tk->unk) {
+        d->strip_left = 0;
+        eye_buf_add(out, dec->unk, dec->n_unk);
+        return;
+    }
     for (; dec->blanks && p < end && (meta = memmem(p, (size_t)(end - p), "\xE2\x96\x81", 3)); p = meta + 3) {
         give(d, p, (size_t)(meta - p), out);
         if (!bare) give(d, " ", 1, out);
@@ -94,18 +122,21 @@ void eye_detok_push(struct eye_detok *d, int32_t id, struct eye_buf *out) {
     const char *text;
     size_t n;
     if (!eye_tokenizer_token(d->tk, id, &text, &n)) return;
-    if (d->skip_special && d->tk->token[id].special) return;
+    if (d->skip_special && d->tk->token[id].special) {
+        if (d->tk->decoder.bytes_apart && d->n_held) settle(d, true, out); /* unseen, but it ends a run all the same */
+        return;
+    }
     if (d->tk->decoder.byte_level)
         push_byte_level(d, (const uint8_t *)text, n, out);
     else
-        push_chars(d, (const uint8_t *)text, n, out);
+        push_chars(d, id, (const uint8_t *)text, n, out);
 }
 
 void eye_detok_flush(struct eye_detok *d, struct eye_buf *out) {
     if (d->n_held && d->tk->decoder.byte_level)
         eye_buf_add(out, "\xEF\xBF\xBD", 3); /* what is held is one cut-off character */
     else if (d->n_held)
-        give_run(d, true, out);
+        settle(d, true, out);
     eye_detok_init(d, d->tk, d->skip_special);
 }
 

@@ -138,8 +138,8 @@ static void change_blanks(struct eye_pretok_iter *it, struct eye_pretok_stage st
     it->changed.len = 0;
     if (!meta) {
         eye_buf_add(&it->changed, " ", 1);
-    } else if (stage.arg == 2 || (stage.arg == 1 && it->first)) {
-        bool there = *from == ' ' || (*n >= 3 && memcmp(from, META, 3) == 0);
+    } else if (stage.arg == 2 || (stage.arg & 1 && it->first)) {
+        bool there = stage.arg != 3 && (*from == ' ' || (*n >= 3 && memcmp(from, META, 3) == 0));
         if (!there) eye_buf_add(&it->changed, META, 3);
     }
     for (; meta && from < end && (blank = memchr(from, ' ', (size_t)(end - from))); from = blank + 1) {

@@ -11,7 +11,8 @@ enum eye_pretok_kind {
     EYE_PRETOK_MODERN,       /* Qwen2 (arg 1: one digit at a time), Llama 3 and cl100k (arg 3: up to three) */
     EYE_PRETOK_DIGITS,       /* Digits: arg 1 each digit alone, 0 runs of digits */
     EYE_PRETOK_PREFIX_SPACE, /* ByteLevel's add_prefix_space: a piece that does not begin with a blank gets one */
-    EYE_PRETOK_METASPACE,    /* blanks become U+2581; arg 2: each piece begins with one, 1: the text's first piece, 0: none */
+    EYE_PRETOK_METASPACE,    /* blanks become U+2581; arg 2: each piece begins with one, 1: the text's first piece, 0: none;
+                              * 3: the text's first piece gets one more, even if it has one */
     EYE_PRETOK_META_SPLIT    /* cuts before each U+2581 */
 };
 struct eye_pretok_stage {

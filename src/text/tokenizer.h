@@ -8,7 +8,8 @@
  *
  * The way of a text: invalid UTF-8 repaired -> added tokens cut out -> normalizer -> added tokens of the `normalized` kind cut
  * out -> pre-tokenizer -> BPE, on bytes (GPT-2's alphabet) or on characters (SentencePiece style, with byte fallback).
- * tokenizer.json says which; a component that eyelet does not have is EYE_E_UNSUPPORTED by name.
+ * tokenizer.json says which (from tokenizer.model: always the latter; with no_special, ids are sentencepiece's); a component
+ * that eyelet does not have is EYE_E_UNSUPPORTED by name.
  * A tokenizer is read-only after open: any number of threads may use it. */
 #ifndef EYE_TOKENIZER_H
 #define EYE_TOKENIZER_H
@@ -21,10 +22,12 @@ struct eye_tokenizer;
 
 struct eye_bytes { const void *p; size_t n; }; /* p NULL = there is no such file */
 
-/* The bytes of the files; borrowed for the call. Either tokenizer_json, or vocab_json and merges_txt. */
+/* The bytes of the files; borrowed for the call. The first that is there: tokenizer_json, vocab_json and merges_txt,
+ * tokenizer_model. */
 struct eye_tokenizer_src {
     struct eye_bytes tokenizer_json;
     struct eye_bytes vocab_json, merges_txt;
+    struct eye_bytes tokenizer_model;  /* SentencePiece's protobuf */
     struct eye_bytes tokenizer_config; /* optional: bos, eos, pad; without tokenizer_json also tokenizer_class, added tokens */
     const char *tokenizer_class;       /* with vocab_json and no class in tokenizer_config: "Qwen2Tokenizer", "GPT2Tokenizer" */
 };

@@ -28,6 +28,10 @@ struct eye_decoder {
     bool blanks;       /* U+2581 is a blank */
     bool first_bare;   /* Metaspace: in the first token it is nothing */
     bool byte_runs;    /* <0xNN> are bytes */
+    bool bytes_apart;  /* SentencePiece: what is no UTF-8 in a run is U+FFFD by the byte, the rest is text; only a piece's own
+                        * blank is stripped */
+    const char *unk;   /* the text of the unknown token [n_unk]; NULL = its own */
+    size_t n_unk;
     int strip;         /* so many blanks at the beginning of all go */
 };
 
@@ -73,6 +77,9 @@ enum eye_status eye_tokenizer_normalize(const struct eye_tokenizer *tk, struct e
                                         const uint8_t **out, size_t *n_out, struct eye_err *err);
 
 /* ---- tokenizer_load.c ---- */
+/* Gives id to the string p [len], which lives as long as the tokenizer. */
+enum eye_status eye_tokenizer_define(struct eye_tokenizer *tk, size_t id, const char *p, size_t len, const char *where,
+                                     struct eye_err *err);
 /* Adds one more token to the vocabulary under the id that the tokenizers library would give it. id -1 = no opinion, else the
  * file's, CORRUPT if it differs. Empty content is skipped, as there. */
 struct eye_added_def {
@@ -82,6 +89,11 @@ struct eye_added_def {
     bool special, normalized, single_word, lstrip, rstrip;
 };
 enum eye_status eye_tokenizer_add(struct eye_tokenizer *tk, const struct eye_added_def *def, const char *where,
+                                  struct eye_err *err);
+
+/* ---- sp_model.c ---- */
+/* A tokenizer.model; config->v may be NULL. */
+enum eye_status eye_sp_model_load(struct eye_tokenizer *tk, const void *data, size_t n, const struct eye_json_at *config,
                                   struct eye_err *err);
 
 /* ---- tokenizer_config.c: what the JSON trees say ---- */

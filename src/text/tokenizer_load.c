@@ -1,4 +1,5 @@
-/* text/tokenizer_load: building a tokenizer from tokenizer.json or vocab.json + merges.txt. The two big lists are read by
+/* text/tokenizer_load: building a tokenizer from tokenizer.json or vocab.json + merges.txt (sp_model.c:
+ * from tokenizer.model). The two big lists are read by
  * lists.c; the rest of tokenizer.json, with null in their places, goes through format/json and tokenizer_config.c. */
 #include <stdio.h>
 #include <string.h>
@@ -20,9 +21,8 @@ int eye_char_to_byte(uint32_t cp) {
 
 /* ---- vocabulary ---- */
 
-/* Gives id to the string p [len], which lives as long as the tokenizer. */
-static enum eye_status define(struct eye_tokenizer *tk, size_t id, const char *p, size_t len, const char *where,
-                              struct eye_err *err) {
+enum eye_status eye_tokenizer_define(struct eye_tokenizer *tk, size_t id, const char *p, size_t len, const char *where,
+                                     struct eye_err *err) {
     void *mem = tk->token;
     bool there;
     EYE_TRY(eye_alloc_grow(tk->alloc, &mem, &tk->token_cap, id + 1, sizeof *tk->token, err));
@@ -58,7 +58,7 @@ static enum eye_status read_vocab(struct eye_tokenizer *tk, struct eye_list_read
         char *p = tk->vocab_text + used;
         if (s.n) memcpy(p, s.p, s.n);
         used += s.n;
-        EYE_TRY(define(tk, id, p, s.n, r->where, err));
+        EYE_TRY(eye_tokenizer_define(tk, id, p, s.n, r->where, err));
         tk->token[id].model = true;
     }
     tk->n_model = r->i;
@@ -152,7 +152,7 @@ enum eye_status eye_tokenizer_add(struct eye_tokenizer *tk, const struct eye_add
     if (!known) {
         char *copy = eye_arena_strdup(&tk->strings, def->content, def->len);
         if (!copy) return eye_fail_nomem(err, def->len);
-        EYE_TRY(define(tk, (size_t)id, copy, def->len, where, err));
+        EYE_TRY(eye_tokenizer_define(tk, (size_t)id, copy, def->len, where, err));
     }
     void *mem = tk->added;
     EYE_TRY(eye_alloc_grow(tk->alloc, &mem, &tk->added_cap, tk->n_added + 1, sizeof *tk->added, err));
@@ -292,7 +292,12 @@ static enum eye_status load(struct eye_tokenizer *tk, const struct eye_tokenizer
         EYE_TRY(eye_json_parse(&json, src->tokenizer_config.p, src->tokenizer_config.n, EYE_JSON_MAX_BYTES, config.where, err));
         config = eye_json_root(&json);
     }
-    EYE_TRY_GOTO(src->tokenizer_json.p ? load_json(tk, src->tokenizer_json, err) : load_files(tk, src, &config, err));
+    if (src->tokenizer_json.p)
+        EYE_TRY_GOTO(load_json(tk, src->tokenizer_json, err));
+    else if (src->vocab_json.p)
+        EYE_TRY_GOTO(load_files(tk, src, &config, err));
+    else
+        EYE_TRY_GOTO(eye_sp_model_load(tk, src->tokenizer_model.p, src->tokenizer_model.n, &config, err));
     EYE_TRY_GOTO(seal_added(tk, err));
     EYE_TRY_GOTO(eye_config_special_ids(tk, &config, err));
 fail:
@@ -302,8 +307,8 @@ fail:
 
 enum eye_status eye_tokenizer_open(struct eye_tokenizer **tk, const struct eye_tokenizer_src *src,
                                    const struct eye_alloc *alloc, struct eye_err *err) {
-    if (!src->tokenizer_json.p && !src->vocab_json.p)
-        return eye_fail(err, EYE_E_ARG, "no tokenizer: expected tokenizer.json, or vocab.json and merges.txt");
+    if (!src->tokenizer_json.p && !src->vocab_json.p && !src->tokenizer_model.p)
+        return eye_fail(err, EYE_E_ARG, "no tokenizer: expected tokenizer.json, vocab.json and merges.txt, or tokenizer.model");
     struct eye_tokenizer *t = eye_alloc_zero(alloc, sizeof *t);
     if (!t) return eye_fail_nomem(err, sizeof *t);
     t->alloc = alloc;

@@ -9,6 +9,7 @@ tokenizer files   modern.json (Qwen2's pipeline), gpt2.json (ByteLevel with its 
                   legacy.json (Prepend and Replace normalizers), partial.json (bytes missing, unknowns not fused, words split)
 cases_*.json      encode: [text, ids] with text a string, or {"hex": ...} where it is no UTF-8, or {"repeat": [string, n]};
                   decode: [ids, text, text without special tokens]; see test_text.c
+sp.model          SentencePiece's own format, and cases_sp.json: what that library makes of the torture
 real_*.json       with --data: ids of the modern set under the real Qwen2 and GPT-2 vocabularies (ids only)
 """
 import argparse
@@ -132,6 +133,27 @@ def make_characters(name):
     tk.add_tokens([special("<r>", rstrip=True), special("<l>", lstrip=True), AddedToken("<n>", normalized=True)])
     tk.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     return tk
+
+
+def sentencepiece_model(name):
+    """A BPE tokenizer.model with identity normalization; without the package nothing is written."""
+    try:
+        import sentencepiece
+    except ImportError:
+        print(name, "left as it is: no sentencepiece")
+        return
+    path = os.path.join(HERE, "..", "golden", "text", name + ".model")
+    with open(path, "wb") as out:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=corpus(400), model_writer=out, model_type="bpe", vocab_size=420, character_coverage=0.98,
+            normalization_rule_name="identity", remove_extra_whitespaces=False, byte_fallback=True, minloglevel=2)
+    sp = sentencepiece.SentencePieceProcessor(model_file=path)
+    rng, out = random.Random(6), {"encode": [[key, sp.encode(text)] for key, text in torture(30)], "decode": []}
+    for _ in range(60):
+        ids = [rng.choice([0, 1, 2, sp.piece_to_id("\u2581")]) if rng.random() < .2 else
+               rng.randrange(259 if rng.random() < .5 else 420) for _ in range(rng.randint(1, 12))]
+        out["decode"].append([ids, sp.decode(ids)])
+    write(f"cases_{name}.json", out)
 
 
 # ---- torture ----
@@ -296,6 +318,7 @@ def main():
     write("cases_odd.json", cases(odd, 40, 30))
     for name in ("meta", "legacy", "partial"):
         write(f"cases_{name}.json", cases(save(f"{name}.json", make_characters(name)), 15, 30))
+    sentencepiece_model("sp")
     if args.data:
         real(args.data, "qwen2", (normalizers.NFC(), modern.pre_tokenizer, decoders.ByteLevel()), 90)
         real(args.data, "gpt2", (None, byte_level(), decoders.ByteLevel()), 90)

@@ -240,6 +240,27 @@ static void side_files_are_carried(void **state) {
     eye_checkpoint_close(&b);
 }
 
+/* Binary, and unread by convert: the vocabulary is not llama.cpp's then, and the file says so. */
+static void tokenizer_model_is_carried(void **state) {
+    static const char model[] = "\n\0\377 as it is";
+    const char *folder = make("sp", "tiny", EYE_MK_HF, EYE_F32), *p;
+    size_t n;
+    struct eye_checkpoint c;
+    ok(eye_checkpoint_open(&c, folder, NULL, NULL, &err));
+    assert_false(eye_checkpoint_text(&c, "tokenizer.model", &p, &n));
+    eye_checkpoint_close(&c);
+    char path[600];
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    assert_int_equal(unlink(path), 0);
+    eye_scratch_write("sp/tokenizer.model", model, sizeof model);
+    ok(eye_checkpoint_open(&c, convert(folder, "sp.gguf", EYE_WEIGHT_STORED, EYE_WEIGHT_STORED, NULL), NULL, NULL, &err));
+    assert_true(eye_checkpoint_text(&c, "tokenizer.model", &p, &n));
+    assert_int_equal(n, sizeof model);
+    assert_memory_equal(p, model, n);
+    assert_true(eye_checkpoint_text(&c, "config.json", &p, &n));
+    eye_checkpoint_close(&c);
+}
+
 static void on_progress(void *ctx, double done) {
     double *last = ctx;
     assert_true(done >= *last && done <= 1);
@@ -349,6 +370,7 @@ int main(void) {
         cmocka_unit_test(nothing_is_lost_by_default),
         cmocka_unit_test(llama_keys),
         cmocka_unit_test(side_files_are_carried),
+        cmocka_unit_test(tokenizer_model_is_carried),
         cmocka_unit_test(report_and_progress),
         cmocka_unit_test(cancelled),
         cmocka_unit_test(refusals),

@@ -387,6 +387,51 @@ static void one_long_word_takes_linear_time(void **state) {
     eye_tokenizer_close(tk);
 }
 
+static void tokenizer_model_equals_sentencepiece(void **state) {
+    struct eye_tokenizer *tk = open_sp(GOLDEN "sp.model", NULL);
+    json_t *cases = load_cases(GOLDEN "cases_sp.json"), *c, *id;
+    const struct eye_encode_opts no_special = {.no_special = true};
+    struct eye_ids ids = {0};
+    struct eye_buf out;
+    struct eye_err err;
+    size_t i, k;
+    eye_buf_init(&out, NULL);
+    check_encode(tk, cases, "encode", &no_special);
+    json_array_foreach(json_object_get(cases, "decode"), i, c) {
+        const json_t *want = json_array_get(c, 1);
+        ids.n = out.len = 0;
+        json_array_foreach(json_array_get(c, 0), k, id)
+            assert_int_equal(eye_ids_add(&ids, (int32_t)json_integer_value(id), &err), EYE_OK);
+        eye_buf_adds(&out, "");
+        eye_tokenizer_decode(tk, ids.p, ids.n, true, &out);
+        assert_string_equal(out.p, json_string_value(want));
+    }
+    assert_true(i > 30);
+    eye_ids_clear(&ids);
+    eye_buf_clear(&out);
+    json_decref(cases);
+    eye_tokenizer_close(tk);
+}
+
+static void tokenizer_model_with_a_config(void **state) {
+    static const char config[] = "{\"add_bos_token\":false,\"add_eos_token\":true,\"pad_token\":\"<p>\","
+                                 "\"added_tokens_decoder\":{\"1\":{\"content\":\"<s>\",\"special\":true},"
+                                 "\"420\":{\"content\":\"<p>\",\"special\":true}}}";
+    const struct eye_encode_opts both = {.add_before = true, .add_after = true};
+    struct eye_tokenizer *tk = open_sp(GOLDEN "sp.model", NULL);
+    struct eye_ids ids = {0};
+    encode_ok(tk, "</s>", 4, &both, &ids);
+    assert_true(ids.n == 2 && ids.p[0] == 1 && ids.p[1] == 2); /* BOS of its own, a control piece found */
+    assert_true(eye_tokenizer_bos(tk) == 1 && eye_tokenizer_eos(tk) == 2 && eye_tokenizer_pad(tk) == -1);
+    eye_tokenizer_close(tk);
+    tk = open_sp(GOLDEN "sp.model", config);
+    encode_ok(tk, "<p>", 3, &both, &ids);
+    assert_true(ids.n == 2 && ids.p[0] == 420 && ids.p[1] == 2);
+    assert_int_equal(eye_tokenizer_pad(tk), 420);
+    eye_ids_clear(&ids);
+    eye_tokenizer_close(tk);
+}
+
 /* ---- special tokens, literal ranges ---- */
 
 static void literal_ranges_keep_special_tokens_text(void **state) {
@@ -441,6 +486,8 @@ int main(void) {
         cmocka_unit_test(only_a_texts_beginning_gets_a_blank),
         cmocka_unit_test(byte_runs_wait_for_their_end),
         cmocka_unit_test(one_long_word_takes_linear_time),
+        cmocka_unit_test(tokenizer_model_equals_sentencepiece),
+        cmocka_unit_test(tokenizer_model_with_a_config),
         cmocka_unit_test(literal_ranges_keep_special_tokens_text),
         cmocka_unit_test(tokens_are_found_by_id_and_name),
     };

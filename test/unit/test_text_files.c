@@ -3,16 +3,23 @@
 
 #include "support/support.h"
 
-static enum eye_status open_and_use(const void *p, size_t n, const struct eye_alloc *alloc, struct eye_err *err) {
+static enum eye_status use(const struct eye_tokenizer_src *src, const struct eye_alloc *alloc, struct eye_err *err) {
     static const char text[] = "It's  42\n\xff cafe\u0301 <|im_end|> ~\x01";
-    struct eye_tokenizer_src src = {.tokenizer_json = {p, n}};
     struct eye_tokenizer *tk;
     struct eye_ids ids = {.alloc = alloc};
-    EYE_TRY(eye_tokenizer_open(&tk, &src, alloc, err));
+    EYE_TRY(eye_tokenizer_open(&tk, src, alloc, err));
     enum eye_status st = eye_tokenizer_encode(tk, text, sizeof text - 1, NULL, &ids, err);
     eye_ids_clear(&ids);
     eye_tokenizer_close(tk);
     return st;
+}
+
+static enum eye_status open_and_use(const void *p, size_t n, const struct eye_alloc *alloc, struct eye_err *err) {
+    return use(&(struct eye_tokenizer_src){.tokenizer_json = {p, n}}, alloc, err);
+}
+
+static enum eye_status open_and_use_sp(const void *p, size_t n, const struct eye_alloc *alloc, struct eye_err *err) {
+    return use(&(struct eye_tokenizer_src){.tokenizer_model = {p, n}}, alloc, err);
 }
 
 static void damaged_files_are_refused(void **state) {
@@ -116,6 +123,51 @@ static void broken_files_say_what_is_wrong(void **state) {
     }
 }
 
+/* A piece: field 1 of the file, with its text, a score of 0 and a type. The lengths stand in octal. */
+#define PIECE(len, text_len, text, type) "\n" len "\n" text_len text "\025\0\0\0\0\030" type
+#define UNK PIECE("\016", "\005", "<unk>", "\002")
+#define LETTER(c) PIECE("\012", "\001", c, "\001")
+#define BPE_SPEC "\022\002\030\002"
+#define PLAIN_SPEC "\032\002\040\0" /* remove_extra_whitespaces off */
+
+static void hostile_tokenizer_models(void **state) {
+#define ROW(st, text, bytes) {st, text, bytes, sizeof bytes - 1}
+    static const struct { enum eye_status st; const char *text, *p; size_t n; } cases[] = {
+        ROW(EYE_OK, "", UNK LETTER("a") BPE_SPEC PLAIN_SPEC),
+        ROW(EYE_E_UNSUPPORTED, "unigram", UNK LETTER("a") PLAIN_SPEC),
+        ROW(EYE_E_UNSUPPORTED, "word or character", UNK "\022\002\030\003" PLAIN_SPEC),
+        ROW(EYE_E_UNSUPPORTED, "remove_extra_whitespaces", UNK LETTER("a") BPE_SPEC),
+        ROW(EYE_E_UNSUPPORTED, "precompiled_charsmap", UNK BPE_SPEC "\032\005\040\0\022\001x"),
+        ROW(EYE_E_UNSUPPORTED, "escape_whitespaces", UNK BPE_SPEC "\032\004\040\0\050\0"),
+        ROW(EYE_E_UNSUPPORTED, "treat_whitespace_as_suffix", UNK "\022\005\030\002\300\001\001" PLAIN_SPEC),
+        ROW(EYE_E_UNSUPPORTED, "denormalizer", UNK BPE_SPEC PLAIN_SPEC "\052\003\022\001x"),
+        ROW(EYE_E_UNSUPPORTED, "user-defined", UNK PIECE("\012", "\001", "a", "\004") BPE_SPEC PLAIN_SPEC),
+        ROW(EYE_E_UNSUPPORTED, "character of piece 1", UNK PIECE("\013", "\002", "ab", "\001") BPE_SPEC PLAIN_SPEC),
+        ROW(EYE_E_CORRUPT, "unknown type", UNK PIECE("\012", "\001", "a", "\007") BPE_SPEC PLAIN_SPEC),
+        ROW(EYE_E_CORRUPT, "no unknown piece", LETTER("a") BPE_SPEC PLAIN_SPEC),
+        ROW(EYE_E_CORRUPT, "two unknown pieces", UNK PIECE("\012", "\001", "a", "\002") BPE_SPEC PLAIN_SPEC),
+        ROW(EYE_E_CORRUPT, "stands there twice", UNK LETTER("a") LETTER("a") BPE_SPEC PLAIN_SPEC),
+        ROW(EYE_E_CORRUPT, "<0xNN>", UNK PIECE("\012", "\001", "a", "\006") BPE_SPEC PLAIN_SPEC),
+        ROW(EYE_E_CORRUPT, "256 byte pieces", UNK "\022\005\030\002\230\002\001" PLAIN_SPEC),
+        ROW(EYE_E_CORRUPT, "UTF-8", UNK LETTER("\377") BPE_SPEC PLAIN_SPEC),
+        ROW(EYE_E_CORRUPT, "and a score", UNK "\n\012\n\001a\025\0\0\300\177\030\001" BPE_SPEC PLAIN_SPEC),
+        ROW(EYE_E_CORRUPT, "wire type 3", "\013"),
+        ROW(EYE_E_CORRUPT, "past its message", "\n\177x"),
+        ROW(EYE_E_CORRUPT, "past its message", "\n\377\377\377\377\377\377\377\377\377\001"),
+        ROW(EYE_E_CORRUPT, "past its message", "\020\377\377\377\377\377\377\377\377\377\377\001"),
+    };
+    for (size_t i = 0; i < EYE_COUNT(cases); i++) {
+        struct eye_err err = {0};
+        enum eye_status st = open_and_use_sp(cases[i].p, cases[i].n, NULL, &err);
+        if (st != cases[i].st || !strstr(err.text, cases[i].text))
+            fail_msg("case %zu: %s \"%s\", expected \"%s\"", i, eye_status_name(st), err.text, cases[i].text);
+    }
+    struct eye_map sp = map_file(GOLDEN "sp.model");
+    assert_true(eye_survives_mutations(open_and_use_sp, sp.p, sp.size, 4, 3000));
+    assert_true(eye_survives_faults(open_and_use_sp, sp.p, sp.size));
+    eye_map_close(&sp);
+}
+
 static void loose_files_need_a_class(void **state) {
     static const char vocab[] = "{\"a\":0,\"b\":1,\"ab\":2}", merges[] = "#version: 0.2\na b\r\n";
     struct eye_tokenizer_src src = {.vocab_json = {vocab, sizeof vocab - 1}, .merges_txt = {merges, sizeof merges - 1}};
@@ -153,6 +205,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(damaged_files_are_refused),
         cmocka_unit_test(broken_files_say_what_is_wrong),
+        cmocka_unit_test(hostile_tokenizer_models),
         cmocka_unit_test(loose_files_need_a_class),
     };
     return cmocka_run_group_tests_name("text_files", tests, NULL, NULL);

@@ -35,6 +35,17 @@ static inline struct eye_tokenizer *open_json(const char *path) {
     return tk;
 }
 
+static inline struct eye_tokenizer *open_sp(const char *path, const char *config) {
+    struct eye_map m = map_file(path);
+    struct eye_tokenizer_src src = {.tokenizer_model = {m.p, m.size},
+                                    .tokenizer_config = {config, config ? strlen(config) : 0}};
+    struct eye_tokenizer *tk = NULL;
+    struct eye_err err;
+    if (eye_tokenizer_open(&tk, &src, NULL, &err) != EYE_OK) fail_msg("%s: %s", path, err.text);
+    eye_map_close(&m);
+    return tk;
+}
+
 static inline json_t *load_cases(const char *path) {
     json_error_t e;
     json_t *j = json_load_file(path, JSON_ALLOW_NUL, &e);
