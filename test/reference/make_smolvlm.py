@@ -57,7 +57,7 @@ def make(out, kind, size, whole, seed=5):
                 p.copy_(0.1 * torch.randn_like(p) + (1.0 if "norm" in name and name.endswith("weight") else 0.0))
             else:
                 p.copy_(torch.randn_like(p) * (1.0 if "embed" in name and "patch" not in name else p[0].numel() ** -0.5))
-    net.save_pretrained(out)
+    (net.half() if size == "mini" else net).save_pretrained(out)
     side = vision["image_size"]
     prep = dict(image_processor_type=("SmolVLM" if kind == "smolvlm" else "Idefics3") + "ImageProcessor", do_convert_rgb=True, do_resize=True,
                 do_rescale=True, do_normalize=True, do_pad=True, do_image_splitting=not whole, rescale_factor=1 / 255,

@@ -16,6 +16,7 @@ import sys
 import tempfile
 
 import numpy as np
+from PIL import Image
 
 import compose
 import fastvlm
@@ -102,9 +103,24 @@ class Suite:
             self.check(e <= rel, f"{name}: {tap}: relative RMS {e:.2e}")
         want = ref.greedy(emb, 16)
         self.check(self.greedy(model) == want, f"{name}: 16 greedy tokens {want}")
+        if name in ("tiny", "tiny-apple"):
+            self.two_images(name, model, ref)
         if name in ("tiny", "odd"):
             self.quantized(name, model, ref, px, emb, logits)
         return model, dict(projected=projected, logits_last=logits[-1], greedy=np.array(want, np.int32))
+
+    def two_images(self, name, model, ref):
+        """-i A -i B: each image stands where the template has its mark, in the order given."""
+        other = os.path.join(self.work, "other.png")
+        with Image.open(IMAGE) as im:
+            im.convert("RGB").resize((90, 160)).transpose(Image.Transpose.ROTATE_180).save(other)
+        a, b = (ref.projected(ref.vision_features(ref.pixels(path), {})) for path in (IMAGE, other))
+        ids = self.prompt_ids(model)
+        at = ids.index(-200)
+        line_end = ref.embeddings(ids[at + 1:at + 2], None)  # what follows each image: one newline
+        emb = np.concatenate([ref.embeddings(ids[:at], None), a, line_end, b, ref.embeddings(ids[at + 1:], None)])
+        want = ref.greedy(emb, 16)
+        self.check(self.greedy(model, "-i", other) == want, f"{name}: two images: 16 greedy tokens {want}")
 
     def greedy(self, model, *args):
         r = json.loads(self.eyelet("run", "-m", model, "-i", IMAGE, "-p", PROMPT, "--preprocess", "pad", "--temp", "0", "-n", "16",

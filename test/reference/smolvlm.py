@@ -1,5 +1,6 @@
 """SmolVLM and Idefics3 in PyTorch: transformers' network, its Pillow image processor and its prompt strings, step by step; and
-eyelet against it (part of reference.py; alone: smolvlm.py BUILD [CASE])."""
+eyelet against it (part of reference.py; alone: smolvlm.py BUILD [CASE]). smolvlm.py --fixtures OUT writes test/golden/smolvlm: a
+checkpoint of 100 KB, and what PyTorch makes of two drawings in one prompt."""
 import json
 import os
 import subprocess
@@ -31,11 +32,11 @@ class SmolVLM:
         v = self.config["vision_config"]
         self.per_tile = (v["image_size"] // v["patch_size"]) ** 2 // self.config["scale_factor"] ** 2
 
-    def pictures(self, paths):
-        """pixel_values of all images one after the other [n, 3, S, S], and (rows, cols) of each."""
+    def pictures(self, images):
+        """pixel_values of all images one after the other [n, 3, S, S], and (rows, cols) of each. images: files or RGB arrays."""
         all_pixels, grids = [], []
-        for path in paths:
-            a = np.asarray(Image.open(path).convert("RGB"))
+        for image in images:
+            a = image if isinstance(image, np.ndarray) else np.asarray(Image.open(image).convert("RGB"))
             o = self.prep(a, return_row_col_info=True, return_tensors="np", input_data_format="channels_last")
             all_pixels.append(np.asarray(o["pixel_values"][0], np.float32))
             grids.append((o["rows"][0][0], o["cols"][0][0]))
@@ -154,7 +155,25 @@ class Suite:
                 self.case(name, args, sizes)
 
 
+def fixtures(out):
+    from make_image_fixtures import drawing
+    import make_smolvlm
+    make_smolvlm.make(out, "smolvlm", "mini", False)
+    os.remove(os.path.join(out, "generation_config.json"))
+    ref = SmolVLM(out)
+    px, grids = ref.pictures([drawing(w, h) for w, h in ((90, 50), (40, 41))])
+    ids = ref.ids(PROMPT, grids)
+    image = ref.tokenizer.token_to_id("<image>")
+    golden = dict(ids=np.array([-1 if i == image else i for i in ids], np.int32), logits=ref.logits(ids, px)[-1],
+                  greedy=np.array(ref.greedy(ids, px, 16), np.int32), projected=ref.features(px)[1])
+    for key, value in golden.items():
+        np.save(os.path.join(out, key + ".npy"), value)
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "--fixtures":
+        fixtures(sys.argv[2])
+        sys.exit()
     with tempfile.TemporaryDirectory() as tmp:
         suite = Suite(os.path.abspath(sys.argv[1]), tmp)
         suite.all(*sys.argv[2:])

@@ -1,0 +1,260 @@
+/* SmolVLM: test/golden/smolvlm is a tiny checkpoint as transformers saves it and what PyTorch made of two drawings in one prompt
+ * (test/reference/smolvlm.py --fixtures): the prompt's ids, rows of all tiles, logits, greedy tokens, from the folder and from
+ * its GGUF. Then prompts that are cut, pictures without tiles, and configurations that must fail.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "eyelet/convert.h"
+#include "eyelet/eyelet.h"
+#include "format/npy.h"
+#include "support/make_checkpoint.h"
+#include "support/support.h"
+
+#define GOLDEN TEST_DATA "/golden/smolvlm"
+#define PROMPT "describe the edge of this picture"
+enum { N_ANSWER = 16, ROWS = 4, MOST = ROWS * 17 }; /* of a picture: (32 / 8)^2 / 2^2; of an image: (128 / 32)^2 + 1 pictures */
+
+static struct eye_err err;
+static uint8_t *pixels[2];
+static struct eye_image images[2];
+
+static void ok(enum eye_status st) {
+    if (st != EYE_OK) fail_msg("%s: %s", eye_status_name(st), err.text);
+}
+
+static void *golden(const char *what, size_t *n) {
+    char path[1024];
+    struct eye_npy npy;
+    snprintf(path, sizeof path, GOLDEN "/%s.npy", what);
+    ok(eye_npy_open(&npy, path, &err));
+    *n = (size_t)eye_tensor_elems(&npy.t);
+    void *p = malloc(*n * 4);
+    assert_non_null(p);
+    memcpy(p, npy.t.data, *n * 4);
+    eye_npy_close(&npy);
+    return p;
+}
+
+/* float32 against float32, as in test/reference/reference.py; it is 6e-7. */
+static void assert_near(const char *what, const float *got, size_t n) {
+    size_t n_want;
+    double diff = 0, scale = 0;
+    float *want = golden(what, &n_want);
+    assert_int_equal(n, n_want);
+    for (size_t i = 0; i < n; i++) {
+        diff += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]);
+        scale += (double)want[i] * (double)want[i];
+    }
+    free(want);
+    if (!(sqrt(diff / scale) <= 1e-4)) fail_msg("%s: relative RMS %g > 1e-4", what, sqrt(diff / scale));
+}
+
+static struct eye_query query(size_t n_images) {
+    return (struct eye_query){.text = PROMPT, .images = images, .n_images = n_images};
+}
+
+static void check_model(const char *path) {
+    struct eye_model_opts exact = {.vision_type = EYE_WEIGHT_F32, .decoder_type = EYE_WEIGHT_F32};
+    struct eye_model *m;
+    struct eye_session *s;
+    size_t n, n_want;
+    bool cut;
+    ok(eye_model_open(path, &exact, &m, &err));
+    assert_int_equal(eye_model_image_tokens(m), MOST);
+    ok(eye_session_new(m, NULL, &s, &err));
+    struct eye_query q = query(2);
+    int32_t ids[512], *want = golden("ids", &n_want);
+    ok(eye_session_assemble(s, &q, ids, EYE_COUNT(ids), &n, &cut, &err));
+    assert_int_equal(n, n_want);
+    assert_memory_equal(ids, want, n * sizeof *ids);
+    free(want);
+    /* Rows of both images, one after the other, and nothing written behind them. */
+    size_t width = (size_t)eye_model_hidden(m), first = (size_t)eye_model_image_rows(m, &images[0]),
+           second = (size_t)eye_model_image_rows(m, &images[1]);
+    float *rows = malloc(((first + second) * width + 1) * sizeof *rows);
+    float *logits = malloc((size_t)eye_model_n_vocab(m) * sizeof *logits);
+    rows[(first + second) * width] = 42;
+    ok(eye_session_encode_image(s, &images[0], rows, NULL, &err));
+    ok(eye_session_encode_image(s, &images[1], rows + first * width, NULL, &err));
+    assert_true(rows[(first + second) * width] == 42);
+    assert_near("projected", rows, (first + second) * width);
+    ok(eye_session_prefill(s, ids, n, rows, logits, &err));
+    assert_near("logits", logits, (size_t)eye_model_n_vocab(m));
+    free(rows);
+    free(logits);
+    struct eye_result r;
+    struct eye_generate_opts greedy = {.n_predict = N_ANSWER, .ignore_eos = true};
+    eye_session_reset(s);
+    ok(eye_session_generate(s, &q, &greedy, &r, &err));
+    want = golden("greedy", &n_want);
+    assert_int_equal(r.n_tokens, n_want);
+    assert_memory_equal(r.tokens, want, n_want * sizeof *want);
+    assert_int_equal(r.n_image_tok, first + second);
+    free(want);
+    eye_session_free(s);
+    eye_model_close(m);
+}
+
+static void folder_and_gguf_are_pytorch(void **state) {
+    char path[1024];
+    check_model(GOLDEN);
+    snprintf(path, sizeof path, "%s/smolvlm.gguf", eye_scratch_dir());
+    ok(eye_convert(GOLDEN, path, NULL, NULL, &err));
+    check_model(path);
+}
+
+/* Words go, tiles and what stands around them stay. */
+static void long_questions_are_cut(void **state) {
+    struct eye_model *m;
+    struct eye_session *s;
+    size_t n, n_cut, n_rows = 0;
+    bool cut;
+    int32_t whole[512], ids[512];
+    ok(eye_model_open(GOLDEN, NULL, &m, &err));
+    struct eye_session_opts small = {.n_ctx = 128};
+    ok(eye_session_new(m, &small, &s, &err));
+    struct eye_query q = query(1);
+    ok(eye_session_assemble(s, &q, whole, EYE_COUNT(whole), &n, &cut, &err));
+    assert_false(cut);
+    char words[4096];
+    memset(words, 'a', sizeof words - 1);
+    words[sizeof words - 1] = '\0';
+    q.text = words;
+    assert_int_equal(eye_session_assemble(s, &q, ids, EYE_COUNT(ids), &n_cut, &cut, &err), EYE_E_LIMIT);
+    q.truncate = true;
+    ok(eye_session_assemble(s, &q, ids, EYE_COUNT(ids), &n_cut, &cut, &err));
+    assert_true(cut && n_cut <= 127);
+    for (size_t i = 0; i < n_cut; i++) n_rows += ids[i] == EYE_TOKEN_IMAGE_ROW;
+    assert_int_equal(n_rows, eye_model_image_rows(m, &images[0]));
+    size_t same = 0;
+    while (same < n && same < n_cut && whole[same] == ids[same]) same++;
+    for (size_t i = same; i < n_cut; i++) assert_true(ids[i] != EYE_TOKEN_IMAGE_ROW);
+    eye_session_free(s);
+    eye_model_close(m);
+}
+
+static void a_fit_takes_the_place_of_tiles(void **state) {
+    struct eye_model_opts pad = {.fit = EYE_FIT_PAD};
+    struct eye_model *m;
+    struct eye_session *s;
+    struct eye_result r;
+    struct eye_generate_opts one = {.n_predict = 1, .ignore_eos = true};
+    ok(eye_model_open(GOLDEN, &pad, &m, &err));
+    assert_int_equal(eye_model_image_tokens(m), ROWS);
+    ok(eye_session_new(m, NULL, &s, &err));
+    struct eye_query q = query(2);
+    ok(eye_session_generate(s, &q, &one, &r, &err));
+    assert_int_equal(r.n_image_tok, 2 * ROWS);
+    eye_session_free(s);
+    eye_model_close(m);
+}
+
+/* ---- configurations that must fail ---- */
+
+static char *file_text(const char *name, size_t *n) {
+    char path[1024];
+    snprintf(path, sizeof path, GOLDEN "/%s", name);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    char *p = calloc(1, 200000);
+    *n = fread(p, 1, 200000 - 1, f);
+    fclose(f);
+    return p;
+}
+
+static void wrong_configurations_are_named(void **state) {
+    static const char *const file[] = {"config.json", "preprocessor_config.json", "tokenizer.json", "model.safetensors"};
+    static const struct {
+        size_t i_file;
+        const char *from, *to;
+        enum eye_status want;
+        const char *says;
+    } rows[] = {
+        {0, "\"image_size\": 32", "\"image_size\": 152", EYE_E_UNSUPPORTED, "19 patches across"},
+        {0, "\"image_size\": 32", "\"image_size\": 4", EYE_E_CORRUPT, "patch_size"},
+        {0, "\"scale_factor\": 2", "\"scale_factor\": 3", EYE_E_UNSUPPORTED, "pixel shuffle"},
+        {0, "\"scale_factor\": 2", "\"scale_factor\": 0", EYE_E_CORRUPT, "scale_factor"},
+        {0, "\"vision_config\"", "\"vision\"", EYE_E_CORRUPT, "vision_config"},
+        {0, "\"text_config\"", "\"text\"", EYE_E_CORRUPT, "text_config"},
+        {1, "\"longest_edge\": 32", "\"longest_edge\": 40", EYE_E_ARG, "40"},
+        {1, "\"longest_edge\": 128", "\"longest_edge\": 5000", EYE_E_CORRUPT, "longest_edge"},
+        {1, "\"longest_edge\": 128", "\"longest_edge\": 0", EYE_E_CORRUPT, "longest_edge"},
+        {1, "\"resample\": 1", "\"resample\": 0", EYE_E_UNSUPPORTED, "resample"},
+    };
+    char out[1024];
+    snprintf(out, sizeof out, "%s/wrong", eye_scratch_dir());
+    assert_int_equal(mkdir(out, 0777), 0);
+    for (size_t r = 0; r < EYE_COUNT(rows); r++) {
+        struct eye_model *m;
+        for (size_t i = 0; i < EYE_COUNT(file); i++) {
+            size_t n;
+            char *p = file_text(file[i], &n), *at = i == rows[r].i_file ? strstr(p, rows[r].from) : NULL;
+            if (i == rows[r].i_file) {
+                size_t from = strlen(rows[r].from), to = strlen(rows[r].to);
+                assert_non_null(at);
+                memmove(at + to, at + from, n - (size_t)(at - p) - from + 1);
+                memcpy(at, rows[r].to, to);
+                n = n - from + to;
+            }
+            ok(eye_mk_write_file(out, file[i], p, n, &err));
+            free(p);
+        }
+        enum eye_status st = eye_model_open(out, NULL, &m, &err);
+        if (st != rows[r].want || !strstr(err.text, rows[r].says))
+            fail_msg("%s: %s (%s)", rows[r].to, eye_status_name(st), st == EYE_OK ? "" : err.text);
+    }
+}
+
+/* ---- */
+
+/* The formula of make_image_fixtures.py's drawings. */
+static uint8_t *draw(uint64_t w, uint64_t h) {
+    uint8_t *p = malloc(w * h * 3), *d = p;
+    for (uint64_t y = 0; y < h; y++)
+        for (uint64_t x = 0; x < w; x++) {
+            uint64_t smooth[3] = {x * 255 / (w - 1), y * 255 / (h - 1), ((x / 8 + y / 8) & 1) * 255};
+            for (uint64_t c = 0; c < 3; c++) {
+                uint64_t n = (x * 73856093 ^ y * 19349663 ^ (c + 1) * 83492791) & 0xFFFFFFFF;
+                n = (n * 2654435761 & 0xFFFFFFFF) >> 24;
+                *d++ = (uint8_t)((smooth[c] * 3 + n) / 4);
+            }
+        }
+    return p;
+}
+
+static int setup(void **state) {
+    static const int size[2][2] = {{90, 50}, {40, 41}};
+    for (int i = 0; i < 2; i++) {
+        pixels[i] = draw((uint64_t)size[i][0], (uint64_t)size[i][1]);
+        if (eye_image_wrap(&images[i], pixels[i], size[i][0], size[i][1], 0, NULL) != EYE_OK) return -1;
+    }
+    return 0;
+}
+
+static int teardown(void **state) {
+    for (int i = 0; i < 2; i++) {
+        eye_image_free(&images[i]);
+        free(pixels[i]);
+    }
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(folder_and_gguf_are_pytorch),
+        cmocka_unit_test(long_questions_are_cut),
+        cmocka_unit_test(a_fit_takes_the_place_of_tiles),
+        cmocka_unit_test(wrong_configurations_are_named),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
