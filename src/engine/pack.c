@@ -59,7 +59,7 @@ static const struct eye_value *canonical(const struct eye_graph *g, const struct
     bool ok = weight_elems(w, &n);
     for (size_t i = 0; i < g->n_values && ok; i++) {
         const struct eye_value *o = &g->value[i];
-        if (o->kind == EYE_VAL_WEIGHT && o->data == w->data && o->dtype == w->dtype && o->row_scale == w->row_scale &&
+        if (o->kind == EYE_VAL_WEIGHT && o->data == w->data && o->dtype == w->dtype && o->row_scale == w->row_scale && o->pair_rows == w->pair_rows &&
             o->transposed == w->transposed && o->rank > 0 && w->rank > 0 && o->dims[0] == w->dims[0] && weight_elems(o, &m) && m == n)
             return o;
     }
@@ -105,6 +105,7 @@ struct matrix_ctx {
     size_t conv_channels; /* 0 = rows as stored; else k is [C, taps] and becomes [taps, C] */
     enum eye_dtype dtype; /* what ukr packs */
     bool direct;          /* stored rows are what ukr packs */
+    bool gather;          /* the same, but in another order */
 };
 struct matrix_job {
     const struct eye_packer *p;
@@ -132,6 +133,11 @@ static void pack_panel(const struct matrix_job *j, size_t panel, uint8_t *scratc
     float *row = (float *)scratch, *taps = row + c->k;
     uint8_t *converted = scratch + eye_line(2 * c->k * sizeof(float));
     for (size_t r = 0; r < rows; r++) {
+        if (c->gather) {
+            size_t stored = (size_t)eye_weight_stored_row(c->w, (int64_t)(row0 + r));
+            memcpy(converted + r * row_bytes, (const uint8_t *)c->w->data + stored * row_bytes, row_bytes);
+            continue;
+        }
         eye_weight_row(c->w, (int64_t)(row0 + r), row);
         if (c->conv_channels) reorder_taps(taps, row, c->conv_channels, c->k / c->conv_channels);
         eye_row_from_f32(c->dtype, c->conv_channels ? taps : row, converted + r * row_bytes, c->k);
@@ -209,6 +215,8 @@ enum eye_status eye_lower_matrix(struct eye_lower *l, const struct eye_node *n, 
     c.conv_channels = conv && w->rank == 4 && w->dims[2] * w->dims[3] > 1 ? (size_t)w->dims[1] : 0;
     c.ukr = choose_ukr(&l->e->kernels, c.w, eye_wtype_for(wtype, (int64_t)c.k), c.conv_channels != 0, &c.dtype);
     c.direct = c.dtype == c.w->dtype && !c.w->row_scale && !c.w->transposed && !c.conv_channels;
+    c.gather = c.direct && c.w->pair_rows;
+    c.direct = c.direct && !c.gather;
     const struct eye_gemm_ukr *u = c.ukr;
     *out = (struct eye_matrix){.ukr = u, .n = c.n, .k = c.k, .steps = eye_ceil_div(c.k, u->kr)};
     out->panel_bytes = out->steps * u->rhs_step;

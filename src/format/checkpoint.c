@@ -267,6 +267,8 @@ static enum eye_status open_file(struct eye_checkpoint *c, bool use_mmap, struct
     EYE_TRY(eye_gguf_open(&c->gguf, c->path, use_mmap, c->arena.alloc, err));
     c->is_gguf = true;
     c->n_shards = 1;
+    if (!eye_gguf_find(&c->gguf, EYE_CHECKPOINT_FILE_KEY "config.json")) /* its tensors can be listed all the same */
+        c->no_files.code = eye_gguf_folder(&c->gguf, &c->arena, c->made, &c->no_files);
     EYE_TRY(count_tensors(c, c->gguf.table.n, err));
     return index_table(c, &c->gguf.table, err);
 }
@@ -308,6 +310,12 @@ const struct eye_tensor *eye_checkpoint_find(const struct eye_checkpoint *c, con
 
 bool eye_checkpoint_text(const struct eye_checkpoint *c, const char *name, const char **p, size_t *len) {
     if (c->is_gguf) {
+        for (size_t i = 0; i < EYE_GGUF_N_FILES; i++)
+            if (c->made[i].p && c->no_files.code == EYE_OK && strcmp(name, eye_gguf_folder_names[i]) == 0) {
+                *p = c->made[i].p;
+                *len = c->made[i].len;
+                return true;
+            }
         char key[128];
         struct eye_str s;
         int n = snprintf(key, sizeof key, EYE_CHECKPOINT_FILE_KEY "%s", name);

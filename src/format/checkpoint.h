@@ -2,12 +2,13 @@
  *   a folder   config.json, the side files of eye_checkpoint_text(), and weights: model.safetensors; or the shards of
  *              model.safetensors.index.json; else pytorch_model.bin or its shards; else the only *.safetensors there; else the
  *              only *.bin, *.pth or *.pt
- *   a .gguf    the same in one file: weights as tensors, side files as string keys "eyelet.file.NAME"
+ *   a .gguf    the same in one file: weights as tensors, side files as string keys "eyelet.file.NAME"; one that llama.cpp's
+ *              tools made has none: its files are written from its metadata (gguf_folder.h)
  * Knows nothing of what the names mean. Read-only after open: reads may run on several threads. */
 #ifndef EYE_FORMAT_CHECKPOINT_H
 #define EYE_FORMAT_CHECKPOINT_H
 
-#include "format/gguf.h"
+#include "format/gguf_folder.h"
 #include "format/safetensors.h"
 
 #define EYE_CHECKPOINT_FILE_KEY "eyelet.file."
@@ -21,6 +22,8 @@ struct eye_checkpoint {
     char *path; /* as given, for texts; in the arena */
     bool is_gguf;
     struct eye_gguf gguf;           /* when is_gguf */
+    struct eye_str made[EYE_GGUF_N_FILES]; /* of a GGUF without files: what its metadata says; p NULL = none */
+    struct eye_err no_files;        /* code != OK: why there are none */
     struct eye_safetensors *shard;  /* else [n_shards]; PyTorch's files as well */
     size_t n_shards;                /* 1 for a GGUF */
     struct eye_arena arena;

@@ -152,6 +152,12 @@ bool eye_value_elems(const struct eye_value *v, const struct eye_bind *bind, int
     return true;
 }
 
+int64_t eye_weight_stored_row(const struct eye_value *w, int64_t row) {
+    if (w->pair_rows == 0) return row;
+    int64_t d = w->pair_rows, j = row % d;
+    return row - j + (j < d / 2 ? 2 * j : 2 * (j - d / 2) + 1);
+}
+
 void eye_weight_row(const struct eye_value *w, int64_t row, float *dst) {
     assert(w->kind == EYE_VAL_WEIGHT && w->rank >= 1 && row >= 0 && row < w->dims[0]);
     size_t n = 1, row_bytes = 0;
@@ -163,7 +169,7 @@ void eye_weight_row(const struct eye_value *w, int64_t row, float *dst) {
         const char *column = (const char *)w->data + (size_t)row * (row_bytes / (size_t)w->dims[0]);
         for (size_t i = 0; i < n; i++) eye_row_to_f32(w->dtype, column + i * row_bytes, dst + i, 1);
     } else {
-        eye_row_to_f32(w->dtype, (const char *)w->data + (size_t)row * row_bytes, dst, n);
+        eye_row_to_f32(w->dtype, (const char *)w->data + (size_t)eye_weight_stored_row(w, row) * row_bytes, dst, n);
     }
     if (w->row_scale)
         for (size_t i = 0; i < n; i++) dst[i] = (float)((double)dst[i] * (double)w->row_scale[row]);

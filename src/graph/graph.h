@@ -80,6 +80,8 @@ struct eye_value {
     int32_t node;                /* producer, or -1 */
     int32_t n_uses;              /* node inputs + graph outputs that refer to it */
     const void *data;            /* weights: row-major, borrowed from the model file or owned by the graph's arena */
+    int32_t pair_rows;           /* weights: 0; or D: rows j of each head of D are stored with RoPE's pairs side by side (llama.cpp's
+                                    order for Llama): row i at 2i, row i + D/2 at 2i + 1 */
     const float *row_scale;      /* weights: NULL, or dims[0] factors the fold pass wants applied to the rows: readers go
                                     through eye_weight_row */
     bool transposed;             /* weights [N,K]: data is [K,N] (GPT-2's Conv1D), of a plain dtype; read by eye_weight_row too */
@@ -156,6 +158,8 @@ eye_val eye_slice(struct eye_graph *g, eye_val x, int axis, int64_t begin, int64
 /* ---- reading ---- */
 const struct eye_value *eye_value_at(const struct eye_graph *g, eye_val v);
 int64_t eye_dim(const struct eye_graph *g, eye_val v, int axis); /* negative axis counts from the end */
+/* Where row is stored: another place only with pair_rows. */
+int64_t eye_weight_stored_row(const struct eye_value *w, int64_t row);
 /* One row (index into dims[0]; the rest flattened) of a weight as f32, row_scale applied in double. */
 void eye_weight_row(const struct eye_value *w, int64_t row, float *dst);
 /* Numbers for the symbols of one run. */

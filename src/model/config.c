@@ -387,6 +387,10 @@ enum eye_status eye_vlm_config_read(struct eye_vlm_config *c, const struct eye_c
     c->bos = c->pad = -1;
     for (int i = 0; i < 3; i++) c->prep.std[i] = 1;
     EYE_TRY(open_json(ckpt, "config.json", &j, &there, err));
+    if (!there && ckpt->no_files.code != EYE_OK) {
+        if (err) *err = ckpt->no_files;
+        return ckpt->no_files.code;
+    }
     if (!there)
         return eye_fail(err, EYE_E_UNSUPPORTED,
                         "%s: no config.json in it; expected a checkpoint folder or a .gguf written by eyelet convert",

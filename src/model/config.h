@@ -100,6 +100,7 @@ struct eye_text_config {
     int64_t hidden, n_layers, n_heads, n_kv_heads, head_dim, ffn, vocab, max_positions;
     int64_t embed_rows;        /* of the embedding where they are more than the vocabulary (TinyLLaVA); 0 = as many */
     double rope_theta;         /* 0: no RoPE, learned positions and LayerNorms (GPT-2) */
+    bool rope_pairs;           /* rows of q and k are stored in the order of eye_value.pair_rows: llama.cpp's Llama */
     float rms_eps;             /* of its RMS or layer norms */
     bool qkv_bias, output_bias, ffn_bias; /* of attention's q, k, v; its output; the feed-forward's three */
     enum eye_tristate tie;     /* output matrix = embedding matrix? UNSAID: iff there is no output matrix */

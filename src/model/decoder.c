@@ -25,12 +25,26 @@ static eye_val heads(struct eye_build *m, eye_val x, int64_t n, int64_t d) {
     return eye_reshape(m->g, x, 3, (int64_t[]){EYE_DIM_T, n, d});
 }
 
+/* Tells how the rows behind y = linear(x) are stored: a file of llama.cpp's order. */
+static void rows_in_pairs(struct eye_graph *g, eye_val y, int64_t d) {
+    if (y == EYE_NONE) return;
+    const struct eye_node *n = &g->node[g->value[y].node];
+    for (int i = 1; i < n->n_in; i++)
+        if (n->in[i] != EYE_NONE) g->value[n->in[i]].pair_rows = (int32_t)d;
+}
+
 static eye_val self_attention(struct eye_build *m, const struct eye_text_config *t, eye_val x, int64_t i) {
     struct eye_graph *g = m->g;
     char name[32];
     int64_t d = t->head_dim;
-    eye_val q = heads(m, linear(m, x, i, "attn_q", t->n_heads * d, t->qkv_bias), t->n_heads, d);
-    eye_val k = heads(m, linear(m, x, i, "attn_k", t->n_kv_heads * d, t->qkv_bias), t->n_kv_heads, d);
+    eye_val q = linear(m, x, i, "attn_q", t->n_heads * d, t->qkv_bias);
+    eye_val k = linear(m, x, i, "attn_k", t->n_kv_heads * d, t->qkv_bias);
+    if (t->rope_pairs) {
+        rows_in_pairs(g, q, d);
+        rows_in_pairs(g, k, d);
+    }
+    q = heads(m, q, t->n_heads, d);
+    k = heads(m, k, t->n_kv_heads, d);
     eye_val v = heads(m, linear(m, x, i, "attn_v", t->n_kv_heads * d, t->qkv_bias), t->n_kv_heads, d);
     snprintf(name, sizeof name, "k_cache.%lld", (long long)i);
     eye_val k_cache = eye_state(g, name, t->n_kv_heads, d);

@@ -167,9 +167,11 @@ static enum eye_status read_type(const struct eye_vlm *m, const char *key, enum 
 
 /* What a converted file says about itself beyond the configuration it carries. */
 static enum eye_status read_metadata(struct eye_vlm *m, struct eye_err *err) {
-    struct eye_str form;
+    struct eye_str form, architecture;
     if (!m->ckpt->is_gguf) return EYE_OK;
     m->config.names = EYE_NAMES_GGUF;
+    EYE_TRY(eye_gguf_str(&m->ckpt->gguf, "general.architecture", &architecture, err));
+    m->config.text.rope_pairs = is_text(&architecture, "llama"); /* our own files of such decoders: "eyelet_llama" */
     EYE_TRY(eye_gguf_str(&m->ckpt->gguf, "eyelet.vision.form", &form, err));
     if (eye_vlm_sees(m) && !is_text(&form, "folded"))
         return eye_fail(err, EYE_E_UNSUPPORTED,

@@ -56,7 +56,10 @@ static enum eye_status give_rows(void *ctx, int64_t row, int64_t n_rows, void *d
     EYE_TRY(check_cancel(c, err));
     if (!eye_dtype_row_bytes(t->dtype, k, &row_bytes)) return eye_fail(err, EYE_E_LIMIT, "%s: a row is too large", t->w.name);
     if (t->as_stored) {
-        memcpy(dst, (const char *)t->w.data + (size_t)row * row_bytes, (size_t)n_rows * row_bytes);
+        for (int64_t i = 0; i < n_rows; i++) {
+            size_t stored = (size_t)eye_weight_stored_row(&t->w, row + i);
+            memcpy((char *)dst + (size_t)i * row_bytes, (const char *)t->w.data + stored * row_bytes, row_bytes);
+        }
     } else {
         for (int64_t i = 0; i < n_rows; i++) {
             eye_weight_row(&t->w, row + i, c->row);

@@ -85,6 +85,14 @@ put("gguf", "q4_k", gguf([], [("t", [256], 12, 144)]))
 put("gguf", "nested", gguf([string("n") + struct.pack("<IIQ", 9, 9, 1) + struct.pack("<IQ", 0, 0)], []))
 put("gguf", "counts", b"GGUF" + struct.pack("<IQQ", 3, 2**60 + 1, 2**61 + 1) + bytes(64))
 
+vocab = [array("tokenizer.ggml.tokens", 8, ["a", "b", "ab", "<|end|>"]), array("tokenizer.ggml.token_type", 5, [1, 1, 1, 3]),
+         array("tokenizer.ggml.merges", 8, ["a b"]), key("tokenizer.ggml.model", 8, "gpt2"), key("tokenizer.ggml.bos_token_id", 4, 3)]
+for arch, pre in (("qwen2", "qwen2"), ("llama", "llama-bpe"), ("llama", "smollm"), ("llama", "unknown")):
+    sizes = [key(f"{arch}.{k}", 4, 2) for k in ("embedding_length", "block_count", "attention.head_count", "feed_forward_length")]
+    put("gguf_folder", f"{arch}_{pre}", gguf([key("general.architecture", 8, arch), key("tokenizer.ggml.pre", 8, pre),
+                                             key("tokenizer.chat_template", 8, "{{ x }}"), key(f"{arch}.rope.freq_base", 6, 1e4),
+                                             *sizes, *vocab], [("token_embd.weight", [2, 4], 0, 32)]))
+
 # ---- json ----
 put("json", "config", json.dumps({"hidden_size": 896, "eps": 1e-6, "tied": True, "name": "x\u0000\u00e4", "none": None,
                                   "list": [1, 2.0, -3], "text_config": {"layers": [{"x": 1}, {"x": "y"}]}}))
