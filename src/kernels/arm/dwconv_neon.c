@@ -1,131 +1,27 @@
-/* Depthwise convolution of one output row, NEON, NHWC. Lanes are 8 output channels in two vectors; a tile is 4 output columns.
- *
- * Per kernel row the kw weight vectors stay in registers and the input columns pass by once: each is multiplied into every
- * output column it touches, so 7x7 stride 1 does 28 multiply-adds of 8 lanes on 7 + 10 loads. Each output sums bias, then
- * taps by ky, kx.
- * Columns left and right of the image and rows of NULL are skipped, as in the plain C version. */
+/* Depthwise convolution, NEON: the vectors of dwconv_tile.h are 8 channels in two registers, tiles 4 columns. */
 #include "kernels/arm/math_neon.h"
-#include "kernels/rows.h"
 
-struct tile {
-    const struct eye_dwconv_args *a;
-    size_t c; /* first output channel */
-    size_t n; /* output channels, <= 8 */
-};
-
-struct v8 {
+typedef struct {
     float32x4_t lo, hi;
-};
-EYE_INLINE struct v8 zero8(void) { return (struct v8){vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)}; }
-EYE_INLINE struct v8 load8(const float *p, size_t n) {
-    return (struct v8){eye_load4(p, n), n > 4 ? eye_load4(p + 4, n - 4) : vdupq_n_f32(0.0f)};
+} vec;
+typedef size_t lanes;
+enum { LANES = 8, COLUMNS = 4, PARTIAL_TILES = 0 };
+
+EYE_INLINE lanes first(size_t n) { return n; }
+EYE_INLINE vec zero(void) { return (vec){vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)}; }
+EYE_INLINE vec load(const float *p, lanes n) {
+    return (vec){eye_load4(p, n), n > 4 ? eye_load4(p + 4, n - 4) : vdupq_n_f32(0.0f)};
 }
-EYE_INLINE void store8(float *p, size_t n, struct v8 v) {
+EYE_INLINE vec load_twice(const float *p, lanes n) {
+    float32x4_t v = eye_load4(p, n);
+    return (vec){vzip1q_f32(v, v), vzip2q_f32(v, v)};
+}
+EYE_INLINE void store(float *p, lanes n, vec v) {
     eye_store4(p, n, v.lo);
     if (n > 4) eye_store4(p + 4, n - 4, v.hi);
 }
-EYE_INLINE struct v8 fma8(struct v8 a, struct v8 b, struct v8 c) {
-    return (struct v8){vfmaq_f32(c.lo, a.lo, b.lo), vfmaq_f32(c.hi, a.hi, b.hi)};
-}
+EYE_INLINE vec mul_add(vec a, vec b, vec c) { return (vec){vfmaq_f32(c.lo, a.lo, b.lo), vfmaq_f32(c.hi, a.hi, b.hi)}; }
 
-/* Input channels of one column, one per output lane. */
-EYE_INLINE struct v8 load_in(const float *p, const struct tile *t, int mult, int full) {
-    if (mult == 1) return load8(p, full ? 8 : t->n);
-    float32x4_t v = eye_load4(p, full ? 4 : t->n / 2);
-    return (struct v8){vzip1q_f32(v, v), vzip2q_f32(v, v)};
-}
+#include "kernels/dwconv_tile.h"
 
-#define R 4
-/* Output column r meets input column j at tap kx = j - r * stride. All four are constants: dead taps vanish. */
-#define TAP(r, j)                                                              \
-    if ((j) - (r)*stride >= 0 && (j) - (r)*stride < kw && (r) < nr)            \
-        acc[r] = fma8(in, w[(j) - (r)*stride >= 0 && (j) - (r)*stride < 7 ? (j) - (r)*stride : 0], acc[r]);
-#define COLUMN(j)                                                              \
-    if ((j) < (nr - 1) * stride + kw && (inside || (x_in + (j) >= 0 && x_in + (j) < width))) { \
-        struct v8 in = load_in(row + (ptrdiff_t)(x_in + (j)) * c_in, t, mult, 1); \
-        TAP(0, j) TAP(1, j) TAP(2, j) TAP(3, j) \
-    }
-
-/* nr output columns from x_out on, all 8 channels. inside: all input columns exist. */
-EYE_INLINE void tile_run(const struct tile *t, size_t x_out, int nr, int kw, int stride, int mult, int inside) {
-    const struct eye_dwconv_args *a = t->a;
-    const ptrdiff_t c_in = a->channels_in, c_out = c_in * mult, width = a->width_in;
-    const ptrdiff_t x_in = (ptrdiff_t)(x_out * (size_t)stride) - (ptrdiff_t)a->pad_left;
-    struct v8 bias = a->bias ? load8(a->bias + t->c, 8) : zero8();
-    struct v8 acc[R] = {bias, bias, bias, bias};
-    for (size_t ky = 0; ky < a->kh; ky++) {
-        if (!a->rows[ky]) continue;
-        const float *row = a->rows[ky] + t->c / (size_t)mult;
-        const float *wp = a->w + ky * (size_t)(kw * c_out) + t->c;
-        struct v8 w[7];
-        EYE_UNROLL
-        for (int k = 0; k < kw; k++) w[k] = load8(wp + k * c_out, 8);
-        COLUMN(0) COLUMN(1) COLUMN(2) COLUMN(3) COLUMN(4) COLUMN(5) COLUMN(6) COLUMN(7) COLUMN(8) COLUMN(9) COLUMN(10)
-        COLUMN(11) COLUMN(12)
-    }
-    float *out = a->out + (ptrdiff_t)x_out * c_out + t->c;
-    EYE_UNROLL
-    for (int r = 0; r < nr; r++) store8(out + r * c_out, 8, acc[r]);
-}
-
-/* One whole group of 8 output channels along the row. */
-EYE_INLINE void group_run(const struct tile *t, int kw, int stride, int mult) {
-    const struct eye_dwconv_args *a = t->a;
-    size_t x = 0;
-    for (; x + R <= a->width_out; x += R) {
-        size_t first = x * (size_t)stride, last = first + (size_t)((R - 1) * stride + kw - 1); /* from the left padding */
-        if (first >= a->pad_left && last - a->pad_left < a->width_in) tile_run(t, x, R, kw, stride, mult, 1);
-        else tile_run(t, x, R, kw, stride, mult, 0);
-    }
-    for (; x < a->width_out; x++) tile_run(t, x, 1, kw, stride, mult, 0);
-}
-
-/* Any kernel, stride and number of channels: one output column at a time. */
-static void group_any(const struct tile *t) {
-    const struct eye_dwconv_args *a = t->a;
-    size_t c_in = a->channels_in, c_out = c_in * a->mult;
-    for (size_t x = 0; x < a->width_out; x++) {
-        struct v8 acc = a->bias ? load8(a->bias + t->c, t->n) : zero8();
-        for (size_t ky = 0; ky < a->kh; ky++) {
-            if (!a->rows[ky]) continue;
-            for (size_t kx = 0; kx < a->kw; kx++) {
-                size_t col = x * a->stride + kx - a->pad_left; /* left of the image wraps to a huge number */
-                if (col >= a->width_in) continue;
-                struct v8 in = load_in(a->rows[ky] + col * c_in + t->c / a->mult, t, (int)a->mult, 0);
-                acc = fma8(in, load8(a->w + (ky * a->kw + kx) * c_out + t->c, t->n), acc);
-            }
-        }
-        store8(a->out + x * c_out + t->c, t->n, acc);
-    }
-}
-
-/* A function of its own per shape: together they are too big for one. */
-#define EYE_GROUP(kw, stride, mult) \
-    static void group_##kw##_##stride##_##mult(const struct tile *t) { group_run(t, kw, stride, mult); }
-EYE_GROUP(3, 1, 1)
-EYE_GROUP(3, 1, 2)
-EYE_GROUP(3, 2, 1)
-EYE_GROUP(3, 2, 2)
-EYE_GROUP(5, 1, 1)
-EYE_GROUP(5, 2, 1)
-EYE_GROUP(7, 1, 1)
-EYE_GROUP(7, 1, 2)
-EYE_GROUP(7, 2, 1)
-EYE_GROUP(7, 2, 2)
-
-void eye_dwconv_f32_neon(const struct eye_dwconv_args *a) {
-    static const struct {
-        uint32_t kw, stride, mult;
-        void (*run)(const struct tile *t);
-    } shapes[] = {{3, 1, 1, group_3_1_1}, {3, 1, 2, group_3_1_2}, {3, 2, 1, group_3_2_1}, {3, 2, 2, group_3_2_2},
-                  {5, 1, 1, group_5_1_1}, {5, 2, 1, group_5_2_1}, {7, 1, 1, group_7_1_1}, {7, 1, 2, group_7_1_2},
-                  {7, 2, 1, group_7_2_1}, {7, 2, 2, group_7_2_2}};
-    void (*run)(const struct tile *t) = group_any;
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-        if (shapes[i].kw == a->kw && shapes[i].stride == a->stride && shapes[i].mult == a->mult) run = shapes[i].run;
-    size_t c_out = (size_t)a->channels_in * a->mult;
-    for (size_t c = 0; c < c_out; c += 8) {
-        struct tile t = {a, c, c_out - c < 8 ? c_out - c : 8};
-        (t.n < 8 ? group_any : run)(&t);
-    }
-}
+void eye_dwconv_f32_neon(const struct eye_dwconv_args *a) { dwconv(a); }

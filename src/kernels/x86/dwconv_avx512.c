@@ -1,122 +1,20 @@
-/* Depthwise convolution of one output row, AVX-512, NHWC. Lanes are 16 output channels; a tile is 8 output columns.
- *
- * Per kernel row the kw weight vectors stay in registers and the input columns pass by once: each is multiplied into every
- * output column it touches, so 7x7 stride 1 does 56 multiply-adds on 7 + 14 loads. Each output sums bias, then taps by ky, kx.
- * Columns left and right of the image and rows of NULL are skipped, as in the plain C version. */
-#include "kernels/rows.h"
+/* Depthwise convolution, AVX-512: the vectors of dwconv_tile.h are 16 channels, fewer by mask, tiles 8 columns. */
 #include "kernels/x86/math_avx512.h"
 
-struct tile {
-    const struct eye_dwconv_args *a;
-    size_t c;       /* first output channel */
-    __mmask16 mask; /* of output channels */
-    __mmask16 in_mask;
-};
+typedef __m512 vec;
+typedef __mmask16 lanes;
+enum { LANES = 16, COLUMNS = 8, PARTIAL_TILES = 1 };
 
-/* Input channels of one column, one per output lane. */
-EYE_INLINE __m512 load_in(const float *p, const struct tile *t, int mult, int full) {
-    if (mult == 1) return full ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(t->mask, p);
-    __m512 v = _mm512_castps256_ps512(full ? _mm256_loadu_ps(p) : _mm256_maskz_loadu_ps((__mmask8)t->in_mask, p));
+EYE_INLINE lanes first(size_t n) { return eye_tail16(n); }
+EYE_INLINE vec zero(void) { return _mm512_setzero_ps(); }
+EYE_INLINE vec load(const float *p, lanes l) { return _mm512_maskz_loadu_ps(l, p); }
+EYE_INLINE vec load_twice(const float *p, lanes l) {
+    __m512 v = _mm512_castps256_ps512(l == 0xff ? _mm256_loadu_ps(p) : _mm256_maskz_loadu_ps((__mmask8)l, p));
     return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7), v);
 }
+EYE_INLINE void store(float *p, lanes l, vec v) { _mm512_mask_storeu_ps(p, l, v); }
+EYE_INLINE vec mul_add(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 
-#define R 8
-/* Output column r meets input column j at tap kx = j - r * stride. All four are constants: dead taps vanish. */
-#define TAP(r, j)                                                              \
-    if ((j) - (r)*stride >= 0 && (j) - (r)*stride < kw && (r) < nr)            \
-        acc[r] = _mm512_fmadd_ps(in, w[(j) - (r)*stride >= 0 && (j) - (r)*stride < 7 ? (j) - (r)*stride : 0], acc[r]);
-#define COLUMN(j)                                                              \
-    if ((j) < (nr - 1) * stride + kw && (inside || (x_in + (j) >= 0 && x_in + (j) < width))) { \
-        __m512 in = load_in(row + (ptrdiff_t)(x_in + (j)) * c_in, t, mult, inside); \
-        TAP(0, j) TAP(1, j) TAP(2, j) TAP(3, j) TAP(4, j) TAP(5, j) TAP(6, j) TAP(7, j) \
-    }
+#include "kernels/dwconv_tile.h"
 
-/* nr output columns from x_out on. inside: all input columns exist and all 16 channels do. */
-EYE_INLINE void tile_run(const struct tile *t, size_t x_out, int nr, int kw, int stride, int mult, int inside) {
-    const struct eye_dwconv_args *a = t->a;
-    const ptrdiff_t c_in = a->channels_in, c_out = c_in * mult, width = a->width_in;
-    const ptrdiff_t x_in = (ptrdiff_t)(x_out * (size_t)stride) - (ptrdiff_t)a->pad_left;
-    __m512 bias = a->bias ? _mm512_maskz_loadu_ps(t->mask, a->bias + t->c) : _mm512_setzero_ps();
-    __m512 acc[R] = {bias, bias, bias, bias, bias, bias, bias, bias};
-    for (size_t ky = 0; ky < a->kh; ky++) {
-        if (!a->rows[ky]) continue;
-        const float *row = a->rows[ky] + t->c / (size_t)mult;
-        const float *wp = a->w + ky * (size_t)(kw * c_out) + t->c;
-        __m512 w[7];
-        EYE_UNROLL
-        for (int k = 0; k < kw; k++) w[k] = _mm512_maskz_loadu_ps(inside ? 0xffff : t->mask, wp + k * c_out);
-        COLUMN(0) COLUMN(1) COLUMN(2) COLUMN(3) COLUMN(4) COLUMN(5) COLUMN(6) COLUMN(7) COLUMN(8) COLUMN(9) COLUMN(10)
-        COLUMN(11) COLUMN(12) COLUMN(13) COLUMN(14) COLUMN(15) COLUMN(16) COLUMN(17) COLUMN(18) COLUMN(19) COLUMN(20)
-    }
-    float *out = a->out + (ptrdiff_t)x_out * c_out + t->c;
-    EYE_UNROLL
-    for (int r = 0; r < nr; r++) _mm512_mask_storeu_ps(out + r * c_out, t->mask, acc[r]);
-}
-
-/* One group of 16 output channels along the row. */
-EYE_INLINE void group_run(const struct tile *t, int kw, int stride, int mult) {
-    const struct eye_dwconv_args *a = t->a;
-    size_t x = 0;
-    for (; x + R <= a->width_out; x += R) {
-        size_t first = x * (size_t)stride, last = first + (size_t)((R - 1) * stride + kw - 1); /* from the left padding */
-        if (t->mask == 0xffff && first >= a->pad_left && last - a->pad_left < a->width_in)
-            tile_run(t, x, R, kw, stride, mult, 1);
-        else
-            tile_run(t, x, R, kw, stride, mult, 0);
-    }
-    for (; x < a->width_out; x++) tile_run(t, x, 1, kw, stride, mult, 0);
-}
-
-/* Any kernel, stride and multiplier: one output column at a time. */
-static void group_any(const struct tile *t) {
-    const struct eye_dwconv_args *a = t->a;
-    size_t c_in = a->channels_in, c_out = c_in * a->mult;
-    for (size_t x = 0; x < a->width_out; x++) {
-        __m512 acc = a->bias ? _mm512_maskz_loadu_ps(t->mask, a->bias + t->c) : _mm512_setzero_ps();
-        for (size_t ky = 0; ky < a->kh; ky++) {
-            if (!a->rows[ky]) continue;
-            for (size_t kx = 0; kx < a->kw; kx++) {
-                size_t col = x * a->stride + kx - a->pad_left; /* left of the image wraps to a huge number */
-                if (col >= a->width_in) continue;
-                __m512 in = load_in(a->rows[ky] + col * c_in + t->c / a->mult, t, (int)a->mult, 0);
-                acc = _mm512_fmadd_ps(in, _mm512_maskz_loadu_ps(t->mask, a->w + (ky * a->kw + kx) * c_out + t->c), acc);
-            }
-        }
-        _mm512_mask_storeu_ps(a->out + x * c_out + t->c, t->mask, acc);
-    }
-}
-
-/* A function of its own per shape: together they are too big for one. */
-#define EYE_GROUP(kw, stride, mult) \
-    static void group_##kw##_##stride##_##mult(const struct tile *t) { group_run(t, kw, stride, mult); }
-EYE_GROUP(3, 1, 1)
-EYE_GROUP(3, 1, 2)
-EYE_GROUP(3, 2, 1)
-EYE_GROUP(3, 2, 2)
-EYE_GROUP(5, 1, 1)
-EYE_GROUP(5, 2, 1)
-EYE_GROUP(7, 1, 1)
-EYE_GROUP(7, 1, 2)
-EYE_GROUP(7, 2, 1)
-EYE_GROUP(7, 2, 2)
-
-void eye_dwconv_f32_avx512(const struct eye_dwconv_args *a) {
-    static const struct {
-        uint32_t kw, stride, mult;
-        void (*run)(const struct tile *t);
-    } shapes[] = {{3, 1, 1, group_3_1_1}, {3, 1, 2, group_3_1_2}, {3, 2, 1, group_3_2_1}, {3, 2, 2, group_3_2_2},
-                  {5, 1, 1, group_5_1_1}, {5, 2, 1, group_5_2_1}, {7, 1, 1, group_7_1_1}, {7, 1, 2, group_7_1_2},
-                  {7, 2, 1, group_7_2_1}, {7, 2, 2, group_7_2_2}};
-    void (*run)(const struct tile *t) = group_any;
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-        if (shapes[i].kw == a->kw && shapes[i].stride == a->stride && shapes[i].mult == a->mult) run = shapes[i].run;
-    size_t c_out = (size_t)a->channels_in * a->mult;
-    for (size_t c = 0; c < c_out; c += 16) {
-        struct tile t = {a, c, 0xffff, 0xff};
-        if (c_out - c < 16) {
-            t.mask = eye_tail16(c_out - c);
-            t.in_mask = eye_tail16((c_out - c) / a->mult);
-        }
-        run(&t);
-    }
-}
+void eye_dwconv_f32_avx512(const struct eye_dwconv_args *a) { dwconv(a); }

@@ -7,7 +7,7 @@
 
 #include "kernels/inline.h"
 
-/* The first n (< 16) lanes. */
+/* The first n (<= 16) lanes. */
 EYE_INLINE __mmask16 eye_tail16(size_t n) { return (__mmask16)((1u << n) - 1); }
 
 /* e^x for x <= 88.7, error < 1 ulp (2 in the denormals); -inf gives 0, NaN stays. x = n ln 2 + r, |r| <= ln 2 / 2;
