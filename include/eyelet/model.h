@@ -73,6 +73,8 @@ struct eye_model_opts { /* all-zero = defaults */
     enum eye_weight_type vision_type;   /* vision tower and projector */
     enum eye_cache_type cache_type;
     enum eye_fit fit;
+    const char *chat_template;          /* NULL = the model's own; else by name: "qwen2", "chatml", "vicuna", "llava", "smolvlm",
+                                           "llama2", "tinyllava", "raw"; borrowed for the call */
     eye_log_fn *log;                    /* NULL = silence */
     void *log_ctx;
     eye_progress_fn *progress;          /* NULL = none */

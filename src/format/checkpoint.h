@@ -47,7 +47,8 @@ static inline const struct eye_entry *eye_checkpoint_tensor(const struct eye_che
 
 /* Bytes of a side file, borrowed; false = absent. In a folder these are known: config.json, generation_config.json,
  * preprocessor_config.json, processor_config.json, tokenizer.json, tokenizer_config.json, special_tokens_map.json,
- * added_tokens.json, vocab.json, merges.txt, chat_template.jinja, chat_template.json, tokenizer.model (bytes, no text). Not NUL-terminated. */
+ * added_tokens.json, vocab.json, merges.txt, chat_template.jinja, chat_template.json, tokenizer.model (bytes, no text). Not
+ * NUL-terminated. */
 bool eye_checkpoint_text(const struct eye_checkpoint *c, const char *name, const char **p, size_t *len);
 /* The i-th known name, NULL past the end (for `convert`, which carries them over). */
 const char *eye_checkpoint_side_name(size_t i);

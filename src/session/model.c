@@ -68,8 +68,8 @@ static enum eye_status open_tokenizer(struct eye_model *m, struct eye_err *err) 
         .tokenizer_class = strcmp(m->vlm.config.text.family, "qwen2") == 0 ? "Qwen2Tokenizer" : NULL,
     };
     if (!src.tokenizer_json.p && !(src.vocab_json.p && src.merges_txt.p) && !src.tokenizer_model.p)
-        return eye_fail(err, EYE_E_IO, "%s: no tokenizer: expected tokenizer.json, vocab.json and merges.txt, or tokenizer.model",
-                        m->ckpt.path);
+        return eye_fail(err, EYE_E_IO, "%s: no tokenizer: expected tokenizer.json, vocab.json and merges.txt, or "
+                        "tokenizer.model", m->ckpt.path);
     enum eye_status st = eye_tokenizer_open(&m->tokenizer, &src, m->alloc, err);
     if (st != EYE_OK) return eye_fail_in(err, st, "%s", m->ckpt.path);
     size_t longest = 1;
@@ -92,12 +92,14 @@ static void add_end(struct eye_model *m, int64_t id) {
 /* What ends an answer: what the configuration says, and what closes a turn of the template. */
 static enum eye_status resolve_chat(struct eye_model *m, struct eye_err *err) {
     const struct eye_vlm_config *c = &m->vlm.config;
+    const char *name = m->opts.chat_template ? m->opts.chat_template : c->chat_template;
     int32_t stop[EYE_TEMPLATE_MAX_STOP];
-    if (!eye_template_by_name(c->chat_template, &m->chat)) {
+    if (!eye_template_by_name(name, &m->chat)) {
         struct eye_buf known;
         eye_buf_init(&known, m->alloc);
-        enum eye_status st = eye_fail(err, EYE_E_UNSUPPORTED, "%s: chat template \"%s\" is not known, expected one of %s",
-                                      m->ckpt.path, c->chat_template, eye_template_list(&known));
+        enum eye_status st = eye_fail(err, m->opts.chat_template ? EYE_E_ARG : EYE_E_UNSUPPORTED,
+                                      "%s: chat template \"%.100s\" is not known, expected one of %s", m->ckpt.path, name,
+                                      eye_template_list(&known));
         eye_buf_clear(&known);
         return st;
     }
@@ -216,7 +218,7 @@ enum eye_status eye_model_open(const char *path, const struct eye_model_opts *op
         eye_model_close(m);
         return st;
     }
-    m->opts.cpu_features = NULL; /* the caller's text: not ours to keep */
+    m->opts.cpu_features = m->opts.chat_template = NULL; /* the caller's texts: not ours to keep */
     *model = m;
     return EYE_OK;
 }
@@ -383,7 +385,7 @@ void eye_model_get_info(const struct eye_model *m, struct eye_model_info *out) {
         .architecture = m->architecture,
         .file_format = m->ckpt.is_gguf ? "gguf" : "safetensors",
         .tokenizer = m->tokenizer_text,
-        .chat_template = c->chat_template,
+        .chat_template = eye_template_name(m->chat),
         .n_params = m->n_params,
         .file_bytes = m->param_bytes,
         .n_vocab = (int32_t)c->text.vocab,

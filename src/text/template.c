@@ -71,6 +71,8 @@ bool eye_template_by_name(const char *name, enum eye_template *out) {
     return false;
 }
 
+const char *eye_template_name(enum eye_template kind) { return family[kind].name[0]; }
+
 const char *eye_template_list(struct eye_buf *out) {
     for (size_t i = 0; i < EYE_COUNT(family); i++) {
         if (i) eye_buf_adds(out, ", ");

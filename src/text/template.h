@@ -30,6 +30,7 @@ enum eye_template {
 /* "raw", "none", "plain"; "qwen2"; "chatml"; "vicuna", "vicuna_v1"; "llava"; "smolvlm", "idefics3"; "llama2", "llama-2-chat";
  * "tinyllava". false = not known. */
 bool eye_template_by_name(const char *name, enum eye_template *out);
+const char *eye_template_name(enum eye_template kind); /* the first of its names */
 /* Appends "raw, qwen2, ...", for error texts; what is returned lies in out. */
 const char *eye_template_list(struct eye_buf *out);
 

@@ -278,6 +278,7 @@ printf 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 15\n' >"
 fails 'a git-lfs pointer, not the weights: run `git lfs pull`' run -m "$tmp/lfs" -p x
 folder notok 'config.json *.safetensors'
 fails 'no tokenizer: expected tokenizer.json' run -m "$tmp/notok" -p x
+fails 'chat template "vicuna13" is not known, expected one of raw, qwen2' run -m "$model" -p x --chat-template vicuna13
 fails 'model.onnx: an ONNX file; expected a checkpoint folder' run -m "$tmp/onnx/model.onnx" -p x
 fails 'config.json: one file of a checkpoint: name its folder' run -m "$model/config.json" -p x
 : >"$tmp/zero.gguf"

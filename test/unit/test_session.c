@@ -490,7 +490,7 @@ static void test_arguments(void **state) {
     (void)state;
     static const struct eye_model_opts bad[] = {
         {.n_threads = -1}, {.n_ctx = 1 << 30}, {.image_side = 100}, {.image_side = -64}, {.cpu_features = "avx9"},
-        {.decoder_type = (enum eye_weight_type)99},
+        {.decoder_type = (enum eye_weight_type)99}, {.chat_template = "vicuna13"},
     };
     struct eye_err err;
     struct eye_model *m = NULL;
@@ -513,6 +513,20 @@ static void test_arguments(void **state) {
     assert_int_equal(eye_session_prefill(s, ids, 5, NULL, NULL, &err), EYE_E_ARG);
     assert_int_equal(eye_session_n_past(s), 0);
     eye_session_free(s);
+    eye_model_close(m);
+}
+
+static void test_chat_template_by_name(void **state) {
+    (void)state;
+    struct eye_model *m = open_model((struct eye_model_opts){.chat_template = "chatml"});
+    struct eye_model_info info;
+    struct eye_err err;
+    char text[200] = "";
+    size_t n;
+    eye_model_get_info(m, &info);
+    assert_string_equal(info.chat_template, "chatml");
+    assert_int_equal(eye_model_chat_text(m, "Hi", 1, text, sizeof text - 1, &n, &err), EYE_OK);
+    assert_string_equal(text, "<|im_start|>user\n<image>\nHi<|im_end|>\n<|im_start|>assistant\n");
     eye_model_close(m);
 }
 
@@ -617,6 +631,7 @@ int main(void) {
         cmocka_unit_test(test_prompts_that_do_not_fit),
         cmocka_unit_test(test_image_places),
         cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_chat_template_by_name),
         cmocka_unit_test(test_other_sides),
         cmocka_unit_test(test_memory_estimate),
         cmocka_unit_test(test_memory_runs_out),

@@ -23,6 +23,7 @@ int cli_open(struct ui *ui, const struct model_args *a, struct eye_model **model
         .vision_type = (enum eye_weight_type)a->vision,
         .cache_type = (enum eye_cache_type)a->cache,
         .fit = (enum eye_fit)a->fit,
+        .chat_template = a->chat_template,
         .log = ui_log,
         .log_ctx = ui,
         .progress = ui_progress,

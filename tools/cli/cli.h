@@ -16,12 +16,15 @@ struct model_args { /* a member `model` of each command's options */
     int32_t n_threads, n_ctx, image_side;
     int32_t decoder, vision; /* enum eye_weight_type */
     int32_t cache, fit;      /* enum eye_cache_type, enum eye_fit */
-    const char *cpu;
+    const char *cpu, *chat_template;
     bool no_mmap, quiet, verbose;
 };
 extern const char *const cli_weight_names[], *const cli_cache_names[], *const cli_fit_names[];
 
 #define MODEL_PATH_ARG(T) {ARG_TEXT, 'm', "model", "MODEL", "checkpoint folder or .gguf file", offsetof(T, model.path)}
+#define CHAT_TEMPLATE_ARG(T) \
+    {ARG_TEXT, 0, "chat-template", "NAME", "qwen2, chatml, vicuna, llava, smolvlm, llama2, tinyllava or raw, not the model's own", \
+     offsetof(T, model.chat_template)}
 #define MODEL_ARGS(T) \
     {ARG_GROUP, .help = "Model"}, \
     {ARG_INT, 't', "threads", "N", "threads that compute; 0 = all processors", offsetof(T, model.n_threads), 0, 1024}, \
@@ -33,6 +36,7 @@ extern const char *const cli_weight_names[], *const cli_cache_names[], *const cl
     {ARG_INT, 0, "image-side", "N", "pixels of the square the vision tower sees; 0 = the model's own", \
      offsetof(T, model.image_side), 0, 8192}, \
     {ARG_CHOICE, 0, "preprocess", "HOW", "how an image becomes square", offsetof(T, model.fit), .choices = cli_fit_names}, \
+    CHAT_TEMPLATE_ARG(T), \
     {ARG_TEXT, 0, "cpu", "LIST", "use at most these CPU features, \"avx2,avx512\"; \"base\" = none", offsetof(T, model.cpu)}, \
     {ARG_FLAG, 0, "no-mmap", NULL, "read files into memory instead of mapping them", offsetof(T, model.no_mmap)}, \
     {ARG_GROUP, .help = "Messages"}, \

@@ -16,6 +16,7 @@ struct tokens_opts {
 static const struct arg tokens_args[] = {
     MODEL_PATH_ARG(T),
     {ARG_FLAG, 0, "template", NULL, "put the text into the chat template first, as a user's turn", offsetof(T, use_template)},
+    CHAT_TEMPLATE_ARG(T),
     {ARG_TEXT, 0, "decode", "IDS", "ids separated by blanks, to text", offsetof(T, decode)},
     {ARG_TEXT, 0, "file", "FILE", "read the text from a file, \"-\" for standard input", offsetof(T, file)},
     {ARG_FLAG, 0, "bos", NULL, "add what the tokenizer puts around a whole text", offsetof(T, bos)},
