@@ -32,7 +32,7 @@ struct source {
 };
 
 static enum eye_status unsupported(const struct source *s, const char *key, const char *got, const char *want) {
-    return eye_fail(s->err, EYE_E_UNSUPPORTED, "%s: %s: got %.64s, supported: %s", s->g->table.where, key, got, want);
+    return eye_fail(s->err, EYE_E_UNSUPPORTED, "%s: got %.64s, supported: %s", key, got, want); /* the caller names the file */
 }
 
 static const char *key_of(const struct source *s, const char *key, char *out, size_t cap) {
