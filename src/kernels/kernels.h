@@ -31,7 +31,8 @@ struct eye_gemm_ukr {
     /* src: n <= nr weight rows of k elements in the kernel's weight dtype, row stride in bytes. dst one panel. */
     void (*pack_rhs)(size_t n, size_t k, const void *src, size_t src_stride_bytes, void *dst);
     /* One lhs panel (m <= mr rows) times n columns (any n: ceil(n/nr) panels, rhs_panel_stride bytes apart) over k elements.
-     * c [m][n] f32, row stride in floats, nothing outside is touched. accumulate: start from c; else from bias[n] (NULL = 0). */
+     * c [m][n] f32, row stride in floats, nothing outside is touched. accumulate: start from c; else from bias[n]
+     * (NULL = 0). */
     void (*run)(size_t m, size_t n, size_t k, const void *lhs, const void *rhs, size_t rhs_panel_stride, float *c,
                 size_t c_stride, const float *bias, bool accumulate);
 };
@@ -40,10 +41,12 @@ struct eye_gemm_ukr {
 /* Element-wise over n: dst may equal src. */
 typedef void eye_map_fn(float *dst, const float *src, size_t n);
 typedef void eye_zip_fn(float *dst, const float *a, const float *b, size_t n); /* dst may equal a or b */
-/* One row of n: y = (x - mean) / sqrt(var + eps) * w + b (biased variance; w, b may be NULL); rms: y = x / sqrt(mean(x^2) + eps) * w */
+/* One row of n: y = (x - mean) / sqrt(var + eps) * w + b (biased variance; w, b may be NULL);
+ * rms: y = x / sqrt(mean(x^2) + eps) * w */
 typedef void eye_layer_norm_fn(float *y, const float *x, const float *w, const float *b, size_t n, float eps);
 typedef void eye_rms_norm_fn(float *y, const float *x, const float *w, size_t n, float eps);
-/* In place softmax of one row of n >= 1; subtracts the maximum; sums the exponentials in a fixed order that depends only on n. */
+/* In place softmax of one row of n >= 1; subtracts the maximum; sums the exponentials in a fixed order that
+ * depends only on n. */
 typedef void eye_softmax_fn(float *x, size_t n);
 /* Rotary embedding of one head vector x[d] in place, half-split pairs (x[i], x[i + d/2]); cos, sin [d/2]. */
 typedef void eye_rope_fn(float *x, const float *cos, const float *sin, size_t d);
@@ -61,13 +64,14 @@ struct eye_dwconv_args {
 typedef void eye_dwconv_fn(const struct eye_dwconv_args *a);
 
 /* Attention scores of m query rows against n_keys keys of one head.
- * q [m][d] f32, row stride in floats. Keys in panels of EYE_ATTN_LANES: k[(j / 16)][d][16], element type per kernel (f32, f16 as
- * uint16_t, int8_t). s [m][..] f32, row stride in floats; s[i][j] = scale * sum_d q[i][d] * k[j][d] in order of d;
+ * q [m][d] f32, row stride in floats. Keys in panels of EYE_ATTN_LANES: k[(j / 16)][d][16], element type per kernel (f32,
+ * f16 as uint16_t, int8_t). s [m][..] f32, row stride in floats; s[i][j] = scale * sum_d q[i][d] * k[j][d] in order of d;
  * columns up to the end of the last panel may be written (the caller's stride leaves room). */
 #define EYE_ATTN_LANES 16
-typedef void eye_attn_qk_fn(size_t m, size_t d, size_t n_keys, const float *q, size_t q_stride, const void *k, float scale, float *s,
-                            size_t s_stride);
-/* Weighted sum of values: out[i][e] = sum_j p[i][j] * v[j][e] in order of j. v [n_keys][v_stride elements], the first d used. */
+typedef void eye_attn_qk_fn(size_t m, size_t d, size_t n_keys, const float *q, size_t q_stride, const void *k, float scale,
+                            float *s, size_t s_stride);
+/* Weighted sum of values: out[i][e] = sum_j p[i][j] * v[j][e] in order of j. v [n_keys][v_stride elements], the first d
+ * used. */
 typedef void eye_attn_pv_fn(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,
                             float *out, size_t out_stride);
 
