@@ -110,6 +110,7 @@ enum eye_speed_type { EYE_SPEED_F32, EYE_SPEED_BF16, EYE_SPEED_Q8_0, EYE_N_SPEED
 struct eye_speed {
     double read_1_bytes_per_s, read_bytes_per_s; /* memory, by one thread and by all */
     uint64_t buffer_bytes, huge_bytes;           /* of the buffer read; of it, in huge pages (as packed weights would be) */
+    bool huge_known;                             /* else the kernel does not say */
     double gemm_flop_per_s[EYE_N_SPEED];         /* 128 rows times a 1024 x 1024 matrix, all threads */
 };
 /* About a second of measuring. n_threads 0 = all processors; buffer_bytes of memory are taken and given back, at least 2 MiB.

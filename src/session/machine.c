@@ -72,22 +72,24 @@ static double read_rate(struct eye_pool *pool, struct reading *r, size_t n_chunk
     return (double)n_chunks * (double)READ_CHUNK * 1e9 / (double)best;
 }
 
-/* Of this process, in bytes; 0 where the kernel does not say. */
-static uint64_t huge_page_bytes(void) {
+/* Of this process, in bytes; false = the kernel does not say. */
+static bool huge_page_bytes(uint64_t *bytes) {
     char line[256];
     unsigned long long kib = 0;
     FILE *f = fopen("/proc/self/smaps_rollup", "r");
-    if (!f) return 0;
-    while (fgets(line, sizeof line, f))
-        if (sscanf(line, "AnonHugePages: %llu kB", &kib) == 1) break;
+    bool found = false;
+    if (!f) return false;
+    while (!found && fgets(line, sizeof line, f)) found = sscanf(line, "AnonHugePages: %llu kB", &kib) == 1;
     fclose(f);
-    return (uint64_t)kib * 1024;
+    *bytes = (uint64_t)kib * 1024;
+    return found;
 }
 
 static enum eye_status measure_memory(const struct eye_engine *e, struct eye_speed *out, struct eye_err *err) {
     size_t n_chunks = (size_t)out->buffer_bytes / READ_CHUNK, bytes = n_chunks * READ_CHUNK;
     struct eye_pool *one;
-    uint64_t huge = huge_page_bytes();
+    uint64_t huge = 0, now = 0;
+    bool known = huge_page_bytes(&huge);
     struct reading r = {.sums = eye_alloc_zero(NULL, n_chunks * sizeof *r.sums)};
     if (!r.sums) return eye_fail_nomem(err, n_chunks * sizeof *r.sums);
     uint64_t *p = eye_pages_alloc(bytes);
@@ -95,7 +97,7 @@ static enum eye_status measure_memory(const struct eye_engine *e, struct eye_spe
     if (st == EYE_OK) {
         memset(p, 1, bytes); /* before it is written all of it is one page of zeros */
         r.p = p;
-        uint64_t now = huge_page_bytes();
+        out->huge_known = known && huge_page_bytes(&now);
         out->huge_bytes = now > huge ? EYE_MIN(now - huge, bytes) : 0;
         out->buffer_bytes = bytes;
         out->read_1_bytes_per_s = read_rate(one, &r, n_chunks);

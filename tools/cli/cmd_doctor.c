@@ -85,7 +85,7 @@ static void judge_rest(struct report *r) {
     if (strcmp(r->sys.huge_pages, "never") == 0)
         warn(r, "transparent huge pages are off, so packed weights lie in 4 KiB pages; try: echo madvise | sudo tee "
                 "/sys/kernel/mm/transparent_hugepage/enabled");
-    else if (r->sys.huge_pages[0] && r->speed.huge_bytes < r->speed.buffer_bytes / 2)
+    else if (r->sys.huge_pages[0] && r->speed.huge_known && r->speed.huge_bytes < r->speed.buffer_bytes / 2)
         warn(r, "memory is fragmented: few huge pages are left for packed weights; try: echo 1 | sudo tee "
                 "/proc/sys/vm/compact_memory");
     if (!m->jpeg[0]) warn(r, "built without JPEG: install libjpeg-turbo's development package and build again");
@@ -131,7 +131,7 @@ static json_t *memory_json(const struct report *r) {
     put(o, "free_bytes", bytes_json(r->sys.mem_free));
     put(o, "huge_pages", text_or_null(r->sys.huge_pages));
     put(o, "test_buffer_bytes", bytes_json(r->speed.buffer_bytes));
-    put(o, "test_buffer_huge_bytes", bytes_json(r->speed.huge_bytes));
+    put(o, "test_buffer_huge_bytes", r->speed.huge_known ? bytes_json(r->speed.huge_bytes) : json_null());
     return o;
 }
 
@@ -206,8 +206,10 @@ static void print_memory(const struct report *r) {
     char a[32], b[32];
     printf("memory       %s free of %s", cli_bytes(r->sys.mem_free, a, sizeof a), cli_bytes(r->sys.mem_total, b, sizeof b));
     if (r->sys.cgroup_mem_max) printf(", cgroup limit %s", cli_bytes(r->sys.cgroup_mem_max, a, sizeof a));
-    printf("\nhuge pages   %s; packed weights would get them for %.0f %%\n", *r->sys.huge_pages ? r->sys.huge_pages : "unknown",
-           100 * (double)r->speed.huge_bytes / (double)r->speed.buffer_bytes);
+    printf("\nhuge pages   %s", *r->sys.huge_pages ? r->sys.huge_pages : "unknown");
+    if (r->speed.huge_known)
+        printf("; packed weights would get them for %.0f %%", 100 * (double)r->speed.huge_bytes / (double)r->speed.buffer_bytes);
+    putchar('\n');
 }
 
 static void print_speed(const struct report *r) {
@@ -215,7 +217,7 @@ static void print_speed(const struct report *r) {
     char size[32];
     printf("read         %.1f GB/s by one thread, %.1f by all (%s of memory)\n", s->read_1_bytes_per_s / 1e9,
            s->read_bytes_per_s / 1e9, cli_bytes(s->buffer_bytes, size, sizeof size));
-    printf("multiply     f32 %.0f, bf16 %.0f, q8_0 %.0f GFLOP/s\n", s->gemm_flop_per_s[EYE_SPEED_F32] / 1e9,
+    printf("multiply     f32 %.5g, bf16 %.5g, q8_0 %.5g GFLOP/s\n", s->gemm_flop_per_s[EYE_SPEED_F32] / 1e9,
            s->gemm_flop_per_s[EYE_SPEED_BF16] / 1e9, s->gemm_flop_per_s[EYE_SPEED_Q8_0] / 1e9);
 }
 
