@@ -75,6 +75,9 @@ struct eye_model_opts { /* all-zero = defaults */
     enum eye_fit fit;
     const char *chat_template;          /* NULL = the model's own; else by name: "qwen2", "chatml", "vicuna", "llava", "smolvlm",
                                            "llama2", "tinyllava", "raw"; borrowed for the call */
+    const char *cache_dir;              /* keep image rows in this folder (made if absent), so that a picture seen before skips
+                                           the vision tower; NULL = no. Whatever fails there is a warning; see doc/CACHE.md */
+    uint64_t cache_bytes;               /* at most so much there: what was used longest ago goes; 0 = 1 GiB */
     eye_log_fn *log;                    /* NULL = silence */
     void *log_ctx;
     eye_progress_fn *progress;          /* NULL = none */

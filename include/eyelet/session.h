@@ -63,6 +63,8 @@ struct eye_query {
     enum eye_image_position position;
     bool truncate;                  /* too long for the context: cut the end of the user's words (never the template's tail,
                                        never an image) instead of failing */
+    bool next_turn;                 /* the context holds a conversation: close its last answer and go on, without the template's
+                                       beginning. In an empty context: as if it were not set */
     int32_t reserve;                /* positions truncate leaves for the answer, at most a quarter of the context; 0 = 1 */
 };
 
@@ -120,6 +122,7 @@ struct eye_result { /* memory belongs to the session: valid until its next gener
     enum eye_finish finish;
     size_t n_prompt_tok;   /* positions the prompt took, image rows included */
     size_t n_image_tok;    /* of these, image rows */
+    size_t n_cached_tok;   /* of these, what the session's prefix held already */
     bool truncated;        /* the user's words were cut */
     struct eye_timings timings;
     const struct eye_logprob *logprobs; /* [n_tokens][1 + n_logprobs]: the chosen one, then the most likely; else NULL */
@@ -132,6 +135,23 @@ struct eye_result { /* memory belongs to the session: valid until its next gener
 EYE_API EYE_MUST_CHECK enum eye_status eye_session_generate(struct eye_session *s, const struct eye_query *query,
                                                             const struct eye_generate_opts *opts, struct eye_result *result,
                                                             struct eye_err *err);
+
+/* ---- keeping what was computed: doc/CACHE.md ---- */
+
+/* Prefills the beginning of a question in place of what the context holds: query's images and the first words of its text (NULL
+ * = none). The next eye_session_generate, here or after save and load, brings the rest: its text follows at once in the same
+ * turn (put the blank where you want it), its images, raw, position and next_turn do not count (an image is ARG). The answer is
+ * bit for bit that of the whole question asked at once. Generating uses the prefix up: load again for the next question.
+ * Returns what eye_session_generate returns for the prompt; the context is empty after a failure. */
+EYE_API EYE_MUST_CHECK enum eye_status eye_session_prefix(struct eye_session *s, const struct eye_query *query,
+                                                          struct eye_err *err);
+/* Writes the context (tokens, keys and values, prefix) to a file; replaces one that is there, at once or not at all.
+ * Returns EYE_OK; ARG (the context is empty); IO; NOMEM. */
+EYE_API EYE_MUST_CHECK enum eye_status eye_session_save(struct eye_session *s, const char *path, struct eye_err *err);
+/* The way back, in place of what the context holds; on failure that stays. The file may come from anyone.
+ * Returns EYE_OK; ARG (made by another model, build, kind of CPU, or under other options); CORRUPT; UNSUPPORTED (another
+ * version of the format); LIMIT (more positions than this context has: names both numbers); IO; NOMEM. */
+EYE_API EYE_MUST_CHECK enum eye_status eye_session_load(struct eye_session *s, const char *path, struct eye_err *err);
 
 /* ---- by hand: rows in, logits out ---- */
 

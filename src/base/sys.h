@@ -75,4 +75,14 @@ uint64_t eye_rng_u64(struct eye_rng *r);
 double eye_rng_unit(struct eye_rng *r); /* [0,1), 53 bits */
 uint64_t eye_hash64(const void *p, size_t n, uint64_t seed);
 
+#define EYE_SHA256_BYTES 32
+struct eye_sha256 {
+    uint32_t h[8];
+    uint64_t n; /* bytes so far */
+    uint8_t held[64];
+};
+void eye_sha256_init(struct eye_sha256 *s);
+void eye_sha256_add(struct eye_sha256 *s, const void *p, size_t n);
+void eye_sha256_end(struct eye_sha256 *s, uint8_t out[EYE_SHA256_BYTES]); /* init it again before the next use */
+
 #endif

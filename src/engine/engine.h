@@ -55,6 +55,12 @@ struct eye_kv;
 EYE_MUST_CHECK enum eye_status eye_kv_new(struct eye_kv **kv, const struct eye_plan *plan, int64_t n_ctx, struct eye_err *err);
 void eye_kv_free(struct eye_kv *kv);
 int64_t eye_kv_ctx(const struct eye_kv *kv);
+/* Its first n positions as bytes that do not depend on n_ctx or on panels: state after state, head after head, rows [n][D] in
+ * the cache's type, and for i8 then f32 scales [n]. A chunk is one head of one state; all chunks of a state have one size. */
+size_t eye_kv_n_chunks(const struct eye_kv *kv);
+size_t eye_kv_chunk_bytes(const struct eye_kv *kv, size_t i_chunk, int64_t n);
+void eye_kv_read(const struct eye_kv *kv, size_t i_chunk, int64_t n, void *dst);
+void eye_kv_write(struct eye_kv *kv, size_t i_chunk, int64_t n, const void *src); /* src needs no alignment */
 
 struct eye_exec;
 EYE_MUST_CHECK enum eye_status eye_exec_new(struct eye_exec **x, const struct eye_plan *plan, struct eye_err *err);

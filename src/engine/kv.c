@@ -72,3 +72,57 @@ struct eye_kv_view eye_kv_head(const struct eye_kv *kv, int32_t slot, int64_t he
     if (t == EYE_KV_I8) view.scale = (float *)(base + eye_line((size_t)s->heads * head_bytes)) + head * kv->positions;
     return view;
 }
+
+/* ---- as bytes ---- */
+
+/* Chunk number to state and head. */
+static const struct eye_state_spec *find_chunk(const struct eye_kv *kv, size_t i_chunk, struct eye_kv_view *view) {
+    for (size_t i = 0; i < kv->plan->n_states; i++) {
+        const struct eye_state_spec *s = &kv->plan->state[i];
+        if (i_chunk < (size_t)s->heads) {
+            *view = eye_kv_head(kv, (int32_t)i, (int64_t)i_chunk);
+            return s;
+        }
+        i_chunk -= (size_t)s->heads;
+    }
+    assert(0 && "no such chunk");
+    return NULL;
+}
+
+size_t eye_kv_n_chunks(const struct eye_kv *kv) {
+    size_t n = 0;
+    for (size_t i = 0; i < kv->plan->n_states; i++) n += (size_t)kv->plan->state[i].heads;
+    return n;
+}
+
+size_t eye_kv_chunk_bytes(const struct eye_kv *kv, size_t i_chunk, int64_t n) {
+    struct eye_kv_view view = {0};
+    const struct eye_state_spec *s = find_chunk(kv, i_chunk, &view);
+    return (size_t)n * ((size_t)s->dim * eye_kv_elem_bytes(kv->plan->opts.kv_type) + (view.scale ? sizeof(float) : 0));
+}
+
+/* Keys lie in panels (lower_attention.c, put_row): element by element; values are rows already. */
+static void move_chunk(const struct eye_kv *kv, size_t i_chunk, int64_t n_positions, uint8_t *bytes, bool to_cache) {
+    struct eye_kv_view view = {0};
+    const struct eye_state_spec *s = find_chunk(kv, i_chunk, &view);
+    size_t elem = eye_kv_elem_bytes(kv->plan->opts.kv_type), dim = (size_t)s->dim, n = (size_t)n_positions;
+    uint8_t *data = view.data;
+    for (size_t pos = 0; pos < n; pos++) {
+        uint8_t *row = bytes + pos * dim * elem, *at = data + pos * dim * elem;
+        if (!s->is_key) {
+            memcpy(to_cache ? at : row, to_cache ? row : at, dim * elem);
+            continue;
+        }
+        at = data + (pos / EYE_ATTN_LANES * dim * EYE_ATTN_LANES + pos % EYE_ATTN_LANES) * elem;
+        for (size_t e = 0; e < dim; e++, row += elem, at += EYE_ATTN_LANES * elem)
+            memcpy(to_cache ? at : row, to_cache ? row : at, elem);
+    }
+    bytes += n * dim * elem;
+    if (view.scale) memcpy(to_cache ? (void *)view.scale : bytes, to_cache ? (void *)bytes : view.scale, n * sizeof(float));
+}
+
+void eye_kv_read(const struct eye_kv *kv, size_t i_chunk, int64_t n, void *dst) { move_chunk(kv, i_chunk, n, dst, false); }
+
+void eye_kv_write(struct eye_kv *kv, size_t i_chunk, int64_t n, const void *src) {
+    move_chunk(kv, i_chunk, n, (void *)(uintptr_t)src, true); /* to_cache: only read */
+}

@@ -69,9 +69,9 @@ static enum eye_status check_opts(const struct eye_session *s, const struct eye_
 /* ---- the prompt ---- */
 
 /* Into s->image_rows, one after the other. */
-static enum eye_status encode_images(struct eye_session *s, const struct eye_query *q, size_t n_rows, struct eye_timings *t,
-                                     struct eye_err *err) {
-    size_t width = (size_t)s->model->vlm.config.text.hidden, need, done = 0;
+enum eye_status eye_session_encode_images(struct eye_session *s, const struct eye_query *q, struct eye_timings *t,
+                                          struct eye_err *err) {
+    size_t width = (size_t)s->model->vlm.config.text.hidden, n_rows = eye_query_image_rows(s->model, q), need, done = 0;
     void *p = s->image_rows;
     if (!eye_mul_ok(n_rows, width, &need)) return eye_fail_nomem(err, SIZE_MAX);
     EYE_TRY(eye_alloc_grow(s->alloc, &p, &s->image_rows_cap, need, sizeof *s->image_rows, err));
@@ -86,13 +86,21 @@ static enum eye_status encode_images(struct eye_session *s, const struct eye_que
 static enum eye_status run_prompt(struct loop *l, const struct eye_query *q, struct eye_err *err) {
     struct eye_session *s = l->s;
     struct eye_timings *t = &l->r->timings;
-    EYE_TRY(eye_query_assemble(s->model, q, s->n_ctx - eye_session_n_past(s), &s->prompt, &l->r->truncated, err));
-    l->r->n_image_tok = eye_query_image_rows(s->model, q);
-    /* After assembling: a prompt that does not fit should not cost a vision run. */
-    EYE_TRY(encode_images(s, q, l->r->n_image_tok, t, err));
+    size_t n_kept = 0;
+    if (s->prefix.active) {
+        EYE_TRY(eye_session_resume(s, q, &s->prompt, &n_kept, &l->r->truncated, err));
+        s->n_past = (int32_t)n_kept;
+    } else {
+        struct eye_query next = *q;
+        next.next_turn = q->next_turn && eye_session_n_past(s) > 0;
+        EYE_TRY(eye_query_assemble(s->model, &next, s->n_ctx - eye_session_n_past(s), &s->prompt, &l->r->truncated, err));
+        EYE_TRY(eye_session_encode_images(s, q, t, err)); /* after assembling: what does not fit should not cost a vision run */
+    }
     l->r->n_prompt_tok = s->prompt.n;
+    l->r->n_cached_tok = n_kept;
+    for (size_t i = 0; i < s->prompt.n; i++) l->r->n_image_tok += s->prompt.p[i] == EYE_TOKEN_IMAGE_ROW;
     uint64_t begin = eye_now_ns();
-    EYE_TRY(eye_session_prefill(s, s->prompt.p, s->prompt.n, s->image_rows, s->logits, err));
+    EYE_TRY(eye_session_prefill(s, s->prompt.p + n_kept, s->prompt.n - n_kept, s->image_rows, s->logits, err));
     t->prefill_us = (eye_now_ns() - begin) / 1000;
     for (size_t i = 0; i < s->prompt.n; i++) eye_sampler_accept(&s->sampler, s->prompt.p[i]);
     return EYE_OK;

@@ -7,6 +7,7 @@
 #include "session/session_impl.h"
 
 #define DEFAULT_CTX 4096
+#define DEFAULT_CACHE_BYTES ((uint64_t)1 << 30)
 
 _Static_assert((int)EYE_WEIGHT_STORED == (int)EYE_W_EXACT && (int)EYE_WEIGHT_F32 == (int)EYE_W_F32 &&
                    (int)EYE_WEIGHT_F16 == (int)EYE_W_F16 && (int)EYE_WEIGHT_BF16 == (int)EYE_W_BF16 &&
@@ -189,6 +190,12 @@ static void describe(struct eye_model *m) {
 static enum eye_status open_files(struct eye_model *m, const char *path, struct eye_err *err) {
     struct eye_checkpoint_opts copts = {.no_mmap = m->opts.no_mmap};
     EYE_TRY(check_opts(m, err));
+    if (m->opts.cache_bytes == 0) m->opts.cache_bytes = DEFAULT_CACHE_BYTES;
+    if (m->opts.cache_dir) {
+        const char *dir = m->opts.cache_dir;
+        m->opts.cache_dir = eye_arena_strdup(&m->names, dir, strlen(dir));
+        if (!m->opts.cache_dir) return eye_fail_nomem(err, strlen(dir) + 1);
+    }
     EYE_TRY(eye_checkpoint_open(&m->ckpt, path, &copts, m->alloc, err));
     EYE_TRY(eye_vlm_open(&m->vlm, &m->ckpt, m->alloc, err));
     if (m->vlm.warning[0]) eye_model_log(m, EYE_LOG_WARNING, "model.checkpoint", "%s: %s", path, m->vlm.warning);

@@ -116,6 +116,7 @@ enum eye_status eye_query_assemble(const struct eye_model *m, const struct eye_q
         .n_first = first ? eye_query_image_rows(m, q) : 0,
     };
     if (m->vlm.config.prep.tiles.longest_px) a.opts = (struct eye_template_opts){.image = lay_out, .image_ctx = &a};
+    a.opts.follows = q->next_turn;
     struct eye_prompt p;
     enum eye_status st;
     ids->n = 0;

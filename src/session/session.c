@@ -35,7 +35,8 @@ static enum eye_status take_memory(struct eye_session *s, struct eye_err *err) {
     s->embeds = eye_alloc_zero(s->alloc, rows * width);
     s->hidden = eye_alloc_zero(s->alloc, rows * width);
     s->logits = eye_alloc_zero(s->alloc, (size_t)t->vocab * sizeof *s->logits);
-    if (s->ids && s->embeds && s->hidden && s->logits) return EYE_OK;
+    s->past = eye_alloc_zero(s->alloc, (size_t)s->n_ctx * sizeof *s->past);
+    if (s->ids && s->embeds && s->hidden && s->logits && s->past) return EYE_OK;
     return eye_fail_nomem(err, 2 * rows * width + (size_t)t->vocab * sizeof *s->logits);
 }
 
@@ -71,6 +72,7 @@ enum eye_status eye_session_new(struct eye_model *m, const struct eye_session_op
     s->pending = -1;
     s->prompt.alloc = m->alloc;
     eye_buf_init(&s->piece, m->alloc);
+    eye_buf_init(&s->prefix.text, m->alloc);
     pthread_mutex_lock(&m->lock);
     m->n_sessions++;
     enum eye_status st = take_memory(s, err);
@@ -101,6 +103,9 @@ void eye_session_free(struct eye_session *s) {
     eye_sampler_clear(&s->sampler);
     eye_ids_clear(&s->prompt);
     eye_buf_clear(&s->piece);
+    eye_buf_clear(&s->prefix.text);
+    eye_alloc_free(s->alloc, s->prefix.image, s->prefix.image_cap * sizeof *s->prefix.image);
+    eye_alloc_free(s->alloc, s->past, (size_t)s->n_ctx * sizeof *s->past);
     eye_alloc_free(s->alloc, s->tokens, (size_t)s->n_ctx * sizeof *s->tokens);
     eye_pages_free(s->text, s->text_bytes);
     eye_alloc_free(s->alloc, s->image_rows, s->image_rows_cap * sizeof *s->image_rows);
@@ -115,6 +120,7 @@ void eye_session_free(struct eye_session *s) {
 void eye_session_reset(struct eye_session *s) {
     s->n_past = 0;
     s->pending = -1;
+    s->prefix.active = false;
 }
 
 int32_t eye_session_n_ctx(const struct eye_session *s) { return s->n_ctx; }
@@ -169,8 +175,8 @@ static enum eye_status run_vision(struct eye_session *s, float *out, struct eye_
     return st;
 }
 
-enum eye_status eye_session_encode_image(struct eye_session *s, const struct eye_image *img, float *out,
-                                         struct eye_timings *timings, struct eye_err *err) {
+enum eye_status eye_session_look(struct eye_session *s, const struct eye_image *img, float *out, struct eye_timings *timings,
+                                 struct eye_err *err) {
     struct eye_model *m = s->model;
     struct eye_tiles tiles;
     struct eye_timings t = {0};
@@ -253,8 +259,11 @@ enum eye_status eye_session_append(struct eye_session *s, const int32_t *ids, si
     pthread_mutex_lock(&s->model->lock);
     enum eye_status st = run_rows(s, ids, n, image_rows, logits, err);
     pthread_mutex_unlock(&s->model->lock);
-    if (st == EYE_OK) s->n_past += (int32_t)n; /* on failure what was written stands beyond the end: as if it were not */
-    return st;
+    if (st != EYE_OK) return st; /* what was written stands beyond the end: as if it were not */
+    memcpy(s->past + s->n_past, ids, n * sizeof *ids);
+    s->n_past += (int32_t)n;
+    s->prefix.active = false;
+    return EYE_OK;
 }
 
 enum eye_status eye_session_prefill(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows, float *logits,

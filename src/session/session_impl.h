@@ -38,6 +38,8 @@ struct eye_model {
     bool tiled;                    /* an image is several pictures, as tiling says; else one */
     struct eye_tiling tiling;      /* its filter is right for single pictures too */
     uint32_t cpu_flags;
+    uint8_t key[EYE_SHA256_BYTES];  /* of its contents and options; see cache.c */
+    bool key_made;                 /* under lock, as key */
     size_t max_piece_bytes;        /* longest text one token can become */
     enum eye_template chat;
     int32_t end[EYE_MAX_EOS + EYE_TEMPLATE_MAX_STOP]; /* [n_end] tokens that end an answer */
@@ -65,6 +67,13 @@ struct eye_session {
     int32_t *ids;                  /* [rows] */
     float *embeds, *hidden;        /* [rows, hidden] */
     float *logits;                 /* [n_vocab] */
+    int32_t *past;                 /* [n_ctx] what stands at each position; EYE_TOKEN_IMAGE_ROW for image rows */
+    struct {                       /* the context is the beginning of a question */
+        bool active, raw, images_first;
+        struct eye_image *image;   /* [n_images] sizes only */
+        size_t n_images, image_cap;
+        struct eye_buf text;       /* its first words */
+    } prefix;
     struct eye_sampler sampler;    /* ready with the first generation */
     bool time_ops;
     /* made with the first image */
@@ -121,6 +130,20 @@ EYE_MUST_CHECK enum eye_status eye_session_append(struct eye_session *s, const i
 /* Checks ids against the vocabulary and counts image rows. */
 EYE_MUST_CHECK enum eye_status eye_session_check_ids(const struct eye_session *s, const int32_t *ids, size_t n,
                                                      size_t *n_image_rows, struct eye_err *err);
+
+/* eye_session_encode_image without the cache of image rows. */
+EYE_MUST_CHECK enum eye_status eye_session_look(struct eye_session *s, const struct eye_image *img, float *out,
+                                                struct eye_timings *timings, struct eye_err *err);
+
+/* ---- generate.c ---- */
+/* All images of q to s->image_rows. t may be NULL. */
+EYE_MUST_CHECK enum eye_status eye_session_encode_images(struct eye_session *s, const struct eye_query *q,
+                                                         struct eye_timings *t, struct eye_err *err);
+
+/* ---- cache.c ---- */
+/* A question that follows the session's prefix: its ids from position 0 on, of which the context has the first *n_kept. */
+EYE_MUST_CHECK enum eye_status eye_session_resume(struct eye_session *s, const struct eye_query *q, struct eye_ids *ids,
+                                                  size_t *n_kept, bool *truncated, struct eye_err *err);
 
 /* ---- prompt.c ---- */
 size_t eye_query_image_rows(const struct eye_model *m, const struct eye_query *q); /* of all its images */

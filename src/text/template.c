@@ -186,7 +186,8 @@ static enum eye_status render_turn(struct eye_prompt *p, const struct family *f,
     bool user = t.role == EYE_ROLE_USER, after_system = i > 0 && turns[i - 1].role == EYE_ROLE_SYSTEM;
     if (user && t.n_images && f->user_with_image) open = f->user_with_image;
     if (user && f->system_in_user && after_system) open = "";
-    if (user && f->again && i > 0 && turns[i - 1].role == EYE_ROLE_ASSISTANT) EYE_TRY(add(p, f->again, err));
+    bool after_answer = i > 0 ? turns[i - 1].role == EYE_ROLE_ASSISTANT : opts->follows;
+    if (user && f->again && after_answer) EYE_TRY(add(p, f->again, err));
     EYE_TRY(add(p, open, err));
     if (!f->images_first) EYE_TRY(add_images(p, t.n_images, f->after_image, err));
     EYE_TRY(add_written(p, &t, opts->protect_user, err));
@@ -196,8 +197,11 @@ static enum eye_status render_turn(struct eye_prompt *p, const struct family *f,
 static enum eye_status render_chat(struct eye_prompt *p, const struct family *f, const struct eye_turn *turns, size_t n,
                                    const struct eye_template_opts *opts, struct eye_err *err) {
     for (size_t i = 0; f->images_first && i < n; i++) EYE_TRY(add_images(p, turns[i].n_images, NULL, err));
-    EYE_TRY(add(p, f->start, err));
-    if (n == 0 || turns[0].role != EYE_ROLE_SYSTEM) EYE_TRY(add(p, f->system, err));
+    if (opts->follows)
+        EYE_TRY(add(p, f->role[EYE_ROLE_ASSISTANT].close, err));
+    else
+        EYE_TRY(add(p, f->start, err));
+    if (!opts->follows && (n == 0 || turns[0].role != EYE_ROLE_SYSTEM)) EYE_TRY(add(p, f->system, err));
     for (size_t i = 0; i < n; i++) EYE_TRY(render_turn(p, f, turns, i, opts, err));
     return opts->no_generation_prompt ? EYE_OK : add(p, f->prompt, err);
 }
@@ -251,7 +255,7 @@ enum eye_status eye_prompt_encode(const struct eye_prompt *p, const struct eye_t
     size_t i = 0;
     for (size_t k = 0; k < EYE_COUNT(f->need) && f->need[k]; k++) EYE_TRY(need_special(tk, f->need[k], err));
     for (; f->images_first && i < p->n_segment && p->segment[i].is_image; i++) EYE_TRY(eye_ids_add(ids, EYE_TOKEN_IMAGE, err));
-    EYE_TRY(eye_tokenizer_encode(tk, "", 0, &bos, ids, err));
+    if (!p->opts.follows) EYE_TRY(eye_tokenizer_encode(tk, "", 0, &bos, ids, err));
     for (; i < p->n_segment; i++) {
         const struct eye_segment *s = &p->segment[i];
         if (s->is_image) {

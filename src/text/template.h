@@ -49,6 +49,7 @@ struct eye_turn {
 struct eye_prompt;
 struct eye_template_opts {
     bool no_generation_prompt; /* do not open the assistant's turn at the end */
+    bool follows;              /* an answer stands before these turns: close it; without the template's beginning and system */
     /* Special tokens in what users wrote are plain text. Off by default: ids then equal those of the tokenizers library for the
      * rendered prompt. A server that takes text from strangers should set it. */
     bool protect_user;
@@ -87,7 +88,8 @@ EYE_MUST_CHECK enum eye_status eye_prompt_render(struct eye_prompt *p, enum eye_
 EYE_MUST_CHECK enum eye_status eye_prompt_add_text(struct eye_prompt *p, const char *text, struct eye_err *err);
 EYE_MUST_CHECK enum eye_status eye_prompt_add_image(struct eye_prompt *p, struct eye_err *err);
 /* Appends the ids of a rendered prompt, EYE_TOKEN_IMAGE once per image segment. UNSUPPORTED if the tokenizer lacks the template's
- * special tokens. The post-processor's tokens before a text (BOS) come first, once. */
+ * special tokens. The post-processor's tokens before a text (BOS) come first, once; not
+ * where it follows an answer. */
 EYE_MUST_CHECK enum eye_status eye_prompt_encode(const struct eye_prompt *p, const struct eye_tokenizer *tk,
                                                  struct eye_ids *ids, struct eye_err *err);
 

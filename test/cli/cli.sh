@@ -183,6 +183,45 @@ fails 'marks, but 0 images' run -m "$model" --raw -p 'a <image> b'
 fails 'nopic.png: ' run -m "$model" -i "$tmp/nopic.png"
 fails 'image side 100' run -m "$model" -p x --image-side 100
 
+# ---- cache, chat ----
+usage '-o is missing: the file to write; see "eyelet help cache"' cache -m x -i y
+usage 'nothing to do: give an image (-i), a prefix (-p) or both; see "eyelet help cache"' cache -o x
+usage '--cache brings its images: no -i beside it; see "eyelet help run"' run --cache x -i y
+usage '--raw and --image-position belong to "eyelet cache": they are in the file; see "eyelet help run"' run --cache x --raw -p y
+asked="-n 12 --ignore-eos"
+prints "$tmp/c.bin: " cache -m "$model" -i "$tmp/a.ppm" -p 'What is' -o "$tmp/c.bin"
+for q in ' it, then?' 's there?' '!'; do
+    run run -m "$model" -i "$tmp/a.ppm" -p "What is$q" $asked && cp "$tmp/out" "$tmp/first"
+    run run -m "$model" --cache "$tmp/c.bin" -p "$q" $asked
+    if [ "$rc" = 0 ] && [ -s "$tmp/out" ] && cmp -s "$tmp/first" "$tmp/out"; then good; else bad "run --cache: $q"; fi
+done
+prints '"cached_tokens": ' run -m "$model" --cache "$tmp/c.bin" -p x -n 2 --json
+prints '"positions": ' cache -m "$model" -p 'What is' -o "$tmp/d.bin" --json
+fails 'made with another model' run -m "$model" --cache "$tmp/c.bin" -p x --kv i8
+head -c 1000 "$tmp/c.bin" >"$tmp/cut.bin"
+fails 'cut off?' run -m "$model" --cache "$tmp/cut.bin" -p x
+fails 'not a cache file' run -m "$model" --cache "$tmp/a.ppm" -p x
+same 'a picture seen before' "$greedy" "$greedy --cache-dir $tmp/rows"
+same 'a picture from the cache' "$greedy" "$greedy --cache-dir $tmp/rows"
+if [ "$(ls "$tmp/rows" | wc -l)" = 1 ]; then good; else bad 'one file per picture'; fi
+chat() { # stdin, arguments…
+    lines=$1
+    shift
+    # shellcheck disable=SC2059,SC2086
+    printf "$lines" | $wrapper "$eyelet" chat -m "$model" -n 6 --ignore-eos "$@" >"$tmp/out" 2>"$tmp/err"
+    rc=$?
+}
+chat "/image $tmp/a.ppm\nWhat?\n/save $tmp/s.bin\nAnd?\n/load $tmp/s.bin\nAnd?\n/stats\n/help\n/quit\nnever read\n" --json
+if [ "$rc" = 0 ] && [ "$(wc -l <"$tmp/out")" = 3 ] && [ "$(sed -n 2p "$tmp/out")" = "$(sed -n 3p "$tmp/out")" ] &&
+    grep -q 'positions saved' "$tmp/err" && grep -q '2 questions\|3 questions' "$tmp/err"; then good; else bad "chat (exit $rc)"; fi
+chat 'Hi\n' && cp "$tmp/out" "$tmp/first"
+chat 'Ho\n/reset\nHi' -q
+if [ "$rc" = 0 ] && [ ! -s "$tmp/err" ] && [ "$(sed -n '$p' "$tmp/out")" = "$(sed -n '$p' "$tmp/first")" ]; then good; else bad 'chat /reset'; fi
+chat '/lode x\n/load\n/load /nowhere\nHi\n'
+if [ "$rc" = 1 ] && [ -s "$tmp/out" ] && grep -q 'did you mean /load' "$tmp/err" && grep -q '/load: the file name is missing' "$tmp/err" &&
+    grep -q '/nowhere: cannot open' "$tmp/err"; then good; else bad "chat errors (exit $rc)"; fi
+chat 'Hi\nHi\nHi\nHi\nHi\nHi\nHi\nHi\n' -c 60
+if [ "$rc" = 1 ] && grep -q 'of 60 positions are in use; /reset' "$tmp/err"; then good; else bad "chat overflow (exit $rc)"; fi
 # ---- probe ----
 probe() { # shape, arguments…
     shape=$1

@@ -121,3 +121,23 @@ put("npy", "fortran", npy("<f4", "(2, 3)", bytes(24), order="True"))
 put("npy", "big_endian", npy(">f4", "(2, 3)", bytes(24)))
 put("npy", "huge", npy("<f4", "(4611686018427387905, 4)", bytes(16)))
 put("npy", "double_quotes", b"\x93NUMPY\x01\x00\x37\x00" + b'{"shape":(1,),"descr":"<f2","fortran_order":False}     \n')
+
+
+# ---- state (the target makes the checksum right) ----
+def state(kind, n, text=b"", data=b"", pending=-1, flags=0, version=1, ids=None, data_bytes=None):
+    if ids is None:
+        ids = struct.pack(f"<{n}i", *range(n)) if kind == 2 else b""
+    return (b"EYELETST" + struct.pack("<II", version, kind) + bytes(range(64)) +
+            struct.pack("<IiIIIIQ", n, pending, flags, 1 if flags else 0, len(text), 0,
+                        len(data) if data_bytes is None else data_bytes) + ids +
+            (struct.pack("<II", 640, 480) if flags and kind == 2 else b"") + text + data + bytes(8))
+
+
+put("state", "image", state(1, 2, data=bytes(32)))
+put("state", "session", state(2, 3, data=bytes(24), pending=7))
+put("state", "prefix", state(2, 3, b"Look: ", bytes(24), flags=7))
+put("state", "no_data", state(2, 1))
+put("state", "version", state(1, 2, version=2))
+put("state", "huge_count", state(2, 2**32 - 1, ids=bytes(16)))
+put("state", "huge_data", state(2, 1, data_bytes=2**64 - 1))
+put("state", "nul_in_text", state(2, 1, b"a\0b", flags=1))

@@ -24,6 +24,8 @@ int cli_open(struct ui *ui, const struct model_args *a, struct eye_model **model
         .cache_type = (enum eye_cache_type)a->cache,
         .fit = (enum eye_fit)a->fit,
         .chat_template = a->chat_template,
+        .cache_dir = a->cache_dir,
+        .cache_bytes = (uint64_t)a->cache_mib << 20,
         .log = ui_log,
         .log_ctx = ui,
         .progress = ui_progress,
@@ -61,6 +63,48 @@ int cli_load_images(struct ui *ui, const struct arg_list *files, bool no_exif, s
 void cli_free_images(struct eye_image *img, int32_t n) {
     for (int32_t i = 0; i < n; i++) eye_image_free(&img[i]);
 }
+
+/* ---- answers ---- */
+
+struct eye_generate_opts cli_generate_opts(const struct sampling_args *a) {
+    return (struct eye_generate_opts){
+        .temperature = a->temperature, .top_k = a->top_k, .top_p = a->top_p, .min_p = a->min_p,
+        .repeat_penalty = a->repeat_penalty, .frequency_penalty = a->frequency_penalty, .presence_penalty = a->presence_penalty,
+        .penalty_last_n = a->penalty_last_n, .seed = a->seed, .stop = a->stop.item, .n_stop = (size_t)a->stop.n,
+        .ignore_eos = a->ignore_eos,
+    };
+}
+
+bool cli_print_piece(void *ctx, const char *text, size_t bytes) {
+    (void)ctx;
+    fwrite(text, 1, bytes, stdout);
+    return fflush(stdout) != 0;
+}
+
+static double per_second(size_t n, uint64_t us) { return us ? (double)n * 1e6 / (double)us : 0; }
+
+double cli_prefill_rate(const struct eye_result *r) {
+    return per_second(r->n_prompt_tok - r->n_cached_tok, r->timings.prefill_us);
+}
+
+double cli_decode_rate(const struct eye_result *r) {
+    return r->n_tokens > 1 ? per_second(r->n_tokens - 1, r->timings.decode_us) : 0;
+}
+
+void cli_note_timings(struct ui *ui, const struct eye_result *r) {
+    if (!ui->terminal && !ui->verbose) return;
+    const struct eye_timings *t = &r->timings;
+    if (r->n_image_tok)
+        ui_note(ui, "image %.0f ms (decode %.0f, resize %.0f, vision %.0f, projector %.0f)",
+                (double)(t->image_decode_us + t->preprocess_us + t->vision_us + t->projector_us) / 1e3,
+                (double)t->image_decode_us / 1e3, (double)t->preprocess_us / 1e3, (double)t->vision_us / 1e3,
+                (double)t->projector_us / 1e3);
+    ui_note(ui, "prompt %zu tokens %.0f ms (%.1f tok/s), first token %.0f ms, answer %zu tokens %.1f tok/s (%s)",
+            r->n_prompt_tok, (double)t->prefill_us / 1e3, cli_prefill_rate(r),
+            (double)t->first_token_us / 1e3, r->n_tokens, cli_decode_rate(r), eye_finish_name(r->finish));
+}
+
+/* ---- text ---- */
 
 bool cli_parse_ids(const char *text, int32_t min, int32_t **ids, size_t *n) {
     size_t cap = strlen(text) / 2 + 1;

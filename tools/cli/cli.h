@@ -7,8 +7,8 @@
 #include "args.h"
 #include "ui.h"
 
-extern const struct command cmd_run, cmd_probe, cmd_tokens, cmd_convert, cmd_inspect, cmd_bench, cmd_doctor,
-    cmd_version;
+extern const struct command cmd_run, cmd_chat, cmd_cache, cmd_probe, cmd_tokens, cmd_convert, cmd_inspect, cmd_bench,
+    cmd_doctor, cmd_version;
 
 /* ---- opening a model ---- */
 struct model_args { /* a member `model` of each command's options */
@@ -16,7 +16,8 @@ struct model_args { /* a member `model` of each command's options */
     int32_t n_threads, n_ctx, image_side;
     int32_t decoder, vision; /* enum eye_weight_type */
     int32_t cache, fit;      /* enum eye_cache_type, enum eye_fit */
-    const char *cpu, *chat_template;
+    const char *cpu, *chat_template, *cache_dir;
+    int32_t cache_mib;
     bool no_mmap, quiet, verbose;
 };
 extern const char *const cli_weight_names[], *const cli_cache_names[], *const cli_fit_names[];
@@ -38,6 +39,10 @@ extern const char *const cli_weight_names[], *const cli_cache_names[], *const cl
     {ARG_CHOICE, 0, "preprocess", "HOW", "how an image becomes square", offsetof(T, model.fit), .choices = cli_fit_names}, \
     CHAT_TEMPLATE_ARG(T), \
     {ARG_TEXT, 0, "cpu", "LIST", "use at most these CPU features, \"avx2,avx512\"; \"base\" = none", offsetof(T, model.cpu)}, \
+    {ARG_TEXT, 0, "cache-dir", "DIR", "keep image features there: a picture seen before skips the vision tower", \
+     offsetof(T, model.cache_dir)}, \
+    {ARG_INT, 0, "cache-size", "MIB", "most that folder may hold; what was used longest ago goes", \
+     offsetof(T, model.cache_mib), 1, 1 << 24, .def = 1024}, \
     {ARG_FLAG, 0, "no-mmap", NULL, "read files into memory instead of mapping them", offsetof(T, model.no_mmap)}, \
     {ARG_GROUP, .help = "Messages"}, \
     {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, model.quiet)}, \
@@ -51,6 +56,41 @@ int cli_open(struct ui *ui, const struct model_args *a, struct eye_model **model
 /* Loads n pictures into img[]; *decode_us is the time it took. On failure none is left open. */
 int cli_load_images(struct ui *ui, const struct arg_list *files, bool no_exif, struct eye_image *img, uint64_t *decode_us);
 void cli_free_images(struct eye_image *img, int32_t n);
+
+#define CLI_MAX_IMAGES 64
+
+/* ---- answers ---- */
+struct sampling_args { /* a member `sampling` of the options of commands that generate */
+    struct arg_list stop;
+    float temperature, top_p, min_p, repeat_penalty, frequency_penalty, presence_penalty;
+    int32_t top_k, penalty_last_n;
+    uint64_t seed;
+    bool ignore_eos;
+};
+#define SAMPLING_ARGS(T) \
+    {ARG_GROUP, .help = "Sampling"}, \
+    {ARG_REAL, 0, "temp", "T", "temperature; 0 = greedy (default)", offsetof(T, sampling.temperature), 0, 1000}, \
+    {ARG_INT, 0, "top-k", "K", "keep the K most likely tokens; 0 = all", offsetof(T, sampling.top_k), 0, INT32_MAX}, \
+    {ARG_REAL, 0, "top-p", "P", "keep the most likely tokens up to probability P; 1 = all", \
+     offsetof(T, sampling.top_p), 0, 1, .def = 1}, \
+    {ARG_REAL, 0, "min-p", "P", "drop tokens below P times the most likely one", offsetof(T, sampling.min_p), 0, 1}, \
+    {ARG_REAL, 0, "repeat-penalty", "R", "above 1 discourages repetition", \
+     offsetof(T, sampling.repeat_penalty), 0, 1000, .def = 1}, \
+    {ARG_REAL, 0, "frequency-penalty", "F", "taken off per occurrence", offsetof(T, sampling.frequency_penalty), -1000, 1000}, \
+    {ARG_REAL, 0, "presence-penalty", "F", "taken off once", offsetof(T, sampling.presence_penalty), -1000, 1000}, \
+    {ARG_INT, 0, "repeat-last-n", "N", "tokens the penalties look back at; -1 = all", \
+     offsetof(T, sampling.penalty_last_n), -1, 1 << 24, .def = 64}, \
+    {ARG_U64, 's', "seed", "SEED", "the same seed gives the same answer", offsetof(T, sampling.seed)}, \
+    {ARG_LIST, 0, "stop", "TEXT", "end the answer before this text; may be repeated", offsetof(T, sampling.stop)}, \
+    {ARG_FLAG, 0, "ignore-eos", NULL, "go on after the end-of-answer token", offsetof(T, sampling.ignore_eos)}
+struct eye_generate_opts cli_generate_opts(const struct sampling_args *a);
+/* on_text: to stdout at once; true when nobody listens any more. */
+bool cli_print_piece(void *ctx, const char *text, size_t bytes);
+/* Tokens per second: of the prompt that were computed; after the first one, which belongs to the prompt's time. */
+double cli_prefill_rate(const struct eye_result *r);
+double cli_decode_rate(const struct eye_result *r);
+/* A line about speed for people at a terminal, or who asked for it (-v). */
+void cli_note_timings(struct ui *ui, const struct eye_result *r);
 
 /* ---- text ---- */
 /* "1 2 3" (blanks or commas) to ids of at least min, malloc'd; false = not numbers, or no memory. */

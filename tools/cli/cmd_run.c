@@ -7,16 +7,13 @@
 #include "eyelet/experimental.h"
 #include "json.h"
 
-#define MAX_IMAGES 64
-
 struct run_opts {
     struct model_args model;
-    struct arg_list image, stop;
-    const char *prompt, *profile;
-    int32_t n_predict, top_k, penalty_last_n, n_logprobs, image_position;
-    float temperature, top_p, min_p, repeat_penalty, frequency_penalty, presence_penalty;
-    uint64_t seed;
-    bool raw, truncate, ignore_eos, no_exif, json;
+    struct sampling_args sampling;
+    struct arg_list image;
+    const char *prompt, *profile, *cache;
+    int32_t n_predict, n_logprobs, image_position;
+    bool raw, truncate, no_exif, json;
 };
 _Static_assert(sizeof(struct run_opts) <= ARG_MAX_OPTS, "options fit what main.c allocates");
 
@@ -27,25 +24,15 @@ static const struct arg run_args[] = {
     MODEL_PATH_ARG(T),
     {ARG_LIST, 'i', "image", "FILE", "picture, \"-\" for standard input; may be repeated", offsetof(T, image)},
     {ARG_TEXT, 'p', "prompt", "TEXT", "what to ask; left out: a description of the image", offsetof(T, prompt)},
+    {ARG_TEXT, 0, "cache", "FILE", "go on from what \"eyelet cache\" wrote: its images and first words are not computed again",
+     offsetof(T, cache)},
     {ARG_INT, 'n', "predict", "N", "tokens at most; 0 = as far as the context allows", offsetof(T, n_predict), 0, 1 << 24,
      .def = 256},
     {ARG_FLAG, 0, "raw", NULL, "no chat template: the prompt as it stands, <image> marks the image's place", offsetof(T, raw)},
     {ARG_CHOICE, 0, "image-position", "WHERE", "where image rows go", offsetof(T, image_position), .choices = position_names},
     {ARG_FLAG, 0, "truncate", NULL, "cut the end of a prompt that does not fit the context", offsetof(T, truncate)},
     {ARG_FLAG, 0, "no-exif", NULL, "ignore the EXIF orientation of pictures", offsetof(T, no_exif)},
-    {ARG_GROUP, .help = "Sampling"},
-    {ARG_REAL, 0, "temp", "T", "temperature; 0 = greedy (default)", offsetof(T, temperature), 0, 1000},
-    {ARG_INT, 0, "top-k", "K", "keep the K most likely tokens; 0 = all", offsetof(T, top_k), 0, INT32_MAX},
-    {ARG_REAL, 0, "top-p", "P", "keep the most likely tokens up to probability P; 1 = all", offsetof(T, top_p), 0, 1, .def = 1},
-    {ARG_REAL, 0, "min-p", "P", "drop tokens below P times the most likely one", offsetof(T, min_p), 0, 1},
-    {ARG_REAL, 0, "repeat-penalty", "R", "above 1 discourages repetition", offsetof(T, repeat_penalty), 0, 1000, .def = 1},
-    {ARG_REAL, 0, "frequency-penalty", "F", "taken off per occurrence", offsetof(T, frequency_penalty), -1000, 1000},
-    {ARG_REAL, 0, "presence-penalty", "F", "taken off once", offsetof(T, presence_penalty), -1000, 1000},
-    {ARG_INT, 0, "repeat-last-n", "N", "tokens the penalties look back at; -1 = all", offsetof(T, penalty_last_n), -1, 1 << 24,
-     .def = 64},
-    {ARG_U64, 's', "seed", "SEED", "the same seed gives the same answer", offsetof(T, seed)},
-    {ARG_LIST, 0, "stop", "TEXT", "end the answer before this text; may be repeated", offsetof(T, stop)},
-    {ARG_FLAG, 0, "ignore-eos", NULL, "go on after the end-of-answer token", offsetof(T, ignore_eos)},
+    SAMPLING_ARGS(T),
     {ARG_GROUP, .help = "Output"},
     {ARG_FLAG, 0, "json", NULL, "one JSON object instead of text", offsetof(T, json)},
     {ARG_INT, 0, "logprobs", "N", "with --json: log probabilities, and N alternatives per token", offsetof(T, n_logprobs), 0,
@@ -56,22 +43,9 @@ static const struct arg run_args[] = {
 };
 #undef T
 
-static bool print_piece(void *ctx, const char *text, size_t bytes) {
-    (void)ctx;
-    fwrite(text, 1, bytes, stdout);
-    return fflush(stdout) != 0; /* nobody listens any more */
-}
-
 /* ---- --json ---- */
 
 static void add_ms(json_t *o, const char *name, uint64_t us) { json_object_set_new(o, name, json_real((double)us / 1000)); }
-
-static double per_second(size_t n, uint64_t us) { return us ? (double)n * 1e6 / (double)us : 0; }
-
-/* Tokens after the first one, per second: the first belongs to the prompt's time. */
-static double decode_rate(const struct eye_result *r) {
-    return r->n_tokens > 1 ? per_second(r->n_tokens - 1, r->timings.decode_us) : 0;
-}
 
 static json_t *timings_json(const struct eye_result *r) {
     json_t *o = json_object();
@@ -82,8 +56,8 @@ static json_t *timings_json(const struct eye_result *r) {
     add_ms(o, "prefill_ms", r->timings.prefill_us);
     add_ms(o, "first_token_ms", r->timings.first_token_us);
     add_ms(o, "decode_ms", r->timings.decode_us);
-    json_object_set_new(o, "prefill_tok_per_s", json_real(per_second(r->n_prompt_tok, r->timings.prefill_us)));
-    json_object_set_new(o, "decode_tok_per_s", json_real(decode_rate(r)));
+    json_object_set_new(o, "prefill_tok_per_s", json_real(cli_prefill_rate(r)));
+    json_object_set_new(o, "decode_tok_per_s", json_real(cli_decode_rate(r)));
     json_object_set_new(o, "peak_rss_bytes", json_integer((json_int_t)eye_peak_rss_bytes()));
     return o;
 }
@@ -124,32 +98,24 @@ static int print_json(struct ui *ui, const struct eye_model *model, const struct
     json_object_set_new(o, "finish_reason", json_string(eye_finish_name(r->finish)));
     json_object_set_new(o, "prompt_tokens", json_integer((json_int_t)r->n_prompt_tok));
     json_object_set_new(o, "image_tokens", json_integer((json_int_t)r->n_image_tok));
+    if (r->n_cached_tok) json_object_set_new(o, "cached_tokens", json_integer((json_int_t)r->n_cached_tok));
     if (r->truncated) json_object_set_new(o, "truncated", json_true());
     json_object_set_new(o, "timings", timings_json(r));
     if (r->logprobs) json_object_set_new(o, "logprobs", logprobs_json(model, r));
     return json_print(ui, o);
 }
 
-static void note_timings(struct ui *ui, const struct eye_result *r) {
-    if (!ui->terminal && !ui->verbose) return;
-    const struct eye_timings *t = &r->timings;
-    if (r->n_image_tok)
-        ui_note(ui, "image %.0f ms (decode %.0f, resize %.0f, vision %.0f, projector %.0f)",
-                (double)(t->image_decode_us + t->preprocess_us + t->vision_us + t->projector_us) / 1e3,
-                (double)t->image_decode_us / 1e3, (double)t->preprocess_us / 1e3, (double)t->vision_us / 1e3,
-                (double)t->projector_us / 1e3);
-    ui_note(ui, "prompt %zu tokens %.0f ms (%.1f tok/s), first token %.0f ms, answer %zu tokens %.1f tok/s (%s)",
-            r->n_prompt_tok, (double)t->prefill_us / 1e3, per_second(r->n_prompt_tok, t->prefill_us),
-            (double)t->first_token_us / 1e3, r->n_tokens, decode_rate(r), eye_finish_name(r->finish));
-}
-
 /* ---- the run ---- */
 
 static int check(const struct run_opts *o) {
-    if (o->image.n > MAX_IMAGES) return args_usage(&cmd_run, "%d images, at most %d are taken", o->image.n, MAX_IMAGES);
+    if (o->image.n > CLI_MAX_IMAGES) return args_usage(&cmd_run, "%d images, at most %d are taken", o->image.n, CLI_MAX_IMAGES);
     if (o->n_logprobs && !o->json) return args_usage(&cmd_run, "--logprobs shows in --json only");
+    if (o->cache && o->image.n) return args_usage(&cmd_run, "--cache brings its images: no -i beside it");
+    if (o->cache && (o->raw || o->image_position))
+        return args_usage(&cmd_run, "--raw and --image-position belong to \"eyelet cache\": they are in the file");
     if (!o->prompt && o->raw) return args_usage(&cmd_run, "--raw needs a prompt (-p)");
-    if (!o->prompt && !o->image.n) return args_usage(&cmd_run, "nothing to do: give an image (-i), a prompt (-p) or both");
+    if (!o->prompt && !o->image.n && !o->cache)
+        return args_usage(&cmd_run, "nothing to do: give an image (-i), a prompt (-p) or both");
     return EXIT_DONE;
 }
 
@@ -161,12 +127,10 @@ static int generate(struct ui *ui, const struct run_opts *o, struct eye_model *m
         .text = o->prompt, .images = img, .n_images = (size_t)o->image.n, .raw = o->raw, .truncate = o->truncate,
         .position = (enum eye_image_position)o->image_position, .reserve = o->n_predict,
     };
-    struct eye_generate_opts opts = {
-        .n_predict = o->n_predict, .temperature = o->temperature, .top_k = o->top_k, .top_p = o->top_p, .min_p = o->min_p,
-        .repeat_penalty = o->repeat_penalty, .frequency_penalty = o->frequency_penalty, .presence_penalty = o->presence_penalty,
-        .penalty_last_n = o->penalty_last_n, .seed = o->seed, .stop = o->stop.item, .n_stop = (size_t)o->stop.n,
-        .ignore_eos = o->ignore_eos, .n_logprobs = o->n_logprobs, .on_text = o->json ? NULL : print_piece,
-    };
+    struct eye_generate_opts opts = cli_generate_opts(&o->sampling);
+    opts.n_predict = o->n_predict;
+    opts.n_logprobs = o->n_logprobs;
+    opts.on_text = o->json ? NULL : cli_print_piece;
     enum eye_status st = eye_session_generate(s, &query, &opts, &r, &err);
     bool cancelled = st == EYE_E_CANCELLED;
     if (st != EYE_OK && !cancelled) return ui_fail(ui, &err);
@@ -180,7 +144,7 @@ static int generate(struct ui *ui, const struct run_opts *o, struct eye_model *m
         putchar('\n');
     fflush(stdout);
     if (cancelled) return ui_interrupted_code();
-    note_timings(ui, &r);
+    cli_note_timings(ui, &r);
     if (code == EXIT_DONE && o->profile && eye_profile_save(o->profile, open_us, &r, &err) != EYE_OK) code = ui_fail(ui, &err);
     return code;
 }
@@ -189,7 +153,7 @@ static int run(void *opts, char *const *operand, int n_operands) {
     struct run_opts *o = opts;
     struct ui ui;
     struct eye_err err = {0};
-    struct eye_image img[MAX_IMAGES];
+    struct eye_image img[CLI_MAX_IMAGES];
     struct eye_model *model = NULL;
     struct eye_session *s = NULL;
     uint64_t decode_us = 0, begin = ui_now_us();
@@ -200,7 +164,7 @@ static int run(void *opts, char *const *operand, int n_operands) {
     code = cli_open(&ui, &o->model, &model);
     if (code != EXIT_DONE) return code;
     struct eye_session_opts sopts = {.with_images = o->image.n > 0};
-    if (eye_session_new(model, &sopts, &s, &err) != EYE_OK) {
+    if (eye_session_new(model, &sopts, &s, &err) != EYE_OK || (o->cache && eye_session_load(s, o->cache, &err) != EYE_OK)) {
         code = ui_fail(&ui, &err);
     } else {
         uint64_t open_us = ui_now_us() - begin;
@@ -222,12 +186,14 @@ static const struct example examples[] = {
     {"Quantized while loading, four threads, a picture from a pipe",
      "curl -s https://example.org/a.jpg | eyelet run -m FastVLM-0.5B --decoder q4_0 --vision bf16 -t 4 -i"
      " - -p \"Read the sign.\""},
+    {"A picture that was looked at once by \"eyelet cache\"",
+     "eyelet run -m FastVLM-0.5B --cache door.cache -p \"Is it open?\""},
     {NULL, NULL},
 };
 
 const struct command cmd_run = {
     .name = "run",
-    .usage = "[-m MODEL] [-i IMAGE]… [-p PROMPT] [OPTIONS]",
+    .usage = "[-m MODEL] [-i IMAGE]… [--cache FILE] [-p PROMPT] [OPTIONS]",
     .summary = "image(s) and a prompt to text, streamed",
     .details = "MODEL is a checkpoint folder (config.json, *.safetensors, tokenizer.json) or a .gguf file.",
     .args = run_args, .examples = examples, .opts_bytes = sizeof(struct run_opts), .run = run,

@@ -7,8 +7,8 @@
 #include "cli.h"
 #include "docs.h"
 
-static const struct command *const commands[] = {&cmd_run, &cmd_probe, &cmd_tokens, &cmd_convert, &cmd_inspect, &cmd_bench,
-                                               &cmd_doctor, &cmd_version, NULL};
+static const struct command *const commands[] = {&cmd_run, &cmd_chat, &cmd_cache, &cmd_probe, &cmd_tokens, &cmd_convert,
+                                               &cmd_inspect, &cmd_bench, &cmd_doctor, &cmd_version, NULL};
 #define N_COMMANDS (sizeof commands / sizeof commands[0] - 1)
 
 static void print_overview(void) {

@@ -121,6 +121,11 @@ bool ui_interrupted(void *ctx) {
     return interrupted != 0;
 }
 
+void ui_forget_interrupt(void) {
+    interrupted = 0;
+    ui_catch_interrupt();
+}
+
 int ui_interrupted_code(void) { return interrupted ? 128 + interrupted : EXIT_INTERRUPTED; }
 
 int ui_finish(struct ui *ui, int code) {

@@ -35,6 +35,8 @@ void ui_catch_interrupt(void);
 /* Back to ending at once: while nothing is done but waiting for input. */
 void ui_release_interrupt(void);
 bool ui_interrupted(void *ctx);
+/* The interrupt is dealt with: the next Ctrl-C is a first one again. */
+void ui_forget_interrupt(void);
 int ui_interrupted_code(void); /* exit status then: 130 for Ctrl-C, else 128 + the signal's number */
 
 /* Flushes stdout; code, or EXIT_FAILED with a message if it could not be written. */
