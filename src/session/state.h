@@ -56,8 +56,8 @@ EYE_MUST_CHECK enum eye_status eye_state_parse(struct eye_state *s, const uint8_
 int32_t eye_state_id(const struct eye_state *s, size_t i);
 void eye_state_size(const struct eye_state *s, size_t i, uint32_t *width, uint32_t *height);
 
-/* Writing: open puts the header; then exactly ids, sizes, text and data in pieces of any size; commit puts the checksum and renames
- * the file into place. */
+/* Writing: open puts the header; then exactly ids, sizes, text and data in pieces of any size; commit puts the checksum and
+ * renames the file into place. */
 struct eye_state_out {
     struct eye_writer w;
     uint8_t piece[4096];
