@@ -26,6 +26,12 @@ static bool find_dtype(const char *name, enum eye_dtype *out) {
     return false;
 }
 
+const char *eye_safetensors_type(enum eye_dtype dtype) {
+    for (size_t i = 0; i < EYE_COUNT(dtypes); i++)
+        if (dtypes[i].dtype == dtype) return dtypes[i].name;
+    return NULL;
+}
+
 static enum eye_status read_tensor(struct eye_table *t, const struct eye_json_at *at, struct eye_err *err) {
     const char *type;
     enum eye_dtype dtype;

@@ -28,5 +28,6 @@ EYE_MUST_CHECK enum eye_status eye_safetensors_open(struct eye_safetensors *s, c
 EYE_MUST_CHECK enum eye_status eye_safetensors_open_bytes(struct eye_safetensors *s, const void *p, size_t n, const char *where,
                                                           const struct eye_alloc *alloc, struct eye_err *err);
 void eye_safetensors_close(struct eye_safetensors *s); /* zero-initialised is fine */
+const char *eye_safetensors_type(enum eye_dtype dtype); /* "F32", …; NULL: the format has no such type */
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "format/npy.h"
 #include "format/safetensors.h"
+#include "format/safetensors_write.h"
 #include "support/support.h"
 
 /* Reads every byte of every view: ASan then sees any that is out of place. */
@@ -249,6 +250,34 @@ static void bad_npys_are_refused(void **state) {
     eye_map_close(&m);
 }
 
+static void safetensors_are_written(void **state) {
+    static const float f[6] = {1, -2, 3, 0.5f, 0, 7};
+    static const uint16_t h[3] = {0x3C00, 0xC000, 0};
+    const struct eye_named_tensor t[] = {
+        {"b \"quoted\"", {f, EYE_F32, 2, {2, 3}}}, {"a", {h, EYE_F16, 1, {3}}}, {"one", {f, EYE_F32, 0, {0}}}};
+    const char *const meta[][2] = {{"step", "12"}};
+    struct eye_safetensors s;
+    struct eye_err err = {0};
+    const char *path = eye_scratch_path("w.safetensors");
+    assert_int_equal(eye_safetensors_write(path, t, 3, meta, 1, NULL, &err), EYE_OK);
+    assert_int_equal(eye_safetensors_open(&s, path, true, NULL, &err), EYE_OK);
+    assert_int_equal(s.table.n, 3);
+    for (size_t i = 0; i < 3; i++) {
+        size_t bytes;
+        const struct eye_entry *e = eye_table_find(&s.table, t[i].name);
+        assert_non_null(e);
+        assert_true(eye_tensor_bytes(&t[i].t, &bytes) && e->bytes == bytes && e->t.rank == t[i].t.rank);
+        assert_memory_equal(e->t.data, t[i].t.data, bytes);
+    }
+    assert_int_equal(s.n_metadata, 1);
+    assert_string_equal(s.metadata[0].value, "12");
+    eye_safetensors_close(&s);
+    const struct eye_named_tensor twice[] = {{"a", t[1].t}, {"a", t[1].t}}, block = {"q", {f, EYE_Q8_0, 1, {32}}};
+    expect_error("twice", eye_safetensors_write(path, twice, 2, NULL, 0, NULL, &err), EYE_E_ARG, &err, "there twice");
+    expect_error("block", eye_safetensors_write(path, &block, 1, NULL, 0, NULL, &err), EYE_E_UNSUPPORTED, &err, "q8_0");
+    expect_error("disk", eye_safetensors_write("/dev/full", t, 3, NULL, 0, NULL, &err), EYE_E_IO, &err, "/dev/full");
+}
+
 static int teardown(void **state) {
     eye_scratch_remove();
     return 0;
@@ -260,6 +289,7 @@ int main(void) {
         cmocka_unit_test(bad_safetensors_are_refused),
         cmocka_unit_test(bad_header_lengths_are_refused),
         cmocka_unit_test(hostile_safetensors_do_no_harm),
+        cmocka_unit_test(safetensors_are_written),
         cmocka_unit_test(npy_round_trip),
         cmocka_unit_test(bad_npys_are_refused),
     };
