@@ -25,8 +25,8 @@ room text base tensor format
 room graph base tensor
 room engine base tensor kernels graph
 room model base tensor format graph
-room pack base tensor format text graph model
-room session base tensor kernels format image text graph engine model pack
+room session base tensor kernels format image text graph engine model
+room pack base tensor kernels format image text graph engine model session
 
 found=$(grep -rnE '^#include "' tools --include='*.[ch]' | grep -vE '#include "(eyelet/|[a-z_]+\.h")' || true)
 [ -z "$found" ] || { printf 'tools may include only eyelet/ and their own headers\n%s\n' "$found"; bad=1; }
