@@ -187,7 +187,7 @@ static void bench(const struct eye_engine *e, int64_t t, int64_t past, int n_run
         eye_exec_timing(x, i == n_runs);
         start = eye_now_ns();
         uint64_t cpu_start = cpu_ns();
-        check(eye_exec_run(x, kv, t, past, &in, 1, &out, 1, NULL, NULL, &err), &err);
+        check(eye_exec_run(x, kv, &(struct eye_bind){.t = t, .past = past}, &in, 1, &out, 1, NULL, NULL, &err), &err);
         ns[i] = eye_now_ns() - start;
         cpu[i] = cpu_ns() - cpu_start;
     }

@@ -67,12 +67,13 @@ EYE_MUST_CHECK enum eye_status eye_exec_new(struct eye_exec **x, const struct ey
 void eye_exec_free(struct eye_exec *x);
 
 struct eye_io { eye_val v; void *data; }; /* caller's memory, contiguous, shape as bound */
-/* Runs with T = t rows at position past. in: every input of the graph. out: any values that are graph outputs; their results
- * are written straight to data (f32). Steps that neither a wanted output nor a state needs are skipped. kv may be NULL when
- * the graph has no state. cancel (may be NULL) is polled between steps: true stops with CANCELLED (a cache then holds some
- * layers' rows of this run: run them again). Errors: ARG (t > max_t, past + t > the cache's positions or max_ctx, an id
- * outside its table, an input missing), CANCELLED. */
-EYE_MUST_CHECK enum eye_status eye_exec_run(struct eye_exec *x, struct eye_kv *kv, int64_t t, int64_t past,
+/* Runs the bind's T rows (its ctx is not read: the cache knows). in: every input of the graph. out: any values that are graph
+ * outputs; their results are written straight to data (f32). Steps that neither a wanted output nor a state needs are skipped.
+ * kv may be NULL when the graph has no state. Segments: what a sequence gives does not depend on what else is in the call, and
+ * is bit for bit what it gives alone; no two segments may write a slot. cancel (may be NULL) is polled between steps: true stops
+ * with CANCELLED (a cache then holds some layers' rows of this run: run them again). Errors: ARG (t > max_t, past + t > the
+ * cache's positions or max_ctx, segments that cannot be, an id outside its table, an input missing), CANCELLED. */
+EYE_MUST_CHECK enum eye_status eye_exec_run(struct eye_exec *x, struct eye_kv *kv, const struct eye_bind *bind,
                                             const struct eye_io *in, size_t n_in, const struct eye_io *out, size_t n_out,
                                             bool (*cancel)(void *), void *cancel_ctx, struct eye_err *err);
 /* Time per step of the last run for `bench --ops`: fills up to cap entries, returns the number of steps. Off unless enabled;

@@ -52,7 +52,8 @@ struct eye_state_spec {
 struct eye_exec {
     const struct eye_plan *plan;
     struct eye_kv *kv;      /* of the current run */
-    int64_t t, past;        /* of the current run */
+    struct eye_bind bind;   /* of the current run; ctx: the cache's */
+    int64_t t;              /* bind.t */
     void **ptr;             /* [n_values]: by root */
     uint8_t *activations, *scratch;
     size_t scratch_bytes;

@@ -44,8 +44,23 @@ void eye_exec_free(struct eye_exec *x) {
 
 /* ---- binding a run ---- */
 
-static enum eye_status bind_positions(struct eye_exec *x, struct eye_kv *kv, int64_t t, int64_t past, struct eye_err *err) {
+/* Given segments: where they stand must be inside the tables of positions. */
+static enum eye_status bind_segments(struct eye_exec *x, struct eye_err *err) {
     const struct eye_plan *p = x->plan;
+    if (!x->bind.n_segments) return EYE_OK;
+    EYE_TRY(eye_bind_check(&x->bind, p->n_states > 0, err));
+    for (size_t i = 0; i < x->bind.n_segments && p->has_positions; i++) {
+        const struct eye_segment *s = &x->bind.segment[i];
+        if (s->pos > p->opts.max_ctx - s->n)
+            return eye_fail(err, EYE_E_ARG, "run: segment %zu: positions %lld to %lld do not fit the context of %lld", i,
+                            (long long)s->pos, (long long)(s->pos + s->n - 1), (long long)p->opts.max_ctx);
+    }
+    return EYE_OK;
+}
+
+static enum eye_status bind_rows(struct eye_exec *x, struct eye_kv *kv, const struct eye_bind *bind, struct eye_err *err) {
+    const struct eye_plan *p = x->plan;
+    int64_t t = bind->t, past = bind->past;
     if (t < 1 || t > p->opts.max_t)
         return eye_fail(err, EYE_E_ARG, "run: expected 1 to %lld rows (the plan's max_t), got %lld", (long long)p->opts.max_t,
                         (long long)t);
@@ -55,13 +70,14 @@ static enum eye_status bind_positions(struct eye_exec *x, struct eye_kv *kv, int
             return eye_fail(err, EYE_E_ARG, "run: a KV cache of this plan is needed, got %s", kv ? "another's" : "none");
         room = eye_kv_ctx(kv);
     }
-    if (past < 0 || (p->has_positions && past > room - t))
+    if (!bind->n_segments && (past < 0 || (p->has_positions && past > room - t)))
         return eye_fail(err, EYE_E_ARG, "run: positions %lld to %lld do not fit the context of %lld", (long long)past,
                         (long long)(past + t - 1), (long long)room);
     x->kv = kv;
     x->t = t;
-    x->past = past;
-    return EYE_OK;
+    x->bind = *bind;
+    x->bind.ctx = room;
+    return bind_segments(x, err);
 }
 
 static enum eye_status bind_inputs(struct eye_exec *x, const struct eye_io *in, size_t n_in, struct eye_err *err) {
@@ -113,12 +129,12 @@ static void copy_outputs(struct eye_exec *x, const struct eye_io *out, size_t n_
     }
 }
 
-enum eye_status eye_exec_run(struct eye_exec *x, struct eye_kv *kv, int64_t t, int64_t past, const struct eye_io *in,
+enum eye_status eye_exec_run(struct eye_exec *x, struct eye_kv *kv, const struct eye_bind *bind, const struct eye_io *in,
                              size_t n_in, const struct eye_io *out, size_t n_out, bool (*cancel)(void *), void *cancel_ctx,
                              struct eye_err *err) {
     const struct eye_plan *p = x->plan;
     uint64_t wanted;
-    EYE_TRY(bind_positions(x, kv, t, past, err));
+    EYE_TRY(bind_rows(x, kv, bind, err));
     EYE_TRY(bind_inputs(x, in, n_in, err));
     EYE_TRY(bind_outputs(x, out, n_out, &wanted, err));
     if (x->timing) memset(x->ns, 0, p->n_steps * sizeof *x->ns);

@@ -142,8 +142,9 @@ static enum eye_status run_attention(struct eye_exec *x, const struct eye_step *
     int64_t t = q->dims[q->rank - 3];
     r.t = (size_t)(t == EYE_DIM_T ? x->t : t);
     if (r.t == 0) return EYE_OK;
+    if (x->bind.n_segments && t == EYE_DIM_T) return eye_fail(err, EYE_E_UNSUPPORTED, "attention: segments");
     r.batch = eye_exec_elems(x, n->in[0]) / (r.t * d->heads * d->dim);
-    r.past = d->k_slot >= 0 ? (size_t)x->past : 0;
+    r.past = d->k_slot >= 0 ? (size_t)x->bind.past : 0;
     r.keys = r.past + r.t;
     size_t threads = (size_t)eye_pool_n_threads(x->plan->e->pool), work = r.batch * r.t * d->kv_heads * d->dim;
     r.piece = EYE_ALIGN_UP(EYE_MAX(r.t / EYE_MAX(4 * threads / d->kv_heads, 1), 1), LANES);

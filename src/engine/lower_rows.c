@@ -115,7 +115,7 @@ enum eye_status eye_lower_softmax(struct eye_lower *l, const struct eye_node *n,
 static void rope_row(const struct rows_run *r, size_t row) {
     const struct rows *d = r->d;
     const struct eye_plan *p = r->x->plan;
-    size_t at = row * d->c, angle = ((size_t)r->x->past + row / d->heads) * (d->c / 2);
+    size_t at = row * d->c, angle = (size_t)eye_bind_pos(&r->x->bind, (int64_t)(row / d->heads)) * (d->c / 2);
     if (r->y != r->a) memcpy(r->y + at, r->a + at, d->c * sizeof *r->y);
     p->e->kernels.rope_f32(r->y + at, (const float *)eye_blob_ptr(p, d->cos) + angle,
                            (const float *)eye_blob_ptr(p, d->sin) + angle, d->c);
@@ -172,7 +172,7 @@ enum eye_status eye_lower_rope(struct eye_lower *l, const struct eye_node *n, st
 static enum eye_status run_positions(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
     const struct eye_value *table = eye_value_at(x->plan->g, s->node->in[0]);
     float *y = eye_exec_ptr(x, s->node->out);
-    for (int64_t t = 0; t < x->t; t++) eye_weight_row(table, x->past + t, y + t * table->dims[1]);
+    for (int64_t t = 0; t < x->t; t++) eye_weight_row(table, eye_bind_pos(&x->bind, t), y + t * table->dims[1]);
     return EYE_OK;
 }
 

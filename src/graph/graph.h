@@ -34,7 +34,10 @@ enum eye_op {
 enum { /* ops.def flags */
     EYE_OPF_MAP = 1,   /* element-wise: the output may take the place of input 0 */
     EYE_OPF_VIEW = 2,  /* output shares input 0's memory */
-    EYE_OPF_FUSED = 4  /* written by the fuse pass only: never seen by exporters and gradients */
+    EYE_OPF_FUSED = 4, /* written by the fuse pass only: never seen by exporters and gradients */
+    EYE_OPF_TRAIN = 8, /* of training graphs only: never seen by exporters and converters */
+    EYE_OPF_NO_GRAD = 16, /* has no gradient rule */
+    EYE_OPF_BACKWARD = EYE_OPF_TRAIN | EYE_OPF_NO_GRAD
 };
 struct eye_op_info {
     const char *name;
@@ -60,13 +63,18 @@ struct eye_attr { /* each op reads its own fields; all-zero otherwise */
     enum eye_act_kind act;                    /* act; conv2d, linear, ffn after fusing */
     enum eye_wtype wtype;                     /* linear, conv2d, ffn, embed */
     float eps;                                /* norms */
-    float scale;                              /* attention: applied to q . k */
+    float scale;                              /* attention: applied to q . k; sum, scale, spread */
     double theta;                             /* rope */
     int32_t axis, begin, length;              /* slice, concat */
     int32_t perm[EYE_MAX_RANK];               /* transpose */
-    int32_t rank;                             /* reshape */
-    int64_t dims[EYE_MAX_RANK];               /* reshape target; symbols allowed */
+    int32_t rank;                             /* reshape, spread */
+    int64_t dims[EYE_MAX_RANK];               /* reshape, spread: the result's, symbols allowed; several gradients: what d was made from */
     bool causal;                              /* attention */
+    bool inverse;                             /* rope */
+    bool ta;                                  /* matmul */
+    float p;                                  /* dropout: share of zeros, below 1 */
+    uint32_t salt;                            /* dropout: one per place, so that masks differ */
+    float smoothing, temp;                    /* losses */
 };
 
 enum eye_val_kind { EYE_VAL_INPUT, EYE_VAL_WEIGHT, EYE_VAL_STATE, EYE_VAL_NODE };
@@ -85,6 +93,7 @@ struct eye_value {
     const float *row_scale;      /* weights: NULL, or dims[0] factors the fold pass wants applied to the rows: readers go
                                     through eye_weight_row */
     bool transposed;             /* weights [N,K]: data is [K,N] (GPT-2's Conv1D), of a plain dtype; read by eye_weight_row too */
+    bool trainable;              /* weights: data is f32, plain, and changes between runs: nothing may be packed from it beforehand */
 };
 
 #define EYE_MAX_IN 6
@@ -155,6 +164,23 @@ eye_val eye_transpose(struct eye_graph *g, eye_val x, const int32_t *perm);
 eye_val eye_concat(struct eye_graph *g, eye_val a, eye_val b, int axis);
 eye_val eye_slice(struct eye_graph *g, eye_val x, int axis, int64_t begin, int64_t length);
 
+/* ---- nodes of training graphs ---- */
+eye_val eye_dropout(struct eye_graph *g, eye_val x, eye_val seed, float p, uint32_t salt);
+/* The mask of dropout: is element i kept? A counter-based hash, so that forward and backward, and any split, agree. */
+bool eye_dropout_keep(const int32_t seed[2], uint32_t salt, float p, uint64_t i);
+eye_val eye_bn_stats(struct eye_graph *g, eye_val x);
+eye_val eye_bn_apply(struct eye_graph *g, eye_val x, eye_val stats, eye_val gamma, eye_val beta, float eps);
+eye_val eye_cross_entropy(struct eye_graph *g, eye_val logits, eye_val target, eye_val weight, float smoothing);
+eye_val eye_kl_rows(struct eye_graph *g, eye_val student, eye_val teacher, eye_val weight, float temp);
+eye_val eye_kl_topk(struct eye_graph *g, eye_val student, eye_val ids, eye_val logp, eye_val weight, float temp);
+eye_val eye_mse_rows(struct eye_graph *g, eye_val a, eye_val b);
+eye_val eye_cosine_rows(struct eye_graph *g, eye_val a, eye_val b);
+eye_val eye_sum(struct eye_graph *g, eye_val x, float scale);
+eye_val eye_scale(struct eye_graph *g, eye_val x, float scale);
+/* Turns weight v into one that a trainer owns: data is f32, row-major in v's shape (rows as eye_weight_row gives them), outlives
+ * the graph, and may change between runs. */
+void eye_graph_unfreeze(struct eye_graph *g, eye_val v, float *data);
+
 /* ---- reading ---- */
 const struct eye_value *eye_value_at(const struct eye_graph *g, eye_val v);
 int64_t eye_dim(const struct eye_graph *g, eye_val v, int axis); /* negative axis counts from the end */
@@ -162,8 +188,31 @@ int64_t eye_dim(const struct eye_graph *g, eye_val v, int axis); /* negative axi
 int64_t eye_weight_stored_row(const struct eye_value *w, int64_t row);
 /* One row (index into dims[0]; the rest flattened) of a weight as f32, row_scale applied in double. */
 void eye_weight_row(const struct eye_value *w, int64_t row, float *dst);
-/* Numbers for the symbols of one run. */
-struct eye_bind { int64_t t, ctx, past; };
+
+/* ---- one run ---- */
+/* n consecutive rows of one sequence. Row i of it stands at position pos + i (RoPE, learned positions). In attention with states
+ * or causal attention over the T rows of the call it sees its prefix, its own past, and (causal) the segment's rows up to itself.
+ * A prefix that is computed in the same call is a segment of its own: causal among its rows. */
+struct eye_segment {
+    int64_t row, n;             /* rows [row, row + n) of the call */
+    int64_t pos;                /* position of its first row */
+    int64_t prefix, n_prefix;   /* with states: cache slots [prefix, prefix + n_prefix), which may be shared;
+                                   without: rows [prefix, prefix + n_prefix) of the call, of one earlier segment */
+    int64_t slot, n_own;        /* states only: slot of its first new row; the n_own slots before it are its own past */
+};
+/* Numbers for the symbols of one run, and whose its rows are. Segments follow each other and hold all t rows; n_segments 0: all
+ * rows are one sequence's, from position and slot `past` on, after `past` cached ones. */
+struct eye_bind {
+    int64_t t, ctx, past;
+    const struct eye_segment *segment;
+    size_t n_segments;
+};
+size_t eye_bind_n_segments(const struct eye_bind *b); /* 1 when none are given */
+struct eye_segment eye_bind_segment(const struct eye_bind *b, size_t i);
+size_t eye_bind_segment_of(const struct eye_bind *b, int64_t row);
+int64_t eye_bind_pos(const struct eye_bind *b, int64_t row);
+/* Segments that cannot be: ARG. states: slots count, and lie below ctx; else prefixes are rows. */
+EYE_MUST_CHECK enum eye_status eye_bind_check(const struct eye_bind *b, bool states, struct eye_err *err);
 /* Elements of v with its symbols bound; false = overflow. */
 bool eye_value_elems(const struct eye_value *v, const struct eye_bind *bind, int64_t *out);
 
@@ -190,11 +239,14 @@ EYE_MUST_CHECK enum eye_status eye_graph_compact(struct eye_graph *g, struct eye
 EYE_MUST_CHECK enum eye_status eye_graph_place(const struct eye_graph *g, const size_t *bytes, const eye_val *alias, size_t *offset,
                                                size_t *total_bytes, struct eye_err *err);
 
-/* ---- the oracle: plain C, double accumulation, one value after the other; runs any graph, folded or not ---- */
+/* ---- the oracle: plain C, all in double, one value after the other; runs any graph, folded or not ---- */
 struct eye_ref_io { eye_val v; void *data; };
 /* in: data for every input. Each state's data must be [bind.ctx, Hkv, D] f32, given in in[] as well, and is updated.
  * Results of the values in out[] are copied to their data (f32). Allocates freely: for tests and tools. */
 EYE_MUST_CHECK enum eye_status eye_graph_eval_ref(const struct eye_graph *g, const struct eye_bind *bind, const struct eye_ref_io *in,
+                                                  size_t n_in, const struct eye_ref_io *out, size_t n_out, struct eye_err *err);
+/* The same, but out[]'s data are doubles, not rounded: what differences are taken of. */
+EYE_MUST_CHECK enum eye_status eye_graph_eval_f64(const struct eye_graph *g, const struct eye_bind *bind, const struct eye_ref_io *in,
                                                   size_t n_in, const struct eye_ref_io *out, size_t n_out, struct eye_err *err);
 
 #endif

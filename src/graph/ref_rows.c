@@ -21,7 +21,7 @@ double eye_act_ref(enum eye_act_kind act, double x) {
 static int64_t last(const struct eye_ref_value *v) { return v->dims[v->rank - 1]; }
 
 enum eye_status eye_ref_act(const struct eye_ref_ctx *c, struct eye_err *err) {
-    for (int64_t i = 0; i < c->out->n; i++) c->out->f[i] = (float)eye_act_ref(c->node->attr.act, (double)c->in[0]->f[i]);
+    for (int64_t i = 0; i < c->out->n; i++) c->out->f[i] = eye_act_ref(c->node->attr.act, c->in[0]->f[i]);
     return EYE_OK;
 }
 
@@ -30,8 +30,8 @@ enum eye_status eye_ref_batch_norm(const struct eye_ref_ctx *c, struct eye_err *
     int64_t C = last(x);
     for (int64_t i = 0; i < x->n; i++) {
         int64_t k = i % C;
-        double t = (double)c->in[1]->f[k] / sqrt((double)c->in[4]->f[k] + (double)c->node->attr.eps);
-        c->out->f[i] = (float)(((double)x->f[i] - (double)c->in[3]->f[k]) * t + (double)c->in[2]->f[k]);
+        double t = c->in[1]->f[k] / sqrt(c->in[4]->f[k] + (double)c->node->attr.eps);
+        c->out->f[i] = (x->f[i] - c->in[3]->f[k]) * t + c->in[2]->f[k];
     }
     return EYE_OK;
 }
@@ -41,11 +41,11 @@ enum eye_status eye_ref_layer_norm(const struct eye_ref_ctx *c, struct eye_err *
     int64_t C = last(x);
     for (int64_t r = 0; r < x->n; r += C) {
         double mean = 0, var = 0;
-        for (int64_t i = 0; i < C; i++) mean += (double)x->f[r + i] / (double)C;
-        for (int64_t i = 0; i < C; i++) var += ((double)x->f[r + i] - mean) * ((double)x->f[r + i] - mean) / (double)C;
+        for (int64_t i = 0; i < C; i++) mean += x->f[r + i] / (double)C;
+        for (int64_t i = 0; i < C; i++) var += (x->f[r + i] - mean) * (x->f[r + i] - mean) / (double)C;
         for (int64_t i = 0; i < C; i++)
-            c->out->f[r + i] = (float)(((double)x->f[r + i] - mean) / sqrt(var + (double)c->node->attr.eps) * (double)w->f[i] +
-                                       (b ? (double)b->f[i] : 0));
+            c->out->f[r + i] = (x->f[r + i] - mean) / sqrt(var + (double)c->node->attr.eps) * w->f[i] +
+                                       (b ? b->f[i] : 0);
     }
     return EYE_OK;
 }
@@ -55,9 +55,9 @@ enum eye_status eye_ref_rms_norm(const struct eye_ref_ctx *c, struct eye_err *er
     int64_t C = last(x);
     for (int64_t r = 0; r < x->n; r += C) {
         double ms = 0;
-        for (int64_t i = 0; i < C; i++) ms += (double)x->f[r + i] * (double)x->f[r + i] / (double)C;
+        for (int64_t i = 0; i < C; i++) ms += x->f[r + i] * x->f[r + i] / (double)C;
         for (int64_t i = 0; i < C; i++)
-            c->out->f[r + i] = (float)((double)x->f[r + i] / sqrt(ms + (double)c->node->attr.eps) * (double)w->f[i]);
+            c->out->f[r + i] = x->f[r + i] / sqrt(ms + (double)c->node->attr.eps) * w->f[i];
     }
     return EYE_OK;
 }
@@ -87,7 +87,7 @@ enum eye_status eye_ref_mul(const struct eye_ref_ctx *c, struct eye_err *err) {
 
 enum eye_status eye_ref_swiglu(const struct eye_ref_ctx *c, struct eye_err *err) {
     for (int64_t i = 0; i < c->out->n; i++)
-        c->out->f[i] = (float)(eye_act_ref(EYE_ACT_SILU, (double)c->in[0]->f[i]) * (double)c->in[1]->f[i]);
+        c->out->f[i] = eye_act_ref(EYE_ACT_SILU, c->in[0]->f[i]) * c->in[1]->f[i];
     return EYE_OK;
 }
 
@@ -97,8 +97,8 @@ enum eye_status eye_ref_mean_hw(const struct eye_ref_ctx *c, struct eye_err *err
     for (int64_t n = 0; n < x->dims[0]; n++)
         for (int64_t k = 0; k < C; k++) {
             double s = 0;
-            for (int64_t p = 0; p < hw; p++) s += (double)x->f[(n * hw + p) * C + k];
-            c->out->f[n * C + k] = (float)(s / (double)hw);
+            for (int64_t p = 0; p < hw; p++) s += x->f[(n * hw + p) * C + k];
+            c->out->f[n * C + k] = s / (double)hw;
         }
     return EYE_OK;
 }
@@ -108,10 +108,10 @@ enum eye_status eye_ref_softmax(const struct eye_ref_ctx *c, struct eye_err *err
     int64_t C = last(x);
     for (int64_t r = 0; r < x->n; r += C) {
         double sum = 0;
-        float max = -INFINITY; /* compared as float: gcc 12 for aarch64 fails on a vectorized fmax of converted values */
-        for (int64_t i = 0; i < C; i++) max = fmaxf(max, x->f[r + i]);
-        for (int64_t i = 0; i < C; i++) sum += exp((double)x->f[r + i] - (double)max);
-        for (int64_t i = 0; i < C; i++) c->out->f[r + i] = (float)(exp((double)x->f[r + i] - (double)max) / sum);
+        double max = -INFINITY;
+        for (int64_t i = 0; i < C; i++) max = fmax(max, x->f[r + i]);
+        for (int64_t i = 0; i < C; i++) sum += exp(x->f[r + i] - max);
+        for (int64_t i = 0; i < C; i++) c->out->f[r + i] = exp(x->f[r + i] - max) / sum;
     }
     return EYE_OK;
 }
@@ -119,10 +119,13 @@ enum eye_status eye_ref_softmax(const struct eye_ref_ctx *c, struct eye_err *err
 enum eye_status eye_ref_positions(const struct eye_ref_ctx *c, struct eye_err *err) {
     const struct eye_ref_value *table = c->in[0];
     int64_t C = table->dims[1], T = c->out->dims[0];
-    if (c->past < 0 || c->past > table->dims[0] - T)
-        return eye_fail(err, EYE_E_ARG, "positions %lld to %lld: the table has %lld", (long long)c->past, (long long)(c->past + T),
-                        (long long)table->dims[0]);
-    memcpy(c->out->f, table->f + c->past * C, (size_t)(T * C) * sizeof(float));
+    for (int64_t t = 0; t < T; t++) {
+        int64_t pos = eye_bind_pos(c->bind, t);
+        if (pos >= table->dims[0])
+            return eye_fail(err, EYE_E_ARG, "positions: %lld is outside the table of %lld rows", (long long)pos,
+                            (long long)table->dims[0]);
+        memcpy(c->out->f + t * C, table->f + pos * C, (size_t)C * sizeof *c->out->f);
+    }
     return EYE_OK;
 }
 
@@ -133,16 +136,16 @@ enum eye_status eye_ref_rope(const struct eye_ref_ctx *c, struct eye_err *err) {
         for (int64_t h = 0; h < H; h++)
             for (int64_t i = 0; i < D / 2; i++) {
                 int64_t a = (t * H + h) * D + i, b = a + D / 2;
-                double ang = (double)(c->past + t) * pow(c->node->attr.theta, -2.0 * (double)i / (double)D);
-                double xa = (double)x->f[a], xb = (double)x->f[b];
-                c->out->f[a] = (float)(xa * cos(ang) - xb * sin(ang));
-                c->out->f[b] = (float)(xb * cos(ang) + xa * sin(ang));
+                double ang = (double)(c->by_segment ? eye_bind_pos(c->bind, t) : c->bind->past + t) * pow(c->node->attr.theta, -2.0 * (double)i / (double)D);
+                double xa = x->f[a], xb = x->f[b];
+                c->out->f[a] = xa * cos(ang) - xb * sin(ang);
+                c->out->f[b] = xb * cos(ang) + xa * sin(ang);
             }
     return EYE_OK;
 }
 
 enum eye_status eye_ref_reshape(const struct eye_ref_ctx *c, struct eye_err *err) {
-    memcpy(c->out->f, c->in[0]->f, (size_t)c->out->n * sizeof(float));
+    memcpy(c->out->f, c->in[0]->f, (size_t)c->out->n * sizeof(double));
     return EYE_OK;
 }
 
@@ -172,8 +175,8 @@ enum eye_status eye_ref_concat(const struct eye_ref_ctx *c, struct eye_err *err)
     int axis = c->node->attr.axis;
     int64_t na = a->dims[axis] * inner(a, axis), nb = b->dims[axis] * inner(b, axis), outer = na ? a->n / na : b->n / nb;
     for (int64_t o = 0; o < outer; o++) {
-        memcpy(c->out->f + o * (na + nb), a->f + o * na, (size_t)na * sizeof(float));
-        memcpy(c->out->f + o * (na + nb) + na, b->f + o * nb, (size_t)nb * sizeof(float));
+        memcpy(c->out->f + o * (na + nb), a->f + o * na, (size_t)na * sizeof(double));
+        memcpy(c->out->f + o * (na + nb) + na, b->f + o * nb, (size_t)nb * sizeof(double));
     }
     return EYE_OK;
 }
@@ -183,6 +186,6 @@ enum eye_status eye_ref_slice(const struct eye_ref_ctx *c, struct eye_err *err) 
     const struct eye_attr *a = &c->node->attr;
     int64_t in = inner(x, a->axis), nx = x->dims[a->axis] * in, no = a->length * in;
     for (int64_t o = 0; o < c->out->n / no; o++)
-        memcpy(c->out->f + o * no, x->f + o * nx + a->begin * in, (size_t)no * sizeof(float));
+        memcpy(c->out->f + o * no, x->f + o * nx + a->begin * in, (size_t)no * sizeof(double));
     return EYE_OK;
 }

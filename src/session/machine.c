@@ -165,7 +165,7 @@ static enum eye_status gemm_rate(const struct eye_engine *e, enum eye_wtype type
     struct eye_io in = {r.x, x}, out = {v, y};
     for (int round = -1; st == EYE_OK && (round < 1 || spent < MEASURE_NS); round++) { /* round -1: a few rows, to warm up */
         uint64_t from = eye_now_ns();
-        st = eye_exec_run(r.exec, NULL, round < 0 ? 8 : GEMM_T, 0, &in, 1, &out, 1, NULL, NULL, err);
+        st = eye_exec_run(r.exec, NULL, &(struct eye_bind){.t = round < 0 ? 8 : GEMM_T}, &in, 1, &out, 1, NULL, NULL, err);
         uint64_t ns = EYE_MAX(eye_now_ns() - from, 1);
         if (round < 0) continue;
         spent += ns;
@@ -232,7 +232,8 @@ static enum eye_status check_run(const struct eye_engine *e, enum eye_wtype type
         out[i] = (struct eye_io){v[i], d->y[side][i]};
     }
     enum eye_status st = rig_ready(&r, e, type, CHECK_T, err);
-    if (st == EYE_OK) st = eye_exec_run(r.exec, NULL, CHECK_T, 0, &in, 1, out, CHECK_OUTS, NULL, NULL, err);
+    struct eye_bind bind = {.t = CHECK_T};
+    if (st == EYE_OK) st = eye_exec_run(r.exec, NULL, &bind, &in, 1, out, CHECK_OUTS, NULL, NULL, err);
     rig_clear(&r);
     return st;
 }

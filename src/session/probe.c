@@ -83,7 +83,8 @@ static void part_close(struct part_run *r) {
 static enum eye_status part_run(struct part_run *r, struct eye_kv *kv, int64_t t, int64_t past, void *in, float *out,
                                 struct eye_err *err) {
     struct eye_io i = {r->g->input[0], in}, o = {r->value, out};
-    return eye_exec_run(r->exec, kv, t, past, &i, 1, &o, 1, r->cancel, r->cancel_ctx, err);
+    struct eye_bind bind = {.t = t, .past = past};
+    return eye_exec_run(r->exec, kv, &bind, &i, 1, &o, 1, r->cancel, r->cancel_ctx, err);
 }
 
 static enum eye_status run_alone(struct eye_model *m, enum eye_part part, const char *tap, int64_t t, void *in,

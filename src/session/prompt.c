@@ -191,7 +191,7 @@ enum eye_status eye_model_chat_text(const struct eye_model *m, const char *user,
     eye_buf_init(&text, m->alloc);
     enum eye_status st = eye_prompt_render(&p, m->chat, &turn, 1, NULL, err);
     for (size_t i = 0; st == EYE_OK && i < p.n_segment; i++) {
-        const struct eye_segment *s = &p.segment[i];
+        const struct eye_prompt_piece *s = &p.segment[i];
         if (s->is_image)
             eye_buf_adds(&text, EYE_IMAGE_MARK);
         else

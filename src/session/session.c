@@ -153,9 +153,10 @@ static enum eye_status run_part(struct eye_session *s, enum eye_part part, int64
     const struct eye_model_opts *o = &s->model->opts;
     struct eye_io i = {g->input[0], in}, r = {g->output[0], out};
     struct watch w = {.s = s, .n_steps = g->n_nodes};
+    struct eye_bind bind = {.t = t, .past = past};
     if (part == EYE_PART_VISION) w.what = "looking at the image";
     if (part == EYE_PART_DECODER && t >= LONG_ROWS) w.what = "reading the prompt";
-    enum eye_status st = eye_exec_run(s->exec[part], part == EYE_PART_DECODER ? s->kv : NULL, t, past, &i, 1, &r, 1,
+    enum eye_status st = eye_exec_run(s->exec[part], part == EYE_PART_DECODER ? s->kv : NULL, &bind, &i, 1, &r, 1,
                                       between_steps, &w, err);
     if (w.what && o->progress) o->progress(o->progress_ctx, w.what, 1);
     return st;

@@ -96,7 +96,7 @@ void eye_prompt_clear(struct eye_prompt *p) {
 /* ---- rendering ---- */
 
 /* The segment that text is being added to. */
-static enum eye_status text_segment(struct eye_prompt *p, struct eye_segment **s, struct eye_err *err) {
+static enum eye_status text_segment(struct eye_prompt *p, struct eye_prompt_piece **s, struct eye_err *err) {
     void *mem = p->segment;
     if (p->n_segment && !p->segment[p->n_segment - 1].is_image) {
         *s = &p->segment[p->n_segment - 1];
@@ -105,12 +105,12 @@ static enum eye_status text_segment(struct eye_prompt *p, struct eye_segment **s
     EYE_TRY(eye_alloc_grow(p->alloc, &mem, &p->segment_cap, p->n_segment + 1, sizeof *p->segment, err));
     p->segment = mem;
     *s = &p->segment[p->n_segment++];
-    **s = (struct eye_segment){.from = p->text.len, .to = p->text.len, .i_literal = p->n_literal};
+    **s = (struct eye_prompt_piece){.from = p->text.len, .to = p->text.len, .i_literal = p->n_literal};
     return EYE_OK;
 }
 
 static enum eye_status add_text(struct eye_prompt *p, const char *text, size_t n, bool literal, struct eye_err *err) {
-    struct eye_segment *s;
+    struct eye_prompt_piece *s;
     void *mem = p->literal;
     if (n == 0) return EYE_OK;
     EYE_TRY(text_segment(p, &s, err));
@@ -137,7 +137,7 @@ enum eye_status eye_prompt_add_image(struct eye_prompt *p, struct eye_err *err) 
     void *mem = p->segment;
     EYE_TRY(eye_alloc_grow(p->alloc, &mem, &p->segment_cap, p->n_segment + 1, sizeof *p->segment, err));
     p->segment = mem;
-    p->segment[p->n_segment++] = (struct eye_segment){.is_image = true, .from = p->text.len, .to = p->text.len};
+    p->segment[p->n_segment++] = (struct eye_prompt_piece){.is_image = true, .from = p->text.len, .to = p->text.len};
     p->n_images++;
     return EYE_OK;
 }
@@ -257,7 +257,7 @@ enum eye_status eye_prompt_encode(const struct eye_prompt *p, const struct eye_t
     for (; f->images_first && i < p->n_segment && p->segment[i].is_image; i++) EYE_TRY(eye_ids_add(ids, EYE_TOKEN_IMAGE, err));
     if (!p->opts.follows) EYE_TRY(eye_tokenizer_encode(tk, "", 0, &bos, ids, err));
     for (; i < p->n_segment; i++) {
-        const struct eye_segment *s = &p->segment[i];
+        const struct eye_prompt_piece *s = &p->segment[i];
         if (s->is_image) {
             EYE_TRY(eye_ids_add(ids, EYE_TOKEN_IMAGE, err));
             continue;

@@ -59,7 +59,7 @@ struct eye_template_opts {
 };
 
 /* A piece of a prompt: text [from, to) of eye_prompt.text, or an image. */
-struct eye_segment {
+struct eye_prompt_piece {
     bool is_image;
     size_t from, to;
     size_t i_literal, n_literal; /* ranges of eye_prompt.literal in it, relative to from */
@@ -68,7 +68,7 @@ struct eye_prompt {
     const struct eye_alloc *alloc;
     enum eye_template kind;
     struct eye_buf text; /* valid UTF-8 */
-    struct eye_segment *segment;
+    struct eye_prompt_piece *segment;
     size_t n_segment, segment_cap;
     struct eye_text_range *literal;
     size_t n_literal, literal_cap;

@@ -96,7 +96,7 @@ static void check_engine(const char *name, const struct eye_vlm *m) {
     int64_t n = eye_dim(&g, g.output[0], 0) * eye_dim(&g, g.output[0], 1);
     float *y = malloc((size_t)n * sizeof *y);
     struct eye_io in = {g.input[0], px}, out = {g.output[0], y};
-    ok(eye_exec_run(x, NULL, 1, 0, &in, 1, &out, 1, NULL, NULL, &err));
+    ok(eye_exec_run(x, NULL, &(struct eye_bind){.t = 1}, &in, 1, &out, 1, NULL, NULL, &err));
     assert_golden(name, "features", y, n);
     free(y);
     free(px);

@@ -139,7 +139,8 @@ static void rig_free(struct rig *r) {
 static void rig_run(struct rig *r, const struct data *d, int64_t t, int64_t past) {
     struct eye_err err = {0};
     uint64_t before = eye_alloc_count();
-    ok(eye_exec_run(r->x, r->kv, t, past, d->in, d->n_in, d->out, d->n_out, NULL, NULL, &err), &err);
+    struct eye_bind bind = {.t = t, .past = past};
+    ok(eye_exec_run(r->x, r->kv, &bind, d->in, d->n_in, d->out, d->n_out, NULL, NULL, &err), &err);
     assert_int_equal(eye_alloc_count() - before, 0);
 }
 
@@ -640,7 +641,7 @@ static void test_outputs(void **state) {
     struct eye_step_time times[8];
     struct eye_err err = {0};
     eye_exec_timing(r.x, true);
-    ok(eye_exec_run(r.x, NULL, 5, 0, d.in, 1, &d.out[1], 1, NULL, NULL, &err), &err);
+    ok(eye_exec_run(r.x, NULL, &(struct eye_bind){.t = 5}, d.in, 1, &d.out[1], 1, NULL, NULL, &err), &err);
     assert_int_equal(eye_exec_times(r.x, times, 8), 3);
     assert_true(times[0].ns > 0 && times[1].ns == 0 && times[2].ns == 0);
     for (int i = 0; i < 5 * 24; i++) {
@@ -659,7 +660,8 @@ static void test_errors(void **state) {
     struct data d = make_data(&g, 8);
     struct rig r = rig_new(&engines[0], &g, 8, 10, EYE_KV_F16), other = rig_new(&engines[0], &g, 8, 10, EYE_KV_F16);
     struct eye_err err = {0};
-#define RUN(kv, t, past, n_in, cancel, ctx) eye_exec_run(r.x, kv, t, past, d.in, n_in, d.out, d.n_out, cancel, ctx, &err)
+#define RUN(kv, n, first, n_in, cancel, ctx) \
+    eye_exec_run(r.x, kv, &(struct eye_bind){.t = n, .past = first}, d.in, n_in, d.out, d.n_out, cancel, ctx, &err)
     assert_int_equal(RUN(r.kv, 9, 0, 1, NULL, NULL), EYE_E_ARG);
     assert_int_equal(RUN(r.kv, 0, 0, 1, NULL, NULL), EYE_E_ARG);
     assert_int_equal(RUN(r.kv, 8, 3, 1, NULL, NULL), EYE_E_ARG);
