@@ -18,6 +18,7 @@ want libjansson-dev pkg-config --exists jansson
 want libjpeg62-turbo-dev pkg-config --exists libjpeg
 want libspng-dev pkg-config --exists spng
 want libwebp-dev pkg-config --exists libwebp
+want libstemmer-dev test -e /usr/include/libstemmer.h
 arm64=no
 if [ "${1:-}" = test ]; then
     want libcmocka-dev pkg-config --exists cmocka
@@ -28,8 +29,9 @@ if [ "${1:-}" = test ]; then
         for pc in jansson libjpeg spng libwebp cmocka; do
             test -e "/usr/lib/aarch64-linux-gnu/pkgconfig/$pc.pc" || arm64=yes
         done
+        test -e /usr/lib/aarch64-linux-gnu/libstemmer.so || arm64=yes
         if [ $arm64 = yes ]; then
-            need="$need libc6-dev:arm64 libjansson-dev:arm64 libjpeg62-turbo-dev:arm64 libspng-dev:arm64 libwebp-dev:arm64 libcmocka-dev:arm64"
+            need="$need libc6-dev:arm64 libjansson-dev:arm64 libjpeg62-turbo-dev:arm64 libspng-dev:arm64 libwebp-dev:arm64 libstemmer-dev:arm64 libcmocka-dev:arm64"
         fi
     fi
 fi

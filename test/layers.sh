@@ -27,6 +27,7 @@ room engine base tensor kernels graph
 room model base tensor format graph
 room session base tensor kernels format image text graph engine model
 room pack base tensor kernels format image text graph engine model session
+room train base tensor kernels format image text graph engine model session pack
 
 found=$(grep -rnE '^#include "' tools --include='*.[ch]' | grep -vE '#include "(eyelet/|[a-z_]+\.h")' || true)
 [ -z "$found" ] || { printf 'tools may include only eyelet/ and their own headers\n%s\n' "$found"; bad=1; }
