@@ -308,3 +308,15 @@ enum eye_status eye_json_ints(const struct eye_json_at *at, const char *key, int
     *n = len;
     return EYE_OK;
 }
+
+/* ---- writing ---- */
+
+static int add_text(const char *p, size_t n, void *buf) {
+    eye_buf_add(buf, p, n);
+    return ((struct eye_buf *)buf)->failed ? -1 : 0;
+}
+
+enum eye_status eye_json_write(const struct json_t *v, int indent, struct eye_buf *out, struct eye_err *err) {
+    size_t flags = indent ? JSON_INDENT((size_t)indent) : JSON_COMPACT;
+    return json_dump_callback(v, add_text, out, flags) == 0 ? EYE_OK : eye_fail_nomem(err, out->cap);
+}

@@ -74,4 +74,7 @@ EYE_MUST_CHECK enum eye_status eye_json_need_str(const struct eye_json_at *at, c
 EYE_MUST_CHECK enum eye_status eye_json_ints(const struct eye_json_at *at, const char *key, int64_t *out, size_t cap, size_t *n,
                                              struct eye_err *err);
 
+/* Appends a tree as text; indent 0 = in one line. NOMEM. */
+EYE_MUST_CHECK enum eye_status eye_json_write(const struct json_t *v, int indent, struct eye_buf *out, struct eye_err *err);
+
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/sys.h"
+#include "format/json.h"
 #include "format/safetensors.h"
 
 /* One member of the header; *offset moves past the tensor. */
@@ -53,11 +54,6 @@ static enum eye_status write_all(struct eye_writer *w, const struct eye_buf *hea
     return eye_writer_commit(w, err);
 }
 
-static int add_text(const char *p, size_t n, void *buf) {
-    eye_buf_add(buf, p, n);
-    return ((struct eye_buf *)buf)->failed ? -1 : 0;
-}
-
 enum eye_status eye_safetensors_write(const char *path, const struct eye_named_tensor *tensor, size_t n,
                                       const char *const (*metadata)[2], size_t n_metadata, const struct eye_alloc *alloc,
                                       struct eye_err *err) {
@@ -70,10 +66,7 @@ enum eye_status eye_safetensors_write(const char *path, const struct eye_named_t
     eye_buf_init(&text, alloc);
     if (n_metadata) EYE_TRY_GOTO(add_metadata(header, metadata, n_metadata, err));
     for (size_t i = 0; i < n; i++) EYE_TRY_GOTO(add_entry(header, &tensor[i], &offset, err));
-    if (json_dump_callback(header, add_text, &text, JSON_COMPACT) != 0) {
-        st = eye_fail_nomem(err, text.cap);
-        goto fail;
-    }
+    EYE_TRY_GOTO(eye_json_write(header, 0, &text, err));
     EYE_TRY_GOTO(eye_writer_open(&w, path, err));
     EYE_TRY_GOTO(write_all(&w, &text, tensor, n, err));
 fail:
