@@ -1,0 +1,125 @@
+/* Training: data sets of pictures and captions, what is wrong with them, and what is made of them. In the static library only.
+ *
+ *   const char *paths[] = {"flickr8k"};
+ *   struct eye_dataset *set;
+ *   struct eye_dataset_info info;
+ *   if (eye_dataset_open(paths, 1, NULL, &set, &err) != EYE_OK) return fprintf(stderr, "%s\n", err.text);
+ *   eye_dataset_get_info(set, &info);
+ *   printf("%zu pictures for training\n", info.n_images[EYE_SPLIT_TRAIN]);
+ *   eye_dataset_close(set);
+ */
+#ifndef EYELET_TRAIN_H
+#define EYELET_TRAIN_H
+
+#include "eyelet/model.h"
+#include "eyelet/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- data sets ---- */
+
+enum eye_data_format {
+    EYE_DATA_AUTO = 0, /* told from names and contents */
+    EYE_DATA_COCO,     /* captions_*.json: {"images": [{id, file_name}], "annotations": [{image_id, caption}]} */
+    EYE_DATA_KARPATHY, /* dataset_*.json: {"images": [{filename, split, sentences: [{raw}]}]} */
+    EYE_DATA_FLICKR,   /* Flickr8k.token.txt: NAME#K, a tab, the caption */
+    EYE_DATA_CSV,      /* captions.txt of Kaggle: header image,caption; fields may be quoted */
+    EYE_DATA_LLAVA,    /* [{image, conversations: [{from, value}]}] */
+    EYE_DATA_TSV,      /* IMAGE, tab, CAPTION and perhaps tab, SPLIT */
+    EYE_DATA_TEXT,     /* one caption a line, no pictures */
+    EYE_DATA_IMAGES,   /* a folder of pictures, no captions */
+    EYE_DATA_N_FORMATS
+};
+const char *eye_data_format_name(enum eye_data_format f); /* "coco", ...; never NULL */
+
+enum eye_split { EYE_SPLIT_NONE = 0, EYE_SPLIT_TRAIN, EYE_SPLIT_DEV, EYE_SPLIT_TEST, EYE_N_SPLITS };
+const char *eye_split_name(enum eye_split s); /* "none", "train", "dev", "test" */
+
+/* What can be wrong with a data set. ERROR: training or its figures would be wrong; WARNING: worth a look. */
+enum eye_data_severity { EYE_DATA_WARNING = 0, EYE_DATA_ERROR };
+enum eye_data_issue {
+    /* found while a list is read */
+    EYE_ISSUE_BAD_ITEM,              /* an entry without what it must have: skipped */
+    EYE_ISSUE_CAPTION_WITHOUT_IMAGE, /* it names a picture that the list does not have: skipped */
+    EYE_ISSUE_CAPTION_EMPTY,         /* skipped */
+    EYE_ISSUE_CAPTION_LONG,          /* more words than asked for; above 64 KiB: skipped */
+    EYE_ISSUE_ENCODING,              /* not UTF-8 (repaired), or UTF-8 taken for Latin-1 once */
+    EYE_ISSUE_SPLIT_UNKNOWN,         /* a split list names a picture that is not there */
+    EYE_ISSUE_IMAGE_WITHOUT_SPLIT,   /* other pictures have a split, this one has none */
+    EYE_ISSUE_IMAGE_WITHOUT_CAPTION,
+    /* found by eye_dataset_check */
+    EYE_ISSUE_IMAGE_MISSING,
+    EYE_ISSUE_IMAGE_UNREADABLE,
+    EYE_ISSUE_IMAGE_DAMAGED,         /* decoded, but with damage that was concealed */
+    EYE_ISSUE_DUPLICATE_ACROSS,      /* the same bytes in two splits */
+    EYE_ISSUE_NEAR_ACROSS,           /* pictures in two splits that look the same */
+    EYE_ISSUE_DUPLICATE_WITHIN,      /* the same bytes in one split */
+    EYE_ISSUE_NEAR_WITHIN,
+    EYE_ISSUE_LEAK,                  /* a caption of a picture that is (nearly) in two splits, word for word in both */
+    EYE_ISSUE_ANSWER_IN_QUESTION,    /* an answer of three words or more that stands in its question */
+    EYE_ISSUE_CAPTION_TWICE,         /* twice on one picture */
+    EYE_N_ISSUES
+};
+const char *eye_data_issue_name(enum eye_data_issue i); /* "bad_item", ... */
+const char *eye_data_issue_text(enum eye_data_issue i); /* for people */
+enum eye_data_severity eye_data_issue_severity(enum eye_data_issue i);
+
+#define EYE_DATA_N_EXAMPLES 3
+struct eye_data_report {
+    struct eye_data_row {
+        size_t n;
+        char example[EYE_DATA_N_EXAMPLES][200]; /* the first ones; "" = none */
+    } row[EYE_N_ISSUES];
+};
+
+struct eye_dataset; /* read-only once open: any number of threads */
+
+struct eye_dataset_opts { /* all zero = default */
+    enum eye_data_format format;
+    const char *images;       /* folder that names in the list are relative to; NULL = looked for beside the list */
+    const char *split_list[EYE_N_SPLITS]; /* files that name the pictures of a split; NULL = those beside the list */
+    int max_words;            /* of a caption, above which it is counted as long; 0 = 100 */
+    const struct eye_alloc *alloc;
+};
+
+/* paths    n_paths lists, or folders with a list in them (or with pictures only).
+ * Order: pictures as the lists name them, their captions likewise. A COCO file's split is in its name.
+ * Entries that are not usable are counted (eye_dataset_get_report), not fatal.
+ * Returns EYE_OK; IO; CORRUPT (JSON that is none, a quote that never closes); UNSUPPORTED (no known format: says which are);
+ * LIMIT (a list above 4 GiB); ARG (a folder with several lists that do not belong together); NOMEM.
+ * Memory: the lists' texts, once; JSON is read entry by entry. */
+EYE_MUST_CHECK enum eye_status eye_dataset_open(const char *const *paths, size_t n_paths, const struct eye_dataset_opts *opts,
+                                                struct eye_dataset **set, struct eye_err *err);
+void eye_dataset_close(struct eye_dataset *set); /* NULL is fine */
+
+struct eye_dataset_info {
+    enum eye_data_format format;        /* of the first list */
+    size_t n_images[EYE_N_SPLITS];
+    size_t n_captions[EYE_N_SPLITS];    /* of pictures in that split; texts without a picture count as EYE_SPLIT_NONE */
+    size_t n_answers;                   /* captions that answer a question */
+    double mean_words;
+    int max_words;
+};
+void eye_dataset_get_info(const struct eye_dataset *set, struct eye_dataset_info *info);
+const struct eye_data_report *eye_dataset_get_report(const struct eye_dataset *set); /* borrowed */
+
+struct eye_data_check_opts { /* all zero = default */
+    bool no_images;           /* captions only: pictures are not opened */
+    int n_threads;            /* 0 = all processors */
+    void (*progress)(void *ctx, double done_0_to_1);
+    void *progress_ctx;
+    eye_cancel_fn *cancel;
+    void *cancel_ctx;
+};
+/* Opens every picture: unreadable ones, exact (SHA-256) and near (perceptual hash and colours) duplicates, captions that leak.
+ * report   gets what opening the list found and what this finds.
+ * Returns EYE_OK also when much is wrong; NOMEM, CANCELLED. Source of the hash: difference hash of 16 x 16 brightness steps. */
+EYE_MUST_CHECK enum eye_status eye_dataset_check(const struct eye_dataset *set, const struct eye_data_check_opts *opts,
+                                                 struct eye_data_report *report, struct eye_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
