@@ -81,3 +81,61 @@ eye_val eye_slice(struct eye_graph *g, eye_val x, int axis, int64_t begin, int64
     if (begin != a.begin || length != a.length) return eye_graph_fail(g, EYE_E_LIMIT, "graph: slice bounds exceed 2^31");
     return add_node(g, EYE_OP_slice, &x, 1, &a);
 }
+
+/* ---- training ---- */
+
+eye_val eye_dropout(struct eye_graph *g, eye_val x, eye_val seed, float p, uint32_t salt) {
+    struct eye_attr a = {.p = p, .salt = salt};
+    return p == 0 ? x : add_node(g, EYE_OP_dropout, (eye_val[]){x, seed}, 2, &a);
+}
+
+eye_val eye_bn_stats(struct eye_graph *g, eye_val x) { return add_node(g, EYE_OP_bn_stats, &x, 1, NULL); }
+
+eye_val eye_bn_apply(struct eye_graph *g, eye_val x, eye_val stats, eye_val gamma, eye_val beta, float eps) {
+    struct eye_attr a = {.eps = eps};
+    return add_node(g, EYE_OP_bn_apply, (eye_val[]){x, stats, gamma, beta}, 4, &a);
+}
+
+eye_val eye_cross_entropy(struct eye_graph *g, eye_val logits, eye_val target, eye_val weight, float smoothing) {
+    struct eye_attr a = {.smoothing = smoothing};
+    return add_node(g, EYE_OP_cross_entropy, (eye_val[]){logits, target, weight}, 3, &a);
+}
+
+eye_val eye_kl_rows(struct eye_graph *g, eye_val student, eye_val teacher, eye_val weight, float temp) {
+    struct eye_attr a = {.temp = temp};
+    return add_node(g, EYE_OP_kl_rows, (eye_val[]){student, teacher, weight}, 3, &a);
+}
+
+eye_val eye_kl_topk(struct eye_graph *g, eye_val student, eye_val ids, eye_val logp, eye_val weight, float temp) {
+    struct eye_attr a = {.temp = temp};
+    return add_node(g, EYE_OP_kl_topk, (eye_val[]){student, ids, logp, weight}, 4, &a);
+}
+
+eye_val eye_mse_rows(struct eye_graph *g, eye_val a, eye_val b) {
+    return add_node(g, EYE_OP_mse_rows, (eye_val[]){a, b}, 2, NULL);
+}
+
+eye_val eye_cosine_rows(struct eye_graph *g, eye_val a, eye_val b) {
+    return add_node(g, EYE_OP_cosine_rows, (eye_val[]){a, b}, 2, NULL);
+}
+
+eye_val eye_sum(struct eye_graph *g, eye_val x, float scale) {
+    struct eye_attr a = {.scale = scale};
+    return add_node(g, EYE_OP_sum, &x, 1, &a);
+}
+
+eye_val eye_scale(struct eye_graph *g, eye_val x, float scale) {
+    struct eye_attr a = {.scale = scale};
+    return scale == 1 ? x : add_node(g, EYE_OP_scale, &x, 1, &a);
+}
+
+void eye_graph_unfreeze(struct eye_graph *g, eye_val v, float *data) {
+    struct eye_value *w = &g->value[v];
+    assert(w->kind == EYE_VAL_WEIGHT);
+    w->dtype = EYE_F32;
+    w->data = data;
+    w->pair_rows = 0;
+    w->row_scale = NULL;
+    w->transposed = false;
+    w->trainable = true;
+}

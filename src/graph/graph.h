@@ -165,9 +165,7 @@ eye_val eye_concat(struct eye_graph *g, eye_val a, eye_val b, int axis);
 eye_val eye_slice(struct eye_graph *g, eye_val x, int axis, int64_t begin, int64_t length);
 
 /* ---- nodes of training graphs ---- */
-eye_val eye_dropout(struct eye_graph *g, eye_val x, eye_val seed, float p, uint32_t salt);
-/* The mask of dropout: is element i kept? A counter-based hash, so that forward and backward, and any split, agree. */
-bool eye_dropout_keep(const int32_t seed[2], uint32_t salt, float p, uint64_t i);
+eye_val eye_dropout(struct eye_graph *g, eye_val x, eye_val seed, float p, uint32_t salt); /* mask: dropout.h */
 eye_val eye_bn_stats(struct eye_graph *g, eye_val x);
 eye_val eye_bn_apply(struct eye_graph *g, eye_val x, eye_val stats, eye_val gamma, eye_val beta, float eps);
 eye_val eye_cross_entropy(struct eye_graph *g, eye_val logits, eye_val target, eye_val weight, float smoothing);
@@ -224,7 +222,7 @@ EYE_MUST_CHECK enum eye_status eye_graph_fold(struct eye_graph *g, struct eye_er
  * fused away (probe). */
 EYE_MUST_CHECK enum eye_status eye_graph_fuse(struct eye_graph *g, bool keep_taps, struct eye_err *err);
 /* quantize: chooses attr.wtype of every linear (and im2col convolution) whose weight is a 2-D (or 1x1) matrix, from want;
- * EYE_W_EXACT leaves all as stored, but for linears of blocks that no kernel multiplies (q4_1, q5_*, K): those become q8_0, whose
+ * EYE_W_EXACT leaves all as stored, but for linears of blocks that no kernel multiplies (q4_1, q5_*, q6_K): those become q8_0, whose
  * rounding (1/254 of a block's largest weight) is small beside theirs; ask for EYE_W_F32 to keep every number. Rows that no block
  * fits fall back: see eye_wtype_for. */
 void eye_graph_quantize(struct eye_graph *g, enum eye_wtype want);

@@ -220,6 +220,248 @@ static enum eye_status eye_shape_swiglu(G *g, N *n, V *out, E *err) {
     return EYE_OK;
 }
 
+/* ---- training ---- */
+
+static bool is_shape(const struct eye_value *v, int rank, const int64_t *dims) {
+    return v->rank == rank && memcmp(v->dims, dims, (size_t)rank * sizeof *dims) == 0;
+}
+
+/* One number per row of x. */
+static bool is_per_row(const struct eye_value *v, const struct eye_value *x) { return is_shape(v, x->rank - 1, x->dims); }
+
+/* out becomes what an attribute says. */
+static enum eye_status from_attr(N *n, int rank, V *out) {
+    out->rank = rank;
+    memcpy(out->dims, n->attr.dims, (size_t)rank * sizeof out->dims[0]);
+    return EYE_OK;
+}
+
+static enum eye_status vector(int64_t n, V *out) {
+    out->rank = 1;
+    out->dims[0] = n;
+    return EYE_OK;
+}
+
+/* Two inputs, the result of the first's shape. */
+static enum eye_status eye_shape_act_grad(G *g, N *n, V *out, E *err) {
+    if (!same_dims(in(g, n, 0), in(g, n, 1))) return bad(err, "two of one shape are wanted", in(g, n, 0), in(g, n, 1));
+    copy_shape(out, in(g, n, 0));
+    return EYE_OK;
+}
+#define eye_shape_softmax_grad eye_shape_act_grad
+
+static enum eye_status eye_shape_dropout(G *g, N *n, V *out, E *err) {
+    const struct eye_value *x = in(g, n, 0), *seed = in(g, n, 1);
+    if (!is_vector(seed, 2) || seed->dtype != EYE_I32) return bad(err, "dropout wants a seed [2] i32", x, seed);
+    if (!(n->attr.p >= 0 && n->attr.p < 1))
+        return eye_fail(err, EYE_E_ARG, "dropout: p %g is outside [0, 1)", (double)n->attr.p);
+    copy_shape(out, x);
+    return EYE_OK;
+}
+
+static enum eye_status eye_shape_bn_stats(G *g, N *n, V *out, E *err) {
+    const struct eye_value *x = in(g, n, 0);
+    if (x->rank < 1 || last(x) < 1) return bad(err, "bn_stats wants [..,C]", x, x);
+    out->rank = 2;
+    out->dims[0] = 2;
+    out->dims[1] = last(x);
+    return EYE_OK;
+}
+
+static enum eye_status eye_shape_bn_apply(G *g, N *n, V *out, E *err) {
+    const struct eye_value *x = in(g, n, 0), *stats = in(g, n, 1);
+    if (!is_shape(stats, 2, (int64_t[]){2, last(x)})) return bad(err, "bn_apply wants statistics [2,C]", x, stats);
+    for (int i = 2; i < 4; i++)
+        if (!is_vector(in(g, n, i), last(x))) return bad(err, "bn_apply: one number per channel is wanted", x, in(g, n, i));
+    copy_shape(out, x);
+    return EYE_OK;
+}
+
+/* Losses of rows: a [T,C] (and what goes with each row) -> [T]. first: where a stands among the inputs. */
+static enum eye_status row_loss(G *g, N *n, int first, V *out, E *err) {
+    const struct eye_value *a = in(g, n, first), *weight = in(g, n, n->n_in - 1);
+    if (a->rank != 2 || last(a) < 1) return bad(err, "a loss wants rows [T,C]", a, a);
+    if (!is_per_row(weight, a) || weight->dtype != EYE_F32) return bad(err, "a loss wants one weight per row", a, weight);
+    if (first && !is_per_row(in(g, n, 0), a)) return bad(err, "a loss's gradient is one number per row", a, in(g, n, 0));
+    if (first) copy_shape(out, a);
+    else vector(a->dims[0], out);
+    return EYE_OK;
+}
+
+static enum eye_status cross_entropy(G *g, N *n, int first, V *out, E *err) {
+    const struct eye_value *z = in(g, n, first), *target = in(g, n, first + 1);
+    EYE_TRY(row_loss(g, n, first, out, err));
+    if (!(n->attr.smoothing >= 0 && n->attr.smoothing < 1))
+        return eye_fail(err, EYE_E_ARG, "cross_entropy: smoothing %g is outside [0, 1)", (double)n->attr.smoothing);
+    bool fits = is_per_row(target, z) && target->dtype == EYE_I32;
+    return fits ? EYE_OK : bad(err, "cross_entropy wants targets [T] i32", z, target);
+}
+static enum eye_status eye_shape_cross_entropy(G *g, N *n, V *out, E *err) { return cross_entropy(g, n, 0, out, err); }
+static enum eye_status eye_shape_cross_entropy_grad(G *g, N *n, V *out, E *err) { return cross_entropy(g, n, 1, out, err); }
+
+static enum eye_status kl_rows(G *g, N *n, int first, V *out, E *err) {
+    EYE_TRY(row_loss(g, n, first, out, err));
+    if (!(n->attr.temp > 0)) return eye_fail(err, EYE_E_ARG, "kl_rows: temperature %g is not positive", (double)n->attr.temp);
+    const struct eye_value *a = in(g, n, first), *b = in(g, n, first + 1);
+    return same_dims(a, b) ? EYE_OK : bad(err, "kl_rows wants two of one shape", a, b);
+}
+static enum eye_status eye_shape_kl_rows(G *g, N *n, V *out, E *err) { return kl_rows(g, n, 0, out, err); }
+static enum eye_status eye_shape_kl_rows_grad(G *g, N *n, V *out, E *err) { return kl_rows(g, n, 1, out, err); }
+
+static enum eye_status kl_topk(G *g, N *n, int first, V *out, E *err) {
+    EYE_TRY(row_loss(g, n, first, out, err));
+    const struct eye_value *a = in(g, n, first), *ids = in(g, n, first + 1), *logp = in(g, n, first + 2);
+    if (!(n->attr.temp > 0)) return eye_fail(err, EYE_E_ARG, "kl_topk: temperature %g is not positive", (double)n->attr.temp);
+    if (ids->rank != 2 || ids->dims[0] != a->dims[0] || ids->dtype != EYE_I32)
+        return bad(err, "kl_topk wants ids [T,K] i32", a, ids);
+    return same_dims(ids, logp) ? EYE_OK : bad(err, "kl_topk wants one log-probability per id", ids, logp);
+}
+static enum eye_status eye_shape_kl_topk(G *g, N *n, V *out, E *err) { return kl_topk(g, n, 0, out, err); }
+static enum eye_status eye_shape_kl_topk_grad(G *g, N *n, V *out, E *err) { return kl_topk(g, n, 1, out, err); }
+
+static enum eye_status eye_shape_mse_rows(G *g, N *n, V *out, E *err) {
+    const struct eye_value *a = in(g, n, 0), *b = in(g, n, 1);
+    if (a->rank < 2 || last(a) < 1 || !same_dims(a, b)) return bad(err, "two of one shape [..,C] are wanted", a, b);
+    out->rank = a->rank - 1;
+    memcpy(out->dims, a->dims, (size_t)out->rank * sizeof out->dims[0]);
+    return EYE_OK;
+}
+#define eye_shape_cosine_rows eye_shape_mse_rows
+
+static enum eye_status eye_shape_mse_rows_grad(G *g, N *n, V *out, E *err) {
+    const struct eye_value *d = in(g, n, 0), *a = in(g, n, 1), *b = in(g, n, 2);
+    if (!same_dims(a, b) || !is_per_row(d, a)) return bad(err, "d [R] and two of one shape [..,C] are wanted", d, a);
+    copy_shape(out, a);
+    return EYE_OK;
+}
+#define eye_shape_cosine_rows_grad eye_shape_mse_rows_grad
+
+static enum eye_status eye_shape_sum(G *g, N *n, V *out, E *err) { return vector(1, out); }
+
+static enum eye_status eye_shape_scale(G *g, N *n, V *out, E *err) {
+    copy_shape(out, in(g, n, 0));
+    return EYE_OK;
+}
+
+static enum eye_status eye_shape_matmul(G *g, N *n, V *out, E *err) {
+    const struct eye_value *a = in(g, n, 0), *b = in(g, n, 1);
+    bool fits = a->rank >= 1 && b->rank >= 1;
+    if (n->attr.ta)
+        fits = fits && a->rank == b->rank && memcmp(a->dims, b->dims, (size_t)(a->rank - 1) * sizeof a->dims[0]) == 0;
+    else
+        fits = fits && b->rank == 2 && last(a) == b->dims[0];
+    if (!fits) return bad(err, "matmul: rows and columns do not fit", a, b);
+    if (n->attr.ta) {
+        out->rank = 2;
+        out->dims[0] = last(a);
+    } else {
+        copy_shape(out, a);
+    }
+    out->dims[out->rank - 1] = last(b);
+    return EYE_OK;
+}
+
+static enum eye_status eye_shape_sum_rows(G *g, N *n, V *out, E *err) {
+    const struct eye_value *x = in(g, n, 0);
+    if (x->rank < 1 || last(x) < 1) return bad(err, "sum_rows wants [..,C]", x, x);
+    return vector(last(x), out);
+}
+
+static enum eye_status eye_shape_spread(G *g, N *n, V *out, E *err) {
+    const struct eye_value *x = in(g, n, 0);
+    from_attr(n, n->attr.rank, out);
+    bool image = x->rank == 4 && out->rank == 4 && x->dims[0] == out->dims[0] && x->dims[1] == 1 && x->dims[2] == 1 &&
+                 x->dims[3] == out->dims[3];
+    return image || is_vector(x, 1) ? EYE_OK : bad(err, "spread wants [1] or [N,1,1,C]", x, out);
+}
+
+/* The convolution from x with w gives d: checked by the forward's rule. */
+static enum eye_status check_conv(N *n, const struct eye_value *x, const struct eye_value *w, const struct eye_value *d, E *err) {
+    const struct eye_attr *a = &n->attr;
+    if (x->rank != 4 || w->rank != 4 || d->rank != 4 || a->stride < 1 || a->groups < 1)
+        return bad(err, "conv2d's gradient", x, w);
+    int64_t h = x->dims[1] + a->pad_top + a->pad_bottom - w->dims[2], wd = x->dims[2] + a->pad_left + a->pad_right - w->dims[3];
+    bool fits = h >= 0 && wd >= 0 && d->dims[0] == x->dims[0] && d->dims[1] == h / a->stride + 1 &&
+                d->dims[2] == wd / a->stride + 1 && d->dims[3] == w->dims[0] && w->dims[1] * a->groups == x->dims[3] && w->dims[0] % a->groups == 0;
+    return fits ? EYE_OK : bad(err, "conv2d's gradient does not fit", x, d);
+}
+
+static enum eye_status eye_shape_conv2d_dx(G *g, N *n, V *out, E *err) {
+    from_attr(n, 4, out);
+    return check_conv(n, out, in(g, n, 1), in(g, n, 0), err);
+}
+
+static enum eye_status eye_shape_conv2d_dw(G *g, N *n, V *out, E *err) {
+    from_attr(n, 4, out);
+    return check_conv(n, in(g, n, 1), out, in(g, n, 0), err);
+}
+
+static enum eye_status eye_shape_bn_sums(G *g, N *n, V *out, E *err) {
+    const struct eye_value *d = in(g, n, 0), *x = in(g, n, 1), *stats = in(g, n, 2);
+    if (!same_dims(d, x) || !is_shape(stats, 2, (int64_t[]){2, last(x)})) return bad(err, "bn_sums", d, stats);
+    copy_shape(out, stats);
+    return EYE_OK;
+}
+
+static enum eye_status eye_shape_bn_dx(G *g, N *n, V *out, E *err) {
+    const struct eye_value *d = in(g, n, 0), *stats = in(g, n, 1), *gamma = in(g, n, 2), *x = in(g, n, 3), *sums = in(g, n, 4);
+    if (!is_shape(stats, 2, (int64_t[]){2, last(d)}) || !is_vector(gamma, last(d))) return bad(err, "bn_dx", d, stats);
+    if ((x == NULL) != (sums == NULL) || (x && (!same_dims(x, d) || !same_dims(sums, stats))))
+        return bad(err, "bn_dx: x and sums", d, stats);
+    copy_shape(out, d);
+    return EYE_OK;
+}
+
+static enum eye_status eye_shape_layer_norm_dx(G *g, N *n, V *out, E *err) {
+    const struct eye_value *d = in(g, n, 0), *x = in(g, n, 1), *w = in(g, n, 2);
+    if (!same_dims(d, x) || !is_vector(w, last(x))) return bad(err, "norm's gradient", d, x);
+    copy_shape(out, d);
+    return EYE_OK;
+}
+#define eye_shape_rms_norm_dx eye_shape_layer_norm_dx
+
+static enum eye_status eye_shape_layer_norm_dw(G *g, N *n, V *out, E *err) {
+    const struct eye_value *d = in(g, n, 0), *x = in(g, n, 1);
+    if (x->rank < 1 || !same_dims(d, x)) return bad(err, "norm's gradient", d, x);
+    return vector(last(x), out);
+}
+#define eye_shape_rms_norm_dw eye_shape_layer_norm_dw
+
+static enum eye_status eye_shape_embed_grad(G *g, N *n, V *out, E *err) {
+    const struct eye_value *d = in(g, n, 0), *ids = in(g, n, 1);
+    from_attr(n, 2, out);
+    bool fits = d->rank == 2 && ids->rank == 1 && ids->dtype == EYE_I32 && ids->dims[0] == d->dims[0] && out->dims[0] > 0 &&
+                out->dims[1] == d->dims[1];
+    return fits ? EYE_OK : bad(err, "embed_grad wants d [T,C] and ids [T] i32", d, ids);
+}
+
+static enum eye_status eye_shape_positions_grad(G *g, N *n, V *out, E *err) {
+    const struct eye_value *d = in(g, n, 0);
+    from_attr(n, 2, out);
+    return d->rank == 2 && d->dims[0] == EYE_DIM_T && out->dims[0] > 0 && out->dims[1] == d->dims[1]
+               ? EYE_OK : bad(err, "positions_grad wants d [T,C]", d, out);
+}
+
+static enum eye_status eye_shape_attention_grad(G *g, N *n, V *out, E *err) {
+    struct eye_node forward = {.op = EYE_OP_attention, .n_in = 3, .in = {n->in[1], n->in[2], n->in[3]}, .attr = n->attr};
+    const struct eye_value *d = in(g, n, 0), *q = in(g, n, 1), *k = in(g, n, 2);
+    EYE_TRY(eye_shape_attention(g, &forward, out, err));
+    if (!same_dims(d, out)) return bad(err, "attention_grad", d, q);
+    out->dims[out->rank - 1] = (q->dims[q->rank - 2] + 2 * k->dims[k->rank - 2]) * q->dims[q->rank - 1];
+    return EYE_OK;
+}
+
+static enum eye_status eye_shape_slice_grad(G *g, N *n, V *out, E *err) {
+    const struct eye_value *d = in(g, n, 0);
+    const struct eye_attr *a = &n->attr;
+    if (a->axis < 0 || a->axis >= d->rank || a->begin < 0 || d->dims[a->axis] < 1 || a->begin > a->length - d->dims[a->axis])
+        return eye_fail(err, EYE_E_ARG, "slice_grad: \"%s\" at %d of axis %d does not lie in %d", d->name, a->begin, a->axis,
+                        a->length);
+    copy_shape(out, d);
+    out->dims[a->axis] = a->length;
+    return EYE_OK;
+}
+
 eye_shape_fn *eye_shape_rule(enum eye_op op) {
     static eye_shape_fn *const rule[EYE_N_OP] = {
 #define OP(name, min_in, max_in, flags) eye_shape_##name,
