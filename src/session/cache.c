@@ -142,7 +142,7 @@ static enum eye_status set_prefix(struct eye_session *s, const char *text, size_
 
 static size_t kv_bytes(const struct eye_session *s, int64_t n) {
     size_t sum = 0;
-    for (size_t i = 0; i < eye_kv_n_chunks(s->kv); i++) sum += eye_kv_chunk_bytes(s->kv, i, n);
+    for (size_t i = 0; i < eye_kv_n_chunks(s->decoder.kv); i++) sum += eye_kv_chunk_bytes(s->decoder.kv, i, n);
     return sum;
 }
 
@@ -182,9 +182,9 @@ enum eye_status eye_session_load(struct eye_session *s, const char *path, struct
     if (status == EYE_OK) status = set_prefix(s, st.text, st.text_bytes, st.n_images, err);
     if (status == EYE_OK) { /* nothing can fail from here on */
         const uint8_t *p = st.data;
-        for (size_t i = 0; i < eye_kv_n_chunks(s->kv); i++) {
-            eye_kv_write(s->kv, i, st.n, p);
-            p += eye_kv_chunk_bytes(s->kv, i, st.n);
+        for (size_t i = 0; i < eye_kv_n_chunks(s->decoder.kv); i++) {
+            eye_kv_write(s->decoder.kv, i, st.n, p);
+            p += eye_kv_chunk_bytes(s->decoder.kv, i, st.n);
         }
         for (size_t i = 0; i < st.n; i++) s->past[i] = eye_state_id(&st, i);
         s->n_past = (int32_t)st.n;
@@ -216,9 +216,9 @@ static enum eye_status put_context(const struct eye_session *s, struct eye_state
         EYE_TRY(put_u32(out, (uint32_t)s->prefix.image[i].height, err));
     }
     EYE_TRY(eye_state_put(out, s->prefix.text.p, st->text_bytes, err));
-    for (size_t i = 0; i < eye_kv_n_chunks(s->kv); i++) {
-        eye_kv_read(s->kv, i, st->n, chunk);
-        EYE_TRY(eye_state_put(out, chunk, eye_kv_chunk_bytes(s->kv, i, st->n), err));
+    for (size_t i = 0; i < eye_kv_n_chunks(s->decoder.kv); i++) {
+        eye_kv_read(s->decoder.kv, i, st->n, chunk);
+        EYE_TRY(eye_state_put(out, chunk, eye_kv_chunk_bytes(s->decoder.kv, i, st->n), err));
     }
     return eye_state_commit(out, err);
 }
@@ -235,8 +235,8 @@ enum eye_status eye_session_save(struct eye_session *s, const char *path, struct
         st.text_bytes = (uint32_t)s->prefix.text.len;
     }
     st.data_bytes = kv_bytes(s, s->n_past);
-    for (size_t i = 0; i < eye_kv_n_chunks(s->kv); i++)
-        largest = EYE_MAX(largest, eye_kv_chunk_bytes(s->kv, i, s->n_past));
+    for (size_t i = 0; i < eye_kv_n_chunks(s->decoder.kv); i++)
+        largest = EYE_MAX(largest, eye_kv_chunk_bytes(s->decoder.kv, i, s->n_past));
     uint8_t *chunk = eye_alloc_raw(s->alloc, largest);
     if (!chunk) return eye_fail_nomem(err, largest);
     model_key(s->model, st.model);

@@ -225,18 +225,18 @@ static enum eye_status run_rows(struct text_probe *t, struct part_run *decoder, 
     size_t width = (size_t)s->model->vlm.config.text.hidden;
     const float *image_rows = t->rows;
     for (size_t done = 0; done < t->n;) {
-        size_t n = EYE_MIN((size_t)s->rows, t->n - done);
-        EYE_TRY(eye_session_embed(s, t->id + done, n, &image_rows, err));
+        size_t n = EYE_MIN(s->decoder.rows, t->n - done);
+        EYE_TRY(eye_decode_embed(&s->decoder, t->id + done, n, &image_rows, err));
         if (!decoder) {
-            sink_rows(sink, s->embeds, n);
+            sink_rows(sink, s->decoder.embeds, n);
         } else if (!head) {
-            EYE_TRY(part_run(decoder, kv, (int64_t)n, (int64_t)done, s->embeds, piece, err));
+            EYE_TRY(part_run(decoder, kv, (int64_t)n, (int64_t)done, s->decoder.embeds, piece, err));
             sink_rows(sink, piece, n);
         } else {
-            EYE_TRY(part_run(decoder, kv, (int64_t)n, (int64_t)done, s->embeds, s->hidden, err));
+            EYE_TRY(part_run(decoder, kv, (int64_t)n, (int64_t)done, s->decoder.embeds, s->decoder.hidden, err));
             for (size_t i = 0; i < n; i++) {
                 bool wanted = !sink->last || done + i + 1 == t->n;
-                if (wanted) EYE_TRY(part_run(head, NULL, 1, 0, s->hidden + i * width, piece, err));
+                if (wanted) EYE_TRY(part_run(head, NULL, 1, 0, s->decoder.hidden + i * width, piece, err));
                 sink_rows(sink, piece, 1);
             }
         }
@@ -264,7 +264,7 @@ static enum eye_status run_text(struct eye_model *m, const struct eye_probe *p, 
         : part == EYE_PART_HEAD ? eye_value_at(head.g, head.value)
                                 : eye_value_at(r.g, r.value);
     EYE_TRY_GOTO(sink_open(m, p, t, v, out, &sink, err));
-    piece_bytes = (part == EYE_PART_HEAD ? 1 : (size_t)t->s->rows) * sink.row * sizeof *piece;
+    piece_bytes = (part == EYE_PART_HEAD ? 1 : t->s->decoder.rows) * sink.row * sizeof *piece;
     piece = eye_alloc_zero(m->alloc, piece_bytes);
     if (!piece) {
         st = eye_fail_nomem(err, piece_bytes);
@@ -392,19 +392,22 @@ enum eye_status eye_probe_run(struct eye_model *m, const struct eye_probe *p, st
 
 void eye_session_time_ops(struct eye_session *s, bool on) {
     s->time_ops = on;
-    for (int i = 0; i < EYE_N_PART; i++)
-        if (s->exec[i]) eye_exec_timing(s->exec[i], on);
+    for (int i = 0; i < EYE_N_PART; i++) {
+        struct eye_exec *x = eye_session_exec(s, (enum eye_part)i);
+        if (x) eye_exec_timing(x, on);
+    }
 }
 
 size_t eye_session_op_times(const struct eye_session *s, struct eye_op_time *out, size_t cap) {
     static const char *const part_name[EYE_N_PART] = {"vision", "projector", "embed", "decoder", "head"};
     size_t n = 0;
     for (int part = 0; part < EYE_N_PART; part++) {
-        if (!s->exec[part]) continue;
-        size_t n_steps = eye_exec_times(s->exec[part], NULL, 0);
+        const struct eye_exec *x = eye_session_exec(s, (enum eye_part)part);
+        if (!x) continue;
+        size_t n_steps = eye_exec_times(x, NULL, 0);
         struct eye_step_time *t = eye_alloc_zero(s->alloc, n_steps * sizeof *t);
         if (!t) return n;
-        eye_exec_times(s->exec[part], t, n_steps);
+        eye_exec_times(x, t, n_steps);
         for (size_t i = 0; i < n_steps; i++, n++)
             if (n < cap) out[n] = (struct eye_op_time){part_name[part], t[i].op, t[i].name, t[i].ns};
         eye_alloc_free(s->alloc, t, n_steps * sizeof *t);

@@ -12,40 +12,42 @@
 
 /* ---- new, free ---- */
 
-/* Wants the lock held, as does what calls it. */
-static enum eye_status exec_for(struct eye_session *s, enum eye_part part, struct eye_err *err) {
+struct eye_exec *eye_session_exec(const struct eye_session *s, enum eye_part part) {
+    if (part == EYE_PART_VISION) return s->vision;
+    return part == EYE_PART_PROJECTOR ? s->projector : s->decoder.exec[part - EYE_PART_EMBED];
+}
+
+/* These three want the lock held. */
+static enum eye_status exec_for(struct eye_session *s, enum eye_part part, struct eye_exec **x, struct eye_err *err) {
     const struct eye_plan *plan;
-    if (s->exec[part]) return EYE_OK;
+    if (*x) return EYE_OK;
     EYE_TRY(eye_model_plan(s->model, part, &plan, err));
-    EYE_TRY(eye_exec_new(&s->exec[part], plan, err));
-    eye_exec_timing(s->exec[part], s->time_ops);
+    EYE_TRY(eye_exec_new(x, plan, err));
+    eye_exec_timing(*x, s->time_ops);
     return EYE_OK;
 }
 
 static enum eye_status take_memory(struct eye_session *s, struct eye_err *err) {
-    const struct eye_text_config *t = &s->model->vlm.config.text;
-    size_t rows = (size_t)s->rows, width = (size_t)t->hidden * sizeof(float);
-    const struct eye_plan *decoder;
-    EYE_TRY(exec_for(s, EYE_PART_EMBED, err));
-    EYE_TRY(exec_for(s, EYE_PART_DECODER, err));
-    EYE_TRY(exec_for(s, EYE_PART_HEAD, err));
-    EYE_TRY(eye_model_plan(s->model, EYE_PART_DECODER, &decoder, err));
-    EYE_TRY(eye_kv_new(&s->kv, decoder, s->n_ctx, err));
-    s->ids = eye_alloc_zero(s->alloc, rows * sizeof *s->ids);
-    s->embeds = eye_alloc_zero(s->alloc, rows * width);
-    s->hidden = eye_alloc_zero(s->alloc, rows * width);
-    s->logits = eye_alloc_zero(s->alloc, (size_t)t->vocab * sizeof *s->logits);
+    struct eye_model *m = s->model;
+    const struct eye_part_plan *part[EYE_N_DECODE];
+    const struct eye_plan *plan;
+    size_t vocab = (size_t)m->vlm.config.text.vocab;
+    for (int i = 0; i < EYE_N_DECODE; i++) {
+        EYE_TRY(eye_model_plan(m, (enum eye_part)(EYE_PART_EMBED + i), &plan, err));
+        part[i] = &m->part[EYE_PART_EMBED + i];
+    }
+    EYE_TRY(eye_decoder_init(&s->decoder, part, (size_t)EYE_MIN(EYE_PREFILL_ROWS, s->n_ctx), 1, s->n_ctx, s->alloc, err));
+    s->logits = eye_alloc_zero(s->alloc, vocab * sizeof *s->logits);
     s->past = eye_alloc_zero(s->alloc, (size_t)s->n_ctx * sizeof *s->past);
-    if (s->ids && s->embeds && s->hidden && s->logits && s->past) return EYE_OK;
-    return eye_fail_nomem(err, 2 * rows * width + (size_t)t->vocab * sizeof *s->logits);
+    return s->logits && s->past ? EYE_OK : eye_fail_nomem(err, vocab * sizeof *s->logits);
 }
 
 static enum eye_status take_image_memory(struct eye_session *s, struct eye_err *err) {
     struct eye_model *m = s->model;
     size_t side = (size_t)m->opts.image_side, most = eye_model_max_pictures(m);
     size_t features = (size_t)m->picture_tokens * (size_t)m->vlm.config.vision.channels * sizeof *s->features;
-    EYE_TRY(exec_for(s, EYE_PART_VISION, err));
-    EYE_TRY(exec_for(s, EYE_PART_PROJECTOR, err));
+    EYE_TRY(exec_for(s, EYE_PART_VISION, &s->vision, err));
+    EYE_TRY(exec_for(s, EYE_PART_PROJECTOR, &s->projector, err));
     if (!s->pixels_u8) s->pixels_u8 = eye_alloc_raw(s->alloc, most * side * side * 3);
     if (!s->pixels) s->pixels = eye_alloc_raw(s->alloc, side * side * 3 * sizeof *s->pixels);
     if (!s->features) s->features = eye_alloc_raw(s->alloc, features);
@@ -68,7 +70,6 @@ enum eye_status eye_session_new(struct eye_model *m, const struct eye_session_op
     s->alloc = m->alloc;
     s->opts = o;
     s->n_ctx = o.n_ctx ? o.n_ctx : m->opts.n_ctx;
-    s->rows = EYE_MIN(EYE_PREFILL_ROWS, s->n_ctx);
     s->pending = -1;
     s->prompt.alloc = m->alloc;
     eye_buf_init(&s->piece, m->alloc);
@@ -90,12 +91,10 @@ void eye_session_free(struct eye_session *s) {
     if (!s) return;
     struct eye_model *m = s->model;
     const struct eye_vlm_config *c = &m->vlm.config;
-    size_t rows = (size_t)s->rows, width = (size_t)c->text.hidden * sizeof(float), side = (size_t)m->opts.image_side;
-    for (int i = 0; i < EYE_N_PART; i++) eye_exec_free(s->exec[i]);
-    eye_kv_free(s->kv);
-    eye_alloc_free(s->alloc, s->ids, rows * sizeof *s->ids);
-    eye_alloc_free(s->alloc, s->embeds, rows * width);
-    eye_alloc_free(s->alloc, s->hidden, rows * width);
+    size_t side = (size_t)m->opts.image_side;
+    eye_exec_free(s->vision);
+    eye_exec_free(s->projector);
+    eye_decoder_clear(&s->decoder);
     eye_alloc_free(s->alloc, s->logits, (size_t)c->text.vocab * sizeof *s->logits);
     eye_alloc_free(s->alloc, s->pixels_u8, eye_model_max_pictures(m) * side * side * 3);
     eye_alloc_free(s->alloc, s->pixels, side * side * 3 * sizeof *s->pixels);
@@ -146,18 +145,14 @@ static bool between_steps(void *ctx) {
 
 #define LONG_ROWS 32 /* fewer are done before a bar could be read */
 
-/* One part with one input and one output. Wants the lock held. */
-static enum eye_status run_part(struct eye_session *s, enum eye_part part, int64_t t, int64_t past, void *in, float *out,
-                                struct eye_err *err) {
+/* Vision or projector. Wants the lock held. */
+static enum eye_status run_part(struct eye_session *s, enum eye_part part, int64_t t, void *in, float *out, struct eye_err *err) {
     const struct eye_graph *g = &s->model->part[part].graph;
     const struct eye_model_opts *o = &s->model->opts;
     struct eye_io i = {g->input[0], in}, r = {g->output[0], out};
-    struct watch w = {.s = s, .n_steps = g->n_nodes};
-    struct eye_bind bind = {.t = t, .past = past};
-    if (part == EYE_PART_VISION) w.what = "looking at the image";
-    if (part == EYE_PART_DECODER && t >= LONG_ROWS) w.what = "reading the prompt";
-    enum eye_status st = eye_exec_run(s->exec[part], part == EYE_PART_DECODER ? s->kv : NULL, &bind, &i, 1, &r, 1,
-                                      between_steps, &w, err);
+    struct watch w = {.s = s, .n_steps = g->n_nodes, .what = part == EYE_PART_VISION ? "looking at the image" : NULL};
+    enum eye_status st = eye_exec_run(eye_session_exec(s, part), NULL, &(struct eye_bind){.t = t}, &i, 1, &r, 1, between_steps,
+                                      &w, err);
     if (w.what && o->progress) o->progress(o->progress_ctx, w.what, 1);
     return st;
 }
@@ -167,9 +162,9 @@ static enum eye_status run_vision(struct eye_session *s, float *out, struct eye_
     struct eye_model *m = s->model;
     pthread_mutex_lock(&m->lock);
     uint64_t begin = eye_now_ns();
-    enum eye_status st = run_part(s, EYE_PART_VISION, 1, 0, s->pixels, s->features, err);
+    enum eye_status st = run_part(s, EYE_PART_VISION, 1, s->pixels, s->features, err);
     uint64_t middle = eye_now_ns();
-    if (st == EYE_OK) st = run_part(s, EYE_PART_PROJECTOR, m->picture_tokens, 0, s->features, out, err);
+    if (st == EYE_OK) st = run_part(s, EYE_PART_PROJECTOR, m->picture_tokens, s->features, out, err);
     pthread_mutex_unlock(&m->lock);
     t->vision_us += (middle - begin) / 1000;
     t->projector_us += (eye_now_ns() - middle) / 1000;
@@ -220,31 +215,18 @@ enum eye_status eye_session_check_ids(const struct eye_session *s, const int32_t
     return EYE_OK;
 }
 
-enum eye_status eye_session_embed(struct eye_session *s, const int32_t *ids, size_t n, const float **image_rows,
+/* Wants the lock held. */
+static enum eye_status run_tokens(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows, float *logits,
                                   struct eye_err *err) {
-    size_t width = (size_t)s->model->vlm.config.text.hidden;
-    for (size_t i = 0; i < n; i++) s->ids[i] = EYE_MAX(ids[i], 0); /* image rows get some row first */
-    EYE_TRY(run_part(s, EYE_PART_EMBED, (int64_t)n, 0, s->ids, s->embeds, err));
-    for (size_t i = 0; i < n; i++) {
-        if (ids[i] != EYE_TOKEN_IMAGE_ROW) continue;
-        memcpy(s->embeds + i * width, *image_rows, width * sizeof(float));
-        *image_rows += width;
-    }
-    return EYE_OK;
-}
-
-static enum eye_status run_rows(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows, float *logits,
-                                struct eye_err *err) {
-    size_t width = (size_t)s->model->vlm.config.text.hidden;
-    for (size_t done = 0; done < n;) {
-        size_t rows = EYE_MIN((size_t)s->rows, n - done);
-        int64_t past = s->n_past + (int64_t)done;
-        EYE_TRY(eye_session_embed(s, ids + done, rows, &image_rows, err));
-        EYE_TRY(run_part(s, EYE_PART_DECODER, (int64_t)rows, past, s->embeds, s->hidden, err));
-        done += rows;
-        if (done == n && logits) EYE_TRY(run_part(s, EYE_PART_HEAD, 1, 0, s->hidden + (rows - 1) * width, logits, err));
-    }
-    return EYE_OK;
+    const struct eye_model_opts *o = &s->model->opts;
+    size_t n_runs = (n - 1) / s->decoder.rows + 1;
+    struct watch w = {.s = s, .n_steps = n_runs * s->model->part[EYE_PART_DECODER].graph.n_nodes,
+                      .what = n >= LONG_ROWS ? "reading the prompt" : NULL};
+    struct eye_decode_call call = {.ids = ids, .n = n, .image_rows = image_rows, .want_logits = logits != NULL,
+                                   .at = {.pos = s->n_past, .slot = s->n_past, .n_own = s->n_past}};
+    enum eye_status st = eye_decode(&s->decoder, &call, 1, logits, between_steps, &w, err);
+    if (w.what && o->progress) o->progress(o->progress_ctx, w.what, 1);
+    return st;
 }
 
 enum eye_status eye_session_append(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows, float *logits,
@@ -258,7 +240,7 @@ enum eye_status eye_session_append(struct eye_session *s, const int32_t *ids, si
     if (n_image_rows && !image_rows)
         return eye_fail(err, EYE_E_ARG, "%zu image rows among the tokens, but no features", n_image_rows);
     pthread_mutex_lock(&s->model->lock);
-    enum eye_status st = run_rows(s, ids, n, image_rows, logits, err);
+    enum eye_status st = run_tokens(s, ids, n, image_rows, logits, err);
     pthread_mutex_unlock(&s->model->lock);
     if (st != EYE_OK) return st; /* what was written stands beyond the end: as if it were not */
     memcpy(s->past + s->n_past, ids, n * sizeof *ids);

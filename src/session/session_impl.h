@@ -14,15 +14,11 @@
 #include "image/tiles.h"
 #include "model/vlm.h"
 #include "session/answer.h"
+#include "session/decode.h"
 #include "session/sampler.h"
 #include "text/template.h"
 
 #define EYE_PREFILL_ROWS 512 /* a prompt goes through the decoder in pieces of so many rows */
-
-struct eye_part_plan { /* one part, ready to run; built when first needed */
-    struct eye_graph graph;
-    struct eye_plan *plan; /* NULL = not yet */
-};
 
 struct eye_model {
     struct eye_alloc alloc_copy;
@@ -47,7 +43,7 @@ struct eye_model {
     pthread_mutex_t lock;          /* over all below, and over the pool: runs of different sessions take turns */
     struct eye_engine engine;
     bool engine_ready;
-    struct eye_part_plan part[EYE_N_PART];
+    struct eye_part_plan part[EYE_N_PART]; /* built when first needed */
     char **layer;                  /* [n_layers] names for probes */
     size_t n_layers, layers_cap;
     bool layers_listed;
@@ -61,11 +57,8 @@ struct eye_session {
     struct eye_session_opts opts;
     int32_t n_ctx, n_past;
     int32_t pending;               /* last token of an answer: chosen, its position is taken, not yet run; -1 = none */
-    struct eye_exec *exec[EYE_N_PART];
-    struct eye_kv *kv;
-    int64_t rows;                  /* rows of the buffers below */
-    int32_t *ids;                  /* [rows] */
-    float *embeds, *hidden;        /* [rows, hidden] */
+    struct eye_exec *vision, *projector; /* with the first image */
+    struct eye_decoder decoder;
     float *logits;                 /* [n_vocab] */
     int32_t *past;                 /* [n_ctx] what stands at each position; EYE_TOKEN_IMAGE_ROW for image rows */
     struct {                       /* the context is the beginning of a question */
@@ -121,9 +114,8 @@ EYE_MUST_CHECK enum eye_status eye_model_normalise(struct eye_model *m, const ui
                                                    float *pixels, struct eye_err *err);
 
 /* ---- session.c ---- */
-/* n <= s->rows ids to s->embeds, image rows copied from image_rows (which it advances). Wants the model's lock held. */
-EYE_MUST_CHECK enum eye_status eye_session_embed(struct eye_session *s, const int32_t *ids, size_t n, const float **image_rows,
-                                                 struct eye_err *err);
+/* The part's executor; NULL = not made yet. */
+struct eye_exec *eye_session_exec(const struct eye_session *s, enum eye_part part);
 /* eye_session_prefill without the pending token. */
 EYE_MUST_CHECK enum eye_status eye_session_append(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows,
                                                   float *logits, struct eye_err *err);
