@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/wish.h"
+
 enum { UNUSED, USED, IGNORED };
 enum { NAMES_SHOWN = 8 };
 
@@ -174,10 +176,20 @@ static eye_val fault(struct eye_build *m, size_t i, enum eye_status code, const 
                           eye_checkpoint_tensor(m->b->ckpt, i)->name, what, any, eye_dtype_info(t->dtype)->name, got);
 }
 
+/* A tensor that exists on paper only. */
+static eye_val grant(struct eye_build *m, enum how how, const struct eye_shape *shape, const char *name) {
+    struct eye_tensor t;
+    if (!eye_wish_tensor(m->b->wish, name, shape, &t))
+        return eye_graph_fail(m->g, EYE_E_ARG, "tensor \"%s\": the configuration does not say how large it is", name);
+    return how == TRANSPOSED ? eye_weight_transposed(m->g, name, &t) : eye_weight(m->g, name, &t);
+}
+
 static eye_val bind(struct eye_build *m, enum how how, struct eye_shape shape, const char *name) {
     const struct eye_binder *b = m->b;
     int32_t i = eye_strmap_get(&b->map, name, strlen(name));
     if (i < 0) {
+        bool wanted = b->wish && (how != OPTIONAL || eye_wish_wants(b->wish, name));
+        if (wanted && m->g->status == EYE_OK) return grant(m, how, &shape, name);
         if (how == OPTIONAL) return EYE_NONE;
         if (b->account) note_missing(b->account, b, name);
         return eye_graph_fail(m->g, EYE_E_CORRUPT, "tensor \"%s\" is missing", name);

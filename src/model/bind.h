@@ -26,6 +26,7 @@ struct eye_binder { /* immutable after init but for a check's bookkeeping */
     uint8_t *state;                    /* [n] enum in bind.c */
     size_t n;
     struct eye_bind_account *account;  /* NULL: no check is going on */
+    struct eye_wish *wish;             /* NULL; or it grants what the checkpoint lacks (wish.h) */
 };
 
 /* CORRUPT if two tensors have one canonical name. */
