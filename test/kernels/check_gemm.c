@@ -256,6 +256,42 @@ static void check_case(struct check *c, const struct gemm_spec *spec, size_t m, 
 }
 
 void check_ukr(struct check *c) {
+/* src [rows][cols] the other way round, rows of the result `stride` apart. */
+static struct gbuf turned(const float *src, size_t src_stride, size_t rows, size_t cols, size_t stride) {
+    struct gbuf t = gbuf_new(cols ? ((cols - 1) * stride + rows) * 4 : 0, 4);
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++) ((float *)t.p)[j * stride + i] = src[i * src_stride + j];
+    gbuf_freeze(&t);
+    return t;
+}
+
+static void same_panel(struct check *c, const char *what, const struct gbuf *want, size_t want_at, const struct gbuf *got) {
+    gbuf_check(c, got, what);
+    if (memcmp((uint8_t *)want->p + want_at, got->p, got->bytes) != 0) check_fail(c, "%s: other bytes than from rows", what);
+}
+
+/* Both sides packed from sources that lie the other way give the same bytes. */
+static void check_turned(struct check *c, const struct gemm_case *g) {
+    const struct eye_gemm_ukr *u = c->row->ukr;
+    size_t a_stride = g->m + check_below(c, 5), j0 = check_below(c, (g->n + u->nr - 1) / u->nr) * u->nr;
+    size_t n = EYE_MIN(g->n - j0, u->nr), w_stride = n + check_below(c, 5);
+    struct gbuf a = turned(g->a.p, g->a_stride, g->m, g->k, a_stride), lhs = gbuf_new(g->lhs.bytes, 64);
+    u->pack_lhs_t(g->m, g->k, a.p, a_stride, lhs.p);
+    same_panel(c, "the lhs packed from columns", &g->lhs, 0, &lhs);
+    float *w = malloc((n * g->k + 1) * sizeof *w);
+    for (size_t j = 0; j < n; j++) { /* weights as stored, in f32: rounding them again changes nothing */
+        uint8_t *even = malloc(g->k * 4 + 1);
+        memcpy(even, (uint8_t *)g->w.p + (j0 + j) * g->w_stride, g->k * eye_dtype_info(g->spec->weights)->block_bytes);
+        eye_row_to_f32(g->spec->weights, even, w + j * g->k, g->k);
+        free(even);
+    }
+    struct gbuf b = turned(w, g->k, n, g->k, w_stride), rhs = gbuf_new(g->panel_bytes, 64);
+    u->pack_rhs_t(n, g->k, b.p, w_stride, rhs.p);
+    same_panel(c, "the rhs packed from columns", &g->rhs, j0 / u->nr * g->panel_bytes, &rhs);
+    free(w);
+    gbuf_free(&a), gbuf_free(&lhs), gbuf_free(&b), gbuf_free(&rhs);
+}
+
     const struct eye_gemm_ukr *u = c->row->ukr;
     const struct gemm_spec *s = NULL;
     for (size_t i = 0; i < EYE_COUNT(specs); i++)
@@ -271,6 +307,7 @@ void check_ukr(struct check *c) {
     for (size_t m = 1; m <= mr; m++)
         check_case(c, s, m, check_between(c, 1, 3 * nr + 1), check_between(c, 1, 100), PAT_RANDOM, PAT_RANDOM);
     for (int pa = 0; pa < N_PATTERNS; pa++)
+        if (c->row->ukr->pack_lhs_t) check_turned(c, &g);
         for (int pw = 0; pw < N_PATTERNS; pw++)
             check_case(c, s, check_between(c, 1, mr), check_between(c, 1, 2 * nr), check_between(c, 1, 130),
                        (enum check_pattern)pa, (enum check_pattern)pw);
@@ -281,3 +318,5 @@ void check_ukr(struct check *c) {
         check_case(c, s, mr, nr, real_k[i], PAT_MAX, PAT_MIN);
     }
 }
+    bool live = s->lhs == LHS_BF16 || s->weights == EYE_F32; /* the training GEMMs: both sides change between runs */
+    if (live && (!u->pack_lhs_t || !u->pack_rhs_t)) check_fail(c, "no packing from columns");

@@ -34,11 +34,13 @@ static struct gbuf copy_of(const struct gbuf *src) {
 /* ---- element-wise ---- */
 
 /* |error| <= eps (|want| (rel + per_x |x|) + abs_x |x| + abs) + 2 (1 + |x|) (1 + |b|) smallest normal; x the (first) input,
- * b the second. A term per_x |x| is the exponent's rounding where the argument of exp is not x itself. */
+ * b the second. A term per_x |x| is the exponent's rounding where the argument of exp is not x itself. Gradients f'(x) b: abs_b |b| more,
+ * the slope's own error (x f''(x) is at most 1.2 for all of these). */
 struct bound {
     const char *op;
     double rel, per_x, abs_x, abs;
     float max; /* largest input tried */
+    double abs_b;
 };
 static const struct bound bounds[] = {
     {"gelu_f32", 0, 0, 1, 1, 100.0f},       /* tables: 1e-7 (1 + |x|) */
@@ -52,6 +54,14 @@ static const struct bound bounds[] = {
     {"add_f32", 0, 0, 0, 0, 0x1p100f},
     {"mul_f32", 0, 0, 0, 0, 0x1p60f},
     {"swiglu_f32", 5, 0, 0, 0, 200.0f},
+    {"gelu_grad_f32", 2, 0, 0, 0, 100.0f, 4},
+    {"gelu_tanh_grad_f32", 2, 0, 0, 0, 100.0f, 4},
+    {"quick_gelu_grad_f32", 2, 0, 0, 0, 100.0f, 4},
+    {"silu_grad_f32", 2, 0, 0, 0, 200.0f, 4},
+    {"sigmoid_grad_f32", 8, 0, 0, 0, 200.0f},
+    {"relu_grad_f32", 0, 0, 0, 0, 0x1p100f},
+    {"hardsigmoid_grad_f32", 1, 0, 0, 0, 100.0f},
+    {"hardswish_grad_f32", 1, 0, 0, 0, 100.0f, 1},
 };
 
 static const struct bound *bound_of(const struct check *c) {
@@ -63,7 +73,7 @@ static const struct bound *bound_of(const struct check *c) {
 /* Ops that only add, multiply or choose are one rounding: exact. */
 static double tolerance(const struct bound *b, double want, double x, double y) {
     if (b->rel == 0 && b->abs_x == 0) return 0.0;
-    return EPS * (fabs(want) * (b->rel + b->per_x * fabs(x)) + b->abs_x * fabs(x) + b->abs) +
+    return EPS * (fabs(want) * (b->rel + b->per_x * fabs(x)) + b->abs_x * fabs(x) + b->abs + b->abs_b * fabs(y)) +
            2.0 * (1.0 + fabs(x)) * (1.0 + fabs(y)) * (double)FLT_MIN;
 }
 

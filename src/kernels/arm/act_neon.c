@@ -1,6 +1,7 @@
 /* Activations and element-wise pairs, NEON. Errors as in the AVX2 versions (x86/act_avx2.c). */
 #include "kernels/arm/math_neon.h"
 #include "kernels/gelu_tables.h"
+#include "kernels/normal.h"
 #include "kernels/rows.h"
 
 /* One function over a row: f(vector) -> vector. */
@@ -57,3 +58,56 @@ EYE_MAP(eye_hardswish_f32_neon, hardswish)
 EYE_ZIP(eye_add_f32_neon, add)
 EYE_ZIP(eye_mul_f32_neon, mul)
 EYE_ZIP(eye_swiglu_f32_neon, swiglu)
+
+/* ---- gradients: f'(a) b, as in x86/act_avx2.c ---- */
+
+EYE_INLINE float32x4_t sigmoid_product_grad(float32x4_t x, float32x4_t v, float32x4_t slope, float32x4_t dy) {
+    const float32x4_t one = vdupq_n_f32(1.0f);
+    float32x4_t e = eye_exp_neon(vnegq_f32(vabsq_f32(v))), r = vdivq_f32(one, vaddq_f32(one, e)), er = vmulq_f32(e, r);
+    float32x4_t s = vbslq_f32(vcltzq_f32(v), er, r);
+    return vmulq_f32(vfmaq_f32(s, vmulq_f32(x, slope), vmulq_f32(er, r)), dy);
+}
+EYE_INLINE float32x4_t gelu_grad(float32x4_t x, float32x4_t dy) {
+    const float32x4_t one = vdupq_n_f32(1.0f);
+    float32x4_t t = vabsq_f32(x), e = eye_exp_neon(vmulq_n_f32(vmulq_f32(t, t), -0.5f));
+    float32x4_t r = vdivq_f32(one, vfmaq_n_f32(one, t, EYE_NORMAL_SCALE)), p = vdupq_n_f32(eye_normal_poly[4]);
+    for (int d = 3; d >= 0; d--) p = vfmaq_f32(vdupq_n_f32(eye_normal_poly[d]), p, r);
+    float32x4_t tail = vmulq_f32(vmulq_f32(p, r), e), below = vbslq_f32(vcltzq_f32(x), tail, vsubq_f32(one, tail));
+    return vmulq_f32(vfmaq_f32(below, vmulq_n_f32(x, EYE_NORMAL_DENSITY), e), dy);
+}
+EYE_INLINE float32x4_t gelu_tanh_grad(float32x4_t x, float32x4_t dy) {
+    const float32x4_t c1 = vdupq_n_f32(1.59576912160573071f);
+    x = vmaxq_f32(vdupq_n_f32(-30.0f), vminq_f32(vdupq_n_f32(30.0f), x));
+    float32x4_t x2 = vmulq_f32(x, x), v = vmulq_f32(vfmaq_n_f32(c1, x2, 0.044715f * 1.59576912160573071f), x);
+    return sigmoid_product_grad(x, v, vfmaq_n_f32(c1, x2, 0.134145f * 1.59576912160573071f), dy);
+}
+EYE_INLINE float32x4_t quick_gelu_grad(float32x4_t x, float32x4_t dy) {
+    return sigmoid_product_grad(x, vmulq_n_f32(x, 1.702f), vdupq_n_f32(1.702f), dy);
+}
+EYE_INLINE float32x4_t silu_grad(float32x4_t x, float32x4_t dy) { return sigmoid_product_grad(x, x, vdupq_n_f32(1.0f), dy); }
+EYE_INLINE float32x4_t sigmoid_grad(float32x4_t x, float32x4_t dy) {
+    const float32x4_t one = vdupq_n_f32(1.0f);
+    float32x4_t e = eye_exp_neon(vnegq_f32(vabsq_f32(x))), r = vdivq_f32(one, vaddq_f32(one, e));
+    return vmulq_f32(vmulq_f32(vmulq_f32(e, r), r), dy);
+}
+EYE_INLINE float32x4_t where(uint32x4_t mask, float32x4_t v) {
+    return vreinterpretq_f32_u32(vandq_u32(mask, vreinterpretq_u32_f32(v)));
+}
+EYE_INLINE float32x4_t relu_grad(float32x4_t x, float32x4_t dy) { return where(vcgtzq_f32(x), dy); }
+EYE_INLINE float32x4_t hardsigmoid_grad(float32x4_t x, float32x4_t dy) {
+    return where(vcltq_f32(vabsq_f32(x), vdupq_n_f32(3.0f)), vmulq_n_f32(dy, 1.0f / 6.0f));
+}
+EYE_INLINE float32x4_t hardswish_grad(float32x4_t x, float32x4_t dy) {
+    float32x4_t slope = vfmaq_n_f32(vdupq_n_f32(0.5f), x, 1.0f / 3.0f);
+    slope = vbslq_f32(vcgtq_f32(x, vdupq_n_f32(3.0f)), vdupq_n_f32(1.0f), slope);
+    return where(vmvnq_u32(vcltq_f32(x, vdupq_n_f32(-3.0f))), vmulq_f32(slope, dy));
+}
+
+EYE_ZIP(eye_gelu_grad_f32_neon, gelu_grad)
+EYE_ZIP(eye_gelu_tanh_grad_f32_neon, gelu_tanh_grad)
+EYE_ZIP(eye_quick_gelu_grad_f32_neon, quick_gelu_grad)
+EYE_ZIP(eye_silu_grad_f32_neon, silu_grad)
+EYE_ZIP(eye_sigmoid_grad_f32_neon, sigmoid_grad)
+EYE_ZIP(eye_relu_grad_f32_neon, relu_grad)
+EYE_ZIP(eye_hardsigmoid_grad_f32_neon, hardsigmoid_grad)
+EYE_ZIP(eye_hardswish_grad_f32_neon, hardswish_grad)

@@ -28,6 +28,20 @@ static void pack_rhs(size_t n, size_t k, const void *src, size_t src_stride_byte
     }
 }
 
+static void pack_lhs_t(size_t m, size_t k, const float *src, size_t src_stride, void *dst) {
+    uint16_t *out = dst;
+    for (size_t e = 0; e < k; e += KR)
+        for (size_t i = 0; i < m; i++)
+            for (size_t t = e; t < e + KR; t++) *out++ = t < k ? eye_f32_to_bf16(src[t * src_stride + i]) : 0;
+}
+
+static void pack_rhs_t(size_t n, size_t k, const float *src, size_t src_stride, void *dst) {
+    uint16_t *out = dst;
+    for (size_t e = 0; e < k; e += KR)
+        for (size_t j = 0; j < NR; j++)
+            for (size_t t = e; t < e + KR; t++) *out++ = t < k && j < n ? eye_f32_to_bf16(src[t * src_stride + j]) : 0;
+}
+
 /* Two rows' 8 columns from and to 2 x 2 blocks. */
 EYE_INLINE void split(float32x4_t blocks[4], const float *c, size_t c_stride, const float *bias, bool accumulate, int rows) {
     for (int h = 0; h < 2; h++) {
@@ -97,4 +111,5 @@ static void run(size_t m, size_t n, size_t k, const void *lhs, const void *rhs, 
     }
 }
 
-const struct eye_gemm_ukr eye_gemm_f32_bf16_bf16_bf16 = {MR, NR, KR, KR * 2, STEP, pack_lhs, pack_rhs, run};
+const struct eye_gemm_ukr eye_gemm_f32_bf16_bf16_bf16 = {MR, NR, KR, KR * 2, STEP, pack_lhs, pack_rhs, run, pack_lhs_t,
+                                                        pack_rhs_t};

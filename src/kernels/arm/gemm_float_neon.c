@@ -28,6 +28,18 @@ static void pack_lhs_2(size_t m, size_t k, const float *src, size_t src_stride, 
     if (k % 2) memset((float *)dst + k * m, 0, m * sizeof(float));
 }
 
+/* A step is one k of all rows: from [k][m] packing is copying. */
+static void pack_lhs_t_1(size_t m, size_t k, const float *src, size_t src_stride, void *dst) {
+    for (size_t e = 0; e < k; e++) memcpy((float *)dst + e * m, src + e * src_stride, m * sizeof *src);
+}
+
+static void pack_lhs_t_bf16(size_t m, size_t k, const float *src, size_t src_stride, void *dst) {
+    float *out = dst;
+    pack_lhs_t_1(m, k, src, src_stride, dst);
+    for (size_t i = 0; i < k * m; i++) out[i] = eye_bf16_to_f32(eye_f32_to_bf16(out[i]));
+    if (k % 2) memset(out + k * m, 0, m * sizeof *out);
+}
+
 static void pack_lhs_bf16(size_t m, size_t k, const float *src, size_t src_stride, void *dst) {
     float *out = dst;
     pack_lhs_2(m, k, src, src_stride, dst);
@@ -49,6 +61,20 @@ static void pack_rhs_32(size_t n, size_t k, const void *src, size_t src_stride_b
 }
 static void pack_rhs_16(size_t n, size_t k, const void *src, size_t src_stride_bytes, void *dst) {
     pack_rhs(n, k, src, src_stride_bytes, dst, 2);
+}
+
+static void pack_rhs_t_32(size_t n, size_t k, const float *src, size_t src_stride, void *dst) {
+    float *out = dst;
+    for (size_t e = 0; e < k; e++, out += NR) {
+        memset(out, 0, NR * sizeof *out);
+        memcpy(out, src + e * src_stride, n * sizeof *out);
+    }
+}
+static void pack_rhs_t_16(size_t n, size_t k, const float *src, size_t src_stride, void *dst) {
+    uint16_t *out = dst;
+    memset(out, 0, (k + 1) / 2 * STEP);
+    for (size_t e = 0; e < k; e++, out += NR)
+        for (size_t j = 0; j < n; j++) out[j] = eye_f32_to_bf16(src[e * src_stride + j]);
 }
 
 /* ---- multiplication ---- */
@@ -128,7 +154,9 @@ static void run_bf16(size_t m, size_t n, size_t k, const void *lhs, const void *
     run(m, n, k, lhs, rhs, rhs_panel_stride, c, c_stride, bias, accumulate, W_BF16);
 }
 
-const struct eye_gemm_ukr eye_gemm_f32_f32_f32_neon = {MR, NR, 1, 4, STEP, pack_lhs_1, pack_rhs_32, run_f32};
+const struct eye_gemm_ukr eye_gemm_f32_f32_f32_neon = {MR, NR, 1, 4, STEP, pack_lhs_1, pack_rhs_32, run_f32,
+                                                       pack_lhs_t_1, pack_rhs_t_32};
 const struct eye_gemm_ukr eye_gemm_f32_f32_f16_neon = {MR, NR, 2, 8, STEP, pack_lhs_2, pack_rhs_16, run_f16};
 const struct eye_gemm_ukr eye_gemm_f32_f32_bf16_neon = {MR, NR, 2, 8, STEP, pack_lhs_2, pack_rhs_16, run_bf16};
-const struct eye_gemm_ukr eye_gemm_f32_bf16_bf16_neon = {MR, NR, 2, 8, STEP, pack_lhs_bf16, pack_rhs_16, run_bf16};
+const struct eye_gemm_ukr eye_gemm_f32_bf16_bf16_neon = {MR, NR, 2, 8, STEP, pack_lhs_bf16, pack_rhs_16, run_bf16,
+                                                         pack_lhs_t_bf16, pack_rhs_t_16};

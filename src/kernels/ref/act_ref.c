@@ -57,3 +57,51 @@ void eye_mul_f32_ref(float *dst, const float *a, const float *b, size_t n) {
 void eye_swiglu_f32_ref(float *dst, const float *a, const float *b, size_t n) {
     for (size_t i = 0; i < n; i++) dst[i] = (float)(a[i] * sigmoid(a[i]) * b[i]);
 }
+
+/* ---- gradients: dst = f'(a) b ---- */
+
+/* d/dx of x sigmoid(v(x)), v's slope given. */
+static double sigmoid_product_slope(double x, double v, double v_slope) {
+    return sigmoid(v) + x * sigmoid(v) * sigmoid(-v) * v_slope;
+}
+
+void eye_gelu_grad_f32_ref(float *dst, const float *a, const float *b, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        double x = a[i], below = 0.5 * erfc(-x * 0.70710678118654752440), density = 0.39894228040143267794 * exp(-0.5 * x * x);
+        dst[i] = (float)((below + x * density) * b[i]);
+    }
+}
+
+void eye_gelu_tanh_grad_f32_ref(float *dst, const float *a, const float *b, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        double x = a[i], v = 1.59576912160573071 * (x + 0.044715 * x * x * x);
+        dst[i] = (float)(sigmoid_product_slope(x, v, 1.59576912160573071 * (1.0 + 0.134145 * x * x)) * b[i]);
+    }
+}
+
+void eye_quick_gelu_grad_f32_ref(float *dst, const float *a, const float *b, size_t n) {
+    for (size_t i = 0; i < n; i++) dst[i] = (float)(sigmoid_product_slope(a[i], 1.702 * a[i], 1.702) * b[i]);
+}
+
+void eye_silu_grad_f32_ref(float *dst, const float *a, const float *b, size_t n) {
+    for (size_t i = 0; i < n; i++) dst[i] = (float)(sigmoid_product_slope(a[i], a[i], 1.0) * b[i]);
+}
+
+void eye_sigmoid_grad_f32_ref(float *dst, const float *a, const float *b, size_t n) {
+    for (size_t i = 0; i < n; i++) dst[i] = (float)(sigmoid(a[i]) * sigmoid(-(double)a[i]) * b[i]);
+}
+
+void eye_relu_grad_f32_ref(float *dst, const float *a, const float *b, size_t n) {
+    for (size_t i = 0; i < n; i++) dst[i] = a[i] > 0.0f ? b[i] : 0.0f;
+}
+
+void eye_hardsigmoid_grad_f32_ref(float *dst, const float *a, const float *b, size_t n) {
+    for (size_t i = 0; i < n; i++) dst[i] = fabsf(a[i]) < 3.0f ? (float)(b[i] / 6.0) : 0.0f;
+}
+
+void eye_hardswish_grad_f32_ref(float *dst, const float *a, const float *b, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        double x = a[i];
+        dst[i] = (float)(x < -3.0 ? 0.0 : x <= 3.0 ? (x / 3.0 + 0.5) * b[i] : (double)b[i]);
+    }
+}

@@ -52,6 +52,27 @@ static void pack_rhs_16(size_t n, size_t k, const void *src, size_t src_stride_b
     pack_rhs(n, k, src, src_stride_bytes, dst, 2);
 }
 
+static void pack_lhs_t(size_t m, size_t k, const float *src, size_t src_stride, void *dst) {
+    float *out = dst;
+    for (size_t e = 0; e < k; e++)
+        for (size_t i = 0; i < m; i++) *out++ = src[e * src_stride + i];
+}
+static void pack_lhs_t_bf16(size_t m, size_t k, const float *src, size_t src_stride, void *dst) {
+    float *out = dst;
+    for (size_t e = 0; e < k; e++)
+        for (size_t i = 0; i < m; i++) *out++ = eye_bf16_to_f32(eye_f32_to_bf16(src[e * src_stride + i]));
+}
+static void pack_rhs_t_32(size_t n, size_t k, const float *src, size_t src_stride, void *dst) {
+    float *out = dst;
+    for (size_t e = 0; e < k; e++)
+        for (size_t j = 0; j < NR; j++) *out++ = j < n ? src[e * src_stride + j] : 0.0f;
+}
+static void pack_rhs_t_16(size_t n, size_t k, const float *src, size_t src_stride, void *dst) {
+    uint16_t *out = dst;
+    for (size_t e = 0; e < k; e++)
+        for (size_t j = 0; j < NR; j++) *out++ = j < n ? eye_f32_to_bf16(src[e * src_stride + j]) : 0;
+}
+
 /* ---- multiplication ---- */
 
 /* m rows times one panel, of which cols <= NR columns are wanted. */
@@ -89,7 +110,9 @@ static void run_bf16(size_t m, size_t n, size_t k, const void *lhs, const void *
     run(m, n, k, lhs, rhs, rhs_panel_stride, c, c_stride, bias, accumulate, NR * 2, widen_bf16);
 }
 
-const struct eye_gemm_ukr eye_gemm_f32_f32_f32_ref = {MR, NR, 1, 4, NR * 4, pack_lhs, pack_rhs_32, run_f32};
+const struct eye_gemm_ukr eye_gemm_f32_f32_f32_ref = {MR, NR, 1, 4, NR * 4, pack_lhs, pack_rhs_32, run_f32,
+                                                      pack_lhs_t, pack_rhs_t_32};
 const struct eye_gemm_ukr eye_gemm_f32_f32_f16_ref = {MR, NR, 1, 4, NR * 2, pack_lhs, pack_rhs_16, run_f16};
 const struct eye_gemm_ukr eye_gemm_f32_f32_bf16_ref = {MR, NR, 1, 4, NR * 2, pack_lhs, pack_rhs_16, run_bf16};
-const struct eye_gemm_ukr eye_gemm_f32_bf16_bf16_ref = {MR, NR, 1, 4, NR * 2, pack_lhs_bf16, pack_rhs_16, run_bf16};
+const struct eye_gemm_ukr eye_gemm_f32_bf16_bf16_ref = {MR, NR, 1, 4, NR * 2, pack_lhs_bf16, pack_rhs_16, run_bf16,
+                                                        pack_lhs_t_bf16, pack_rhs_t_16};

@@ -1,5 +1,6 @@
 /* Activations and element-wise pairs, AVX-512. Tails are masked. Errors are stated per function, over all finite x. */
 #include "kernels/gelu_tables.h"
+#include "kernels/normal.h"
 #include "kernels/rows.h"
 #include "kernels/x86/math_avx512.h"
 
@@ -89,3 +90,62 @@ EYE_MAP(eye_hardswish_f32_avx512, hardswish)
 EYE_ZIP(eye_add_f32_avx512, add)
 EYE_ZIP(eye_mul_f32_avx512, mul)
 EYE_ZIP(eye_swiglu_f32_avx512, swiglu)
+
+/* ---- gradients: f'(a) b, as in act_avx2.c ---- */
+
+EYE_INLINE __m512 sigmoid_product_grad(__m512 x, __m512 v, __m512 slope, __m512 dy) {
+    const __m512 one = _mm512_set1_ps(1.0f);
+    __m512 e = eye_exp_avx512(_mm512_or_ps(v, _mm512_set1_ps(-0.0f)));
+    __m512 r = _mm512_div_ps(one, _mm512_add_ps(one, e)), er = _mm512_mul_ps(e, r);
+    __m512 s = _mm512_mask_mov_ps(r, _mm512_movepi32_mask(_mm512_castps_si512(v)), er);
+    return _mm512_mul_ps(_mm512_fmadd_ps(_mm512_mul_ps(x, slope), _mm512_mul_ps(er, r), s), dy);
+}
+EYE_INLINE __m512 gelu_grad(__m512 x, __m512 dy) {
+    const __m512 one = _mm512_set1_ps(1.0f);
+    __m512 t = _mm512_abs_ps(x);
+    __m512 e = eye_exp_avx512(_mm512_mul_ps(_mm512_mul_ps(t, t), _mm512_set1_ps(-0.5f)));
+    __m512 r = _mm512_div_ps(one, _mm512_fmadd_ps(t, _mm512_set1_ps(EYE_NORMAL_SCALE), one));
+    __m512 p = _mm512_set1_ps(eye_normal_poly[4]);
+    for (int d = 3; d >= 0; d--) p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(eye_normal_poly[d]));
+    __m512 tail = _mm512_mul_ps(_mm512_mul_ps(p, r), e);
+    __m512 below = _mm512_mask_mov_ps(_mm512_sub_ps(one, tail), _mm512_movepi32_mask(_mm512_castps_si512(x)), tail);
+    return _mm512_mul_ps(_mm512_fmadd_ps(_mm512_mul_ps(x, _mm512_set1_ps(EYE_NORMAL_DENSITY)), e, below), dy);
+}
+EYE_INLINE __m512 gelu_tanh_grad(__m512 x, __m512 dy) {
+    const __m512 c1 = _mm512_set1_ps(1.59576912160573071f);
+    x = _mm512_max_ps(_mm512_set1_ps(-30.0f), _mm512_min_ps(_mm512_set1_ps(30.0f), x));
+    __m512 x2 = _mm512_mul_ps(x, x);
+    __m512 v = _mm512_mul_ps(_mm512_fmadd_ps(x2, _mm512_set1_ps(0.044715f * 1.59576912160573071f), c1), x);
+    return sigmoid_product_grad(x, v, _mm512_fmadd_ps(x2, _mm512_set1_ps(0.134145f * 1.59576912160573071f), c1), dy);
+}
+EYE_INLINE __m512 quick_gelu_grad(__m512 x, __m512 dy) {
+    const __m512 c = _mm512_set1_ps(1.702f);
+    return sigmoid_product_grad(x, _mm512_mul_ps(x, c), c, dy);
+}
+EYE_INLINE __m512 silu_grad(__m512 x, __m512 dy) { return sigmoid_product_grad(x, x, _mm512_set1_ps(1.0f), dy); }
+EYE_INLINE __m512 sigmoid_grad(__m512 x, __m512 dy) {
+    const __m512 one = _mm512_set1_ps(1.0f);
+    __m512 e = eye_exp_avx512(_mm512_or_ps(x, _mm512_set1_ps(-0.0f))), r = _mm512_div_ps(one, _mm512_add_ps(one, e));
+    return _mm512_mul_ps(_mm512_mul_ps(_mm512_mul_ps(e, r), r), dy);
+}
+EYE_INLINE __m512 relu_grad(__m512 x, __m512 dy) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), dy);
+}
+EYE_INLINE __m512 hardsigmoid_grad(__m512 x, __m512 dy) {
+    __mmask16 inside = _mm512_cmp_ps_mask(_mm512_abs_ps(x), _mm512_set1_ps(3.0f), _CMP_LT_OQ);
+    return _mm512_maskz_mul_ps(inside, dy, _mm512_set1_ps(1.0f / 6.0f));
+}
+EYE_INLINE __m512 hardswish_grad(__m512 x, __m512 dy) {
+    __m512 slope = _mm512_fmadd_ps(x, _mm512_set1_ps(1.0f / 3.0f), _mm512_set1_ps(0.5f));
+    slope = _mm512_mask_mov_ps(slope, _mm512_cmp_ps_mask(x, _mm512_set1_ps(3.0f), _CMP_GT_OQ), _mm512_set1_ps(1.0f));
+    return _mm512_maskz_mul_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(-3.0f), _CMP_NLT_UQ), slope, dy);
+}
+
+EYE_ZIP(eye_gelu_grad_f32_avx512, gelu_grad)
+EYE_ZIP(eye_gelu_tanh_grad_f32_avx512, gelu_tanh_grad)
+EYE_ZIP(eye_quick_gelu_grad_f32_avx512, quick_gelu_grad)
+EYE_ZIP(eye_silu_grad_f32_avx512, silu_grad)
+EYE_ZIP(eye_sigmoid_grad_f32_avx512, sigmoid_grad)
+EYE_ZIP(eye_relu_grad_f32_avx512, relu_grad)
+EYE_ZIP(eye_hardsigmoid_grad_f32_avx512, hardsigmoid_grad)
+EYE_ZIP(eye_hardswish_grad_f32_avx512, hardswish_grad)

@@ -11,9 +11,17 @@ static void pack_lhs_rounded(size_t m, size_t k, const float *src, size_t src_st
 static void pack_rhs(size_t n, size_t k, const void *src, size_t src_stride_bytes, void *dst) {
     eye_pack_rhs(n, k, src, src_stride_bytes, dst, 2, EYE_F256_NR, EYE_PACK_KR, 1);
 }
+static void pack_lhs_t(size_t m, size_t k, const float *src, size_t src_stride, void *dst) {
+    eye_pack_lhs_t_f256(m, k, src, src_stride, dst);
+    eye_round_to_bf16(dst, (k + EYE_PACK_KR - 1) / EYE_PACK_KR * EYE_PACK_KR * m);
+}
+static void pack_rhs_t(size_t n, size_t k, const float *src, size_t src_stride, void *dst) {
+    eye_pack_rhs_t_bf16(n, k, src, src_stride, dst, EYE_F256_NR);
+}
 EYE_F256_RUN(run, EYE_F256_BF16)
 
 const struct eye_gemm_ukr eye_gemm_f32_f32_bf16_avx2 = {EYE_F256_MR, EYE_F256_NR, EYE_PACK_KR, EYE_PACK_KR * 4,
                                                         EYE_F256_NR * EYE_PACK_KR * 2, pack_lhs, pack_rhs, run};
 const struct eye_gemm_ukr eye_gemm_f32_bf16_bf16_avx2 = {EYE_F256_MR, EYE_F256_NR, EYE_PACK_KR, EYE_PACK_KR * 4,
-                                                         EYE_F256_NR * EYE_PACK_KR * 2, pack_lhs_rounded, pack_rhs, run};
+                                                         EYE_F256_NR * EYE_PACK_KR * 2, pack_lhs_rounded, pack_rhs, run,
+                                                         pack_lhs_t, pack_rhs_t};

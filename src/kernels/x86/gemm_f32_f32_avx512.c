@@ -7,7 +7,13 @@ static void pack_lhs(size_t m, size_t k, const float *src, size_t src_stride, vo
 static void pack_rhs(size_t n, size_t k, const void *src, size_t src_stride_bytes, void *dst) {
     eye_pack_rhs(n, k, src, src_stride_bytes, dst, 4, EYE_F512_NR, EYE_PACK_KR, 1);
 }
+static void pack_lhs_t(size_t m, size_t k, const float *src, size_t src_stride, void *dst) {
+    eye_pack_lhs_t_f512(m, k, src, src_stride, dst);
+}
+static void pack_rhs_t(size_t n, size_t k, const float *src, size_t src_stride, void *dst) {
+    eye_pack_rhs_t_f32(n, k, src, src_stride, dst, EYE_F512_NR);
+}
 EYE_F512_RUN(run, EYE_F512_F32)
 
 const struct eye_gemm_ukr eye_gemm_f32_f32_f32_avx512 = {EYE_F512_MR, EYE_F512_NR, EYE_PACK_KR, EYE_PACK_KR * 4,
-                                                         EYE_F512_NR * EYE_PACK_KR * 4, pack_lhs, pack_rhs, run};
+                                                         EYE_F512_NR * EYE_PACK_KR * 4, pack_lhs, pack_rhs, run, pack_lhs_t, pack_rhs_t};

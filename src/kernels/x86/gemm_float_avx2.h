@@ -15,6 +15,44 @@ enum { EYE_F256_MR = 6, EYE_F256_NR = 16 };
 
 enum eye_f256_weights { EYE_F256_F32, EYE_F256_F16, EYE_F256_BF16 };
 
+/* r[i][j] becomes r[j][i]. */
+EYE_INLINE void eye_transpose8(__m256 r[8]) {
+    __m256 t[8], u[8];
+    EYE_UNROLL
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    EYE_UNROLL
+    for (int i = 0; i < 8; i += 4) { /* u[i + j]: column j, in the upper half column 4 + j, of rows i .. i + 3 */
+        u[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        u[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+        u[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        u[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+    EYE_UNROLL
+    for (int j = 0; j < 4; j++) {
+        r[j] = _mm256_permute2f128_ps(u[j], u[4 + j], 0x20);
+        r[4 + j] = _mm256_permute2f128_ps(u[j], u[4 + j], 0x31);
+    }
+}
+
+/* Packs lhs rows from src [k][m]. */
+EYE_INLINE void eye_pack_lhs_t_f256(size_t m, size_t k, const float *src, size_t src_stride, float *out) {
+    for (size_t e = 0; e < k; e += EYE_PACK_KR, out += m * EYE_PACK_KR) {
+        for (size_t half = 0; half < EYE_PACK_KR; half += 8, src += 8 * src_stride) {
+            __m256 r[8];
+            EYE_UNROLL
+            for (size_t t = 0; t < 8; t++)
+                r[t] = e + half + t < k ? eye_load8(src + t * src_stride, m) : _mm256_setzero_ps();
+            eye_transpose8(r);
+            EYE_UNROLL
+            for (size_t i = 0; i < EYE_F256_MR; i++)
+                if (i < m) _mm256_store_ps(out + i * EYE_PACK_KR + half, r[i]);
+        }
+    }
+}
+
 /* One k times m rows and 2 np vectors of 8 columns. bf16 lies like f16, not in pairs as for AVX-512: splitting pairs takes a
  * mask, the sixteenth register, and the spills halved the speed. */
 EYE_INLINE void eye_f256_unit(const enum eye_f256_weights t, const size_t m, const size_t np, const float *a, const uint8_t *b,

@@ -18,6 +18,51 @@ enum { EYE_F512_MR = 14, EYE_F512_NR = 32 };
 
 enum eye_f512_weights { EYE_F512_F32, EYE_F512_F16, EYE_F512_BF16, EYE_F512_BF16_PAIRS };
 
+/* r[i][j] becomes r[j][i]: three rounds of exchanges, of 1, 2 and (twice) 4 lanes. */
+EYE_INLINE void eye_transpose16(__m512 r[16]) {
+    __m512 t[16];
+    EYE_UNROLL
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+    EYE_UNROLL
+    for (int i = 0; i < 16; i += 4) { /* r[i + j]: column 4 q + j of rows i .. i + 3, in quarter q */
+        __m512d a = _mm512_castps_pd(t[i]), b = _mm512_castps_pd(t[i + 1]);
+        __m512d c = _mm512_castps_pd(t[i + 2]), d = _mm512_castps_pd(t[i + 3]);
+        r[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+        r[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+        r[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+        r[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+    }
+    EYE_UNROLL
+    for (int j = 0; j < 4; j++) {
+        __m512 lo = _mm512_shuffle_f32x4(r[j], r[4 + j], 0x88), lo2 = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x88);
+        __m512 hi = _mm512_shuffle_f32x4(r[j], r[4 + j], 0xdd), hi2 = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xdd);
+        t[j] = _mm512_shuffle_f32x4(lo, lo2, 0x88);      /* quarter 0 */
+        t[8 + j] = _mm512_shuffle_f32x4(lo, lo2, 0xdd);  /* 2 */
+        t[4 + j] = _mm512_shuffle_f32x4(hi, hi2, 0x88);  /* 1 */
+        t[12 + j] = _mm512_shuffle_f32x4(hi, hi2, 0xdd); /* 3 */
+    }
+    memcpy(r, t, sizeof t);
+}
+
+/* Packs lhs rows from src [k][m]. */
+EYE_INLINE void eye_pack_lhs_t_f512(size_t m, size_t k, const float *src, size_t src_stride, float *out) {
+    const __mmask16 rows = (__mmask16)((1u << m) - 1);
+    for (size_t e = 0; e < k; e += EYE_PACK_KR, src += EYE_PACK_KR * src_stride) {
+        __m512 r[16];
+        EYE_UNROLL
+        for (size_t t = 0; t < 16; t++)
+            r[t] = e + t < k ? _mm512_maskz_loadu_ps(rows, src + t * src_stride) : _mm512_setzero_ps();
+        eye_transpose16(r);
+        EYE_UNROLL
+        for (size_t i = 0; i < EYE_F512_MR; i++)
+            if (i < m) _mm512_store_ps(out + i * EYE_PACK_KR, r[i]);
+        out += m * EYE_PACK_KR;
+    }
+}
+
 /* One vector of 16 columns in one unit of k (1; with bf16 weights 2) times m rows. */
 EYE_INLINE void eye_f512_unit(const enum eye_f512_weights t, const size_t m, const size_t np, const float *a, const uint8_t *b,
                               size_t panel_stride, __m512 acc[][8]) {

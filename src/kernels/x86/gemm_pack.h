@@ -57,4 +57,52 @@ EYE_INLINE void eye_pack_rhs(size_t n, size_t k, const void *src, size_t src_str
     }
 }
 
+/* ---- from sources that lie the other way ---- */
+
+/* src [k][n] f32 to [k][nr]: copying. */
+EYE_INLINE void eye_pack_rhs_t_f32(size_t n, size_t k, const float *src, size_t src_stride, void *dst, const size_t nr) {
+    float *out = dst;
+    const size_t k_end = (k + EYE_PACK_KR - 1) / EYE_PACK_KR * EYE_PACK_KR;
+    for (size_t e = 0; e < k; e++, out += nr, src += src_stride) {
+        if (n < nr) memset(out, 0, nr * sizeof *out);
+        memcpy(out, src, (n < nr ? n : nr) * sizeof *out);
+    }
+    memset(out, 0, (k_end - k) * nr * sizeof *out);
+}
+
+/* The nearest bf16 in the high half; the low half is rubbish. As eye_f32_to_bf16. */
+EYE_INLINE uint32_t eye_bf16_high(float x) {
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    return (u & 0x7fffffff) > 0x7f800000 ? u | 0x400000 : u + 0x7fff + (u >> 16 & 1);
+}
+
+/* src [k][n] f32 to bf16 [k][nr]. */
+EYE_INLINE void eye_pack_rhs_t_bf16(size_t n, size_t k, const float *src, size_t src_stride, void *dst, const size_t nr) {
+    uint16_t *out = dst;
+    const size_t k_end = (k + EYE_PACK_KR - 1) / EYE_PACK_KR * EYE_PACK_KR;
+    for (size_t e = 0; e < k; e++, out += nr, src += src_stride) {
+        if (n < nr) memset(out, 0, nr * sizeof *out);
+        for (size_t j = 0; j < n; j++) out[j] = (uint16_t)(eye_bf16_high(src[j]) >> 16);
+    }
+    memset(out, 0, (k_end - k) * nr * sizeof *out);
+}
+
+/* src [k][n] f32 to bf16 in pairs [k / 2][nr][2], steps of kr. */
+EYE_INLINE void eye_pack_rhs_t_pairs(size_t n, size_t k, const float *src, size_t src_stride, void *dst, const size_t nr,
+                                     const size_t kr) {
+    uint32_t *out = dst;
+    const size_t k_end = (k + kr - 1) / kr * kr;
+    size_t e = 0;
+    for (; e < k; e += 2, out += nr, src += 2 * src_stride) {
+        const float *odd = src + src_stride;
+        if (n < nr) memset(out, 0, nr * sizeof *out);
+        if (e + 1 < k)
+            for (size_t j = 0; j < n; j++) out[j] = eye_bf16_high(src[j]) >> 16 | (eye_bf16_high(odd[j]) & 0xffff0000);
+        else
+            for (size_t j = 0; j < n; j++) out[j] = eye_bf16_high(src[j]) >> 16;
+    }
+    memset(out, 0, (k_end - e) / 2 * nr * sizeof *out);
+}
+
 #endif
