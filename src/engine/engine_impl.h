@@ -49,11 +49,19 @@ struct eye_state_spec {
     int64_t heads, dim;
 };
 
+#define EYE_BLOCK_ROWS 16u
+struct eye_block { /* up to EYE_BLOCK_ROWS rows of one segment (or image): the unit of attention's tasks */
+    int32_t segment, first, n; /* first: counted in the segment */
+};
+
 struct eye_exec {
     const struct eye_plan *plan;
     struct eye_kv *kv;      /* of the current run */
     struct eye_bind bind;   /* of the current run; ctx: the cache's */
     int64_t t;              /* bind.t */
+    struct eye_block *block; /* [max_t]: of the current run's segments */
+    int32_t *key_at;        /* [max_t]: by segment, where its keys lie when they are laid out without a cache */
+    size_t n_blocks, n_key_slots, most_keys; /* most_keys: that any row sees */
     void **ptr;             /* [n_values]: by root */
     uint8_t *activations, *scratch;
     size_t scratch_bytes;
@@ -177,6 +185,12 @@ struct eye_kv_view { /* one head of one state */
     void *data;
     float *scale; /* i8: per position */
 };
+/* ---- rows and segments (segments.c) ---- */
+/* Checks the bind's segments and cuts them into blocks. */
+EYE_MUST_CHECK enum eye_status eye_exec_bind_segments(struct eye_exec *x, struct eye_err *err);
+/* Key slots that laying out max_t rows without a cache may take: eye_exec.n_key_slots is at most this. */
+static inline size_t eye_key_slots(int64_t max_t) { return 2 * EYE_ALIGN_UP((size_t)max_t, EYE_ATTN_LANES); }
+
 struct eye_kv_view eye_kv_head(const struct eye_kv *kv, int32_t slot, int64_t head);
 const struct eye_plan *eye_kv_plan(const struct eye_kv *kv);
 size_t eye_kv_elem_bytes(enum eye_kv_type t);

@@ -4,20 +4,32 @@
 
 #include <string.h>
 
-static size_t exec_bytes(const struct eye_plan *p) {
-    return eye_line(sizeof(struct eye_exec)) + eye_line(p->g->n_values * sizeof(void *)) + p->n_steps * sizeof(uint64_t);
+/* One block: the exec, then its tables in this order. */
+struct layout {
+    size_t ptr, ns, block, key_at, bytes;
+};
+static struct layout exec_layout(const struct eye_plan *p) {
+    struct layout l = {.ptr = eye_line(sizeof(struct eye_exec))};
+    l.ns = l.ptr + eye_line(p->g->n_values * sizeof(void *));
+    l.block = l.ns + eye_line(p->n_steps * sizeof(uint64_t));
+    l.key_at = l.block + eye_line((size_t)p->opts.max_t * sizeof(struct eye_block));
+    l.bytes = l.key_at + (size_t)p->opts.max_t * sizeof(int32_t);
+    return l;
 }
 
 static void *arena_ptr(const struct eye_exec *x, eye_val v) { return x->activations + x->plan->offset[v]; }
 
 enum eye_status eye_exec_new(struct eye_exec **out, const struct eye_plan *p, struct eye_err *err) {
     if (p->opts.measure_only) return eye_fail(err, EYE_E_ARG, "exec: the plan was made for measuring only");
-    uint8_t *mem = eye_alloc_zero(p->e->alloc, exec_bytes(p));
-    if (!mem) return eye_fail_nomem(err, exec_bytes(p));
+    struct layout l = exec_layout(p);
+    uint8_t *mem = eye_alloc_zero(p->e->alloc, l.bytes);
+    if (!mem) return eye_fail_nomem(err, l.bytes);
     struct eye_exec *x = (struct eye_exec *)mem;
     x->plan = p;
-    x->ptr = (void **)(mem + eye_line(sizeof *x));
-    x->ns = (uint64_t *)(mem + eye_line(sizeof *x) + eye_line(p->g->n_values * sizeof(void *)));
+    x->ptr = (void **)(mem + l.ptr);
+    x->ns = (uint64_t *)(mem + l.ns);
+    x->block = (struct eye_block *)(mem + l.block);
+    x->key_at = (int32_t *)(mem + l.key_at);
     x->scratch_bytes = p->shared_bytes + (size_t)eye_pool_n_threads(p->e->pool) * p->thread_bytes;
     x->activations = eye_pages_alloc(p->activations_bytes);
     x->scratch = x->activations ? eye_pages_alloc(x->scratch_bytes) : NULL;
@@ -39,24 +51,10 @@ void eye_exec_free(struct eye_exec *x) {
     if (!x) return;
     if (x->activations) eye_pages_free(x->activations, x->plan->activations_bytes);
     if (x->scratch) eye_pages_free(x->scratch, x->scratch_bytes);
-    eye_alloc_free(x->plan->e->alloc, x, exec_bytes(x->plan));
+    eye_alloc_free(x->plan->e->alloc, x, exec_layout(x->plan).bytes);
 }
 
 /* ---- binding a run ---- */
-
-/* Given segments: where they stand must be inside the tables of positions. */
-static enum eye_status bind_segments(struct eye_exec *x, struct eye_err *err) {
-    const struct eye_plan *p = x->plan;
-    if (!x->bind.n_segments) return EYE_OK;
-    EYE_TRY(eye_bind_check(&x->bind, p->n_states > 0, err));
-    for (size_t i = 0; i < x->bind.n_segments && p->has_positions; i++) {
-        const struct eye_segment *s = &x->bind.segment[i];
-        if (s->pos > p->opts.max_ctx - s->n)
-            return eye_fail(err, EYE_E_ARG, "run: segment %zu: positions %lld to %lld do not fit the context of %lld", i,
-                            (long long)s->pos, (long long)(s->pos + s->n - 1), (long long)p->opts.max_ctx);
-    }
-    return EYE_OK;
-}
 
 static enum eye_status bind_rows(struct eye_exec *x, struct eye_kv *kv, const struct eye_bind *bind, struct eye_err *err) {
     const struct eye_plan *p = x->plan;
@@ -77,7 +75,7 @@ static enum eye_status bind_rows(struct eye_exec *x, struct eye_kv *kv, const st
     x->t = t;
     x->bind = *bind;
     x->bind.ctx = room;
-    return bind_segments(x, err);
+    return eye_exec_bind_segments(x, err);
 }
 
 static enum eye_status bind_inputs(struct eye_exec *x, const struct eye_io *in, size_t n_in, struct eye_err *err) {

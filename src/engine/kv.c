@@ -126,3 +126,36 @@ void eye_kv_read(const struct eye_kv *kv, size_t i_chunk, int64_t n, void *dst) 
 void eye_kv_write(struct eye_kv *kv, size_t i_chunk, int64_t n, const void *src) {
     move_chunk(kv, i_chunk, n, (void *)(uintptr_t)src, true); /* to_cache: only read */
 }
+
+/* ---- between slots ---- */
+
+/* n positions, all of one panel where they come from and of one where they go to. */
+static void copy_in_panels(uint8_t *data, size_t dim, size_t elem, size_t to, size_t from, size_t n) {
+    uint8_t *dst = data + (to / EYE_ATTN_LANES * dim * EYE_ATTN_LANES + to % EYE_ATTN_LANES) * elem;
+    const uint8_t *src = data + (from / EYE_ATTN_LANES * dim * EYE_ATTN_LANES + from % EYE_ATTN_LANES) * elem;
+    for (size_t e = 0; e < dim; e++) memcpy(dst + e * EYE_ATTN_LANES * elem, src + e * EYE_ATTN_LANES * elem, n * elem);
+}
+
+static void copy_head(struct eye_kv_view view, const struct eye_state_spec *s, size_t elem, size_t to, size_t from, size_t n) {
+    uint8_t *data = view.data;
+    size_t dim = (size_t)s->dim;
+    if (view.scale) memcpy(view.scale + to, view.scale + from, n * sizeof(float));
+    if (!s->is_key) {
+        memcpy(data + to * dim * elem, data + from * dim * elem, n * dim * elem);
+        return;
+    }
+    for (size_t run; n > 0; n -= run, to += run, from += run) {
+        run = EYE_MIN(EYE_ATTN_LANES - to % EYE_ATTN_LANES, EYE_ATTN_LANES - from % EYE_ATTN_LANES);
+        run = EYE_MIN(run, n);
+        copy_in_panels(data, dim, elem, to, from, run);
+    }
+}
+
+void eye_kv_copy(struct eye_kv *kv, int64_t dst_slot, int64_t src_slot, int64_t n) {
+    assert(n >= 0 && dst_slot >= 0 && src_slot >= 0 && n <= kv->n_ctx - dst_slot && n <= kv->n_ctx - src_slot);
+    assert(dst_slot + n <= src_slot || src_slot + n <= dst_slot);
+    size_t elem = eye_kv_elem_bytes(kv->plan->opts.kv_type);
+    for (size_t i = 0; i < kv->plan->n_states; i++)
+        for (int64_t h = 0; h < kv->plan->state[i].heads; h++)
+            copy_head(eye_kv_head(kv, (int32_t)i, h), &kv->plan->state[i], elem, (size_t)dst_slot, (size_t)src_slot, (size_t)n);
+}

@@ -1,15 +1,15 @@
 /* engine/lower_attention: softmax(scale q k^T) v.
  *
  * With a KV cache the new keys and values are first appended (converted to the cache's type), then every query row attends
- * to the cache. Without one (vision) keys and values of the call are laid out the same way in shared scratch, in f32.
- * A task is (head, block of query rows); with one row per call (decode) the query heads that share a kv head are the rows,
- * so that keys and values stream once. Never split over keys: a row's sums depend only on how many keys it sees, which
- * makes prefill and single steps agree bit for bit. Scores of a row over all its keys are kept: max_ctx floats a row. */
-#include "engine/engine_impl.h"
+ * to the cache. Without one (vision, training) the keys of the call are laid out the same way in shared scratch, in f32, and
+ * values are read where they are. A task is a block of up to 16 rows of one sequence and some of the query heads of one kv
+ * head; where the block is one row (decode) these heads are the rows, so that keys and values stream once. Never split over
+ * keys: a row's sums depend only on the keys it sees, in their order, which makes prefill and single steps, and a sequence
+ * alone and among others, agree bit for bit. Scores of a row over all its keys are kept: max_ctx floats a row. */
+#include "engine/attend.h"
 
 #include <string.h>
 
-#define ROWS 16u               /* query rows of a task */
 #define LANES EYE_ATTN_LANES
 
 struct attention {
@@ -20,31 +20,25 @@ struct attention {
     enum eye_kv_type type;
     eye_attn_qk_fn *qk;
     eye_attn_pv_fn *pv;
-    size_t v_offset; /* no cache: of the values in shared scratch */
 };
 struct attention_run {
     struct eye_exec *x;
     const struct attention *d;
+    struct eye_attn_rows rows;
     const float *q, *k, *v;
     float *y;
-    size_t batch, t;        /* images; rows per image */
-    size_t past, keys;      /* keys = past + t */
-    size_t n_blocks, splits; /* of rows; of the query heads of one kv head (t == 1) */
-    size_t piece, n_pieces; /* appending: positions per task, tasks per head */
+    size_t parts;           /* of the query heads of one kv head */
+    size_t piece, n_pieces; /* appending: blocks per task, tasks per head */
 };
-
-/* A score row's stride: whole panels may be written; the extra line keeps rows off each other's cache sets. */
-static size_t score_stride(size_t keys) { return EYE_ALIGN_UP(keys, LANES) + LANES; }
 
 /* ---- storing keys and values ---- */
 
-/* The head's store: the cache's, or this call's scratch. */
-static struct eye_kv_view store(const struct attention_run *r, size_t image, size_t head, bool keys) {
+/* The head's keys, or its values: the cache's; without one this call's scratch, and the values as they came. */
+static struct eye_kv_view store(const struct attention_run *r, size_t head, bool keys) {
     const struct attention *d = r->d;
     if (d->k_slot >= 0) return eye_kv_head(r->x->kv, keys ? d->k_slot : d->v_slot, (int64_t)head);
-    float *base = (float *)(eye_exec_shared(r->x) + (keys ? 0 : d->v_offset));
-    size_t positions = keys ? EYE_ALIGN_UP(r->t, LANES) : r->t;
-    return (struct eye_kv_view){base + (image * d->kv_heads + head) * positions * d->dim, NULL};
+    if (!keys) return (struct eye_kv_view){(void *)(uintptr_t)(r->v + head * d->dim), NULL}; /* only read */
+    return (struct eye_kv_view){(float *)eye_exec_shared(r->x) + head * r->rows.key_slots * d->dim, NULL};
 }
 
 /* Element e of position pos lies at pos / 16 * dim * 16 + e * 16 + pos % 16 in a key store, at pos * dim + e in a value
@@ -66,18 +60,24 @@ static void put_row(const struct attention_run *r, struct eye_kv_view s, bool ke
     }
 }
 
-/* Task: a piece of the positions of one image and kv head. */
+/* Task: some blocks of rows of one kv head. */
 static void append_task(void *ctx, int i_task, int i_thread) {
     const struct attention_run *r = ctx;
     const struct attention *d = r->d;
-    size_t first = (size_t)i_task % r->n_pieces * r->piece, end = EYE_MIN(first + r->piece, r->t);
-    size_t head = (size_t)i_task / r->n_pieces % d->kv_heads, image = (size_t)i_task / r->n_pieces / d->kv_heads;
-    struct eye_kv_view k = store(r, image, head, true), v = store(r, image, head, false);
+    size_t first = (size_t)i_task % r->n_pieces * r->piece, end = EYE_MIN(first + r->piece, r->rows.n_blocks);
+    size_t head = (size_t)i_task / r->n_pieces;
+    struct eye_kv_view k = store(r, head, true), v = store(r, head, false);
     void *tmp = eye_exec_thread(r->x, i_thread);
-    for (size_t t = first; t < end; t++) {
-        size_t at = ((image * r->t + t) * d->kv_heads + head) * d->dim;
-        put_row(r, k, true, r->past + t, r->k + at, tmp);
-        put_row(r, v, false, r->past + t, r->v + at, tmp);
+    for (size_t i = first; i < end; i++) {
+        struct eye_attn_block b = eye_attn_block(&r->rows, i);
+        struct eye_span span[2];
+        eye_attn_seen(&r->rows, b.segment, span);
+        struct eye_span own = eye_attn_own(span);
+        for (size_t t = 0; t < b.n; t++) {
+            size_t at = ((b.row + t) * d->kv_heads + head) * d->dim;
+            put_row(r, k, true, own.key + b.first + t, r->k + at, tmp);
+            if (d->k_slot >= 0) put_row(r, v, false, own.value + b.first + t, r->v + at, tmp);
+        }
     }
 }
 
@@ -86,51 +86,58 @@ static void append_task(void *ctx, int i_task, int i_thread) {
 struct query {
     const float *q;
     float *y;
-    size_t m, stride;  /* rows; floats between them, in q and y alike */
-    size_t seen, more; /* keys the first row sees; how many more each next one sees */
+    size_t m, stride; /* rows; floats between them, in q and y alike */
+    size_t more;      /* keys each row sees more than the one before */
 };
 
-static void attend(const struct attention_run *r, int i_thread, size_t image, size_t kv_head, const struct query *w) {
+/* span: all that the last row sees. */
+static void attend(const struct attention_run *r, int i_thread, size_t kv_head, const struct query *w,
+                   const struct eye_span span[2]) {
     const struct attention *d = r->d;
     const struct eye_kernels *k = &r->x->plan->e->kernels;
-    struct eye_kv_view keys = store(r, image, kv_head, true), values = store(r, image, kv_head, false);
-    float *s = (float *)eye_exec_thread(r->x, i_thread);
-    size_t n_max = w->seen + (w->m - 1) * w->more, stride = score_stride(n_max);
-    d->qk(w->m, d->dim, n_max, w->q, w->stride, keys.data, d->scale, s, stride);
+    struct eye_kv_view keys = store(r, kv_head, true), values = store(r, kv_head, false);
+    size_t elem = eye_kv_elem_bytes(d->type), n_max = span[0].n + span[1].n, stride = eye_score_stride(n_max);
+    size_t v_stride = d->k_slot >= 0 ? d->dim : d->kv_heads * d->dim;
+    float *s = eye_score_first(eye_exec_thread(r->x, i_thread));
+    struct eye_scores c = {d->qk, elem, w->m, d->dim, w->q, w->stride, keys.data, d->scale, s, stride};
+    eye_attn_scores(&c, span);
     for (size_t i = 0; i < w->m; i++) {
-        size_t n = w->seen + i * w->more;
+        size_t n = n_max - (w->m - 1 - i) * w->more, n0 = span[0].n;
         float *row = s + i * stride;
-        if (keys.scale) k->mul_f32(row, row, keys.scale, n);
+        if (keys.scale) {
+            k->mul_f32(row, row, keys.scale + span[0].key, n0);
+            k->mul_f32(row + n0, row + n0, keys.scale + span[1].key, n - n0);
+        }
         k->softmax_f32(row, n);
-        if (values.scale) k->mul_f32(row, row, values.scale, n);
+        if (values.scale) {
+            k->mul_f32(row, row, values.scale + span[0].value, n0);
+            k->mul_f32(row + n0, row + n0, values.scale + span[1].value, n - n0);
+        }
         memset(row + n, 0, (n_max - n) * sizeof *row);
     }
-    d->pv(w->m, d->dim, n_max, s, stride, values.data, d->dim, w->y, w->stride);
+    for (size_t i = 0; i < 2; s += span[i++].n)
+        if (span[i].n)
+            d->pv(w->m, d->dim, span[i].n, s, stride, (const uint8_t *)values.data + span[i].value * v_stride * elem, v_stride,
+                  w->y, w->stride, i == 1 && span[0].n);
 }
 
-/* Task: rows of one query head. Late blocks see most keys under a causal mask: they go first. */
-static void rows_task(void *ctx, int i_task, int i_thread) {
+/* Task: a block of rows, some of the query heads of one kv head. */
+static void attend_task(void *ctx, int i_task, int i_thread) {
     const struct attention_run *r = ctx;
     const struct attention *d = r->d;
-    size_t head = (size_t)i_task / r->n_blocks % d->heads, image = (size_t)i_task / r->n_blocks / d->heads;
-    size_t first = (r->n_blocks - 1 - (size_t)i_task % r->n_blocks) * ROWS;
-    size_t at = ((image * r->t + first) * d->heads + head) * d->dim;
-    struct query w = {.q = r->q + at, .y = r->y + at, .m = EYE_MIN(ROWS, r->t - first), .stride = d->heads * d->dim};
-    w.seen = d->causal ? r->past + first + 1 : r->keys;
-    w.more = d->causal ? 1 : 0;
-    attend(r, i_thread, image, head / d->group, &w);
-}
-
-/* Task: some of the query heads of one kv head, one row each. */
-static void heads_task(void *ctx, int i_task, int i_thread) {
-    const struct attention_run *r = ctx;
-    const struct attention *d = r->d;
-    size_t part = (size_t)i_task % r->splits, kv_head = (size_t)i_task / r->splits % d->kv_heads;
-    size_t image = (size_t)i_task / r->splits / d->kv_heads;
-    size_t first = part * d->group / r->splits, end = (part + 1) * d->group / r->splits;
-    size_t at = (image * d->heads + kv_head * d->group + first) * d->dim;
-    struct query w = {.q = r->q + at, .y = r->y + at, .m = end - first, .stride = d->dim, .seen = r->keys};
-    attend(r, i_thread, image, kv_head, &w);
+    size_t part = (size_t)i_task % r->parts, kv_head = (size_t)i_task / r->parts % d->kv_heads;
+    size_t first = part * d->group / r->parts, end = (part + 1) * d->group / r->parts;
+    struct eye_attn_block b = eye_attn_block(&r->rows, (size_t)i_task / r->parts / d->kv_heads);
+    struct eye_span span[2];
+    eye_attn_seen(&r->rows, b.segment, span);
+    span[1].n += d->causal ? b.first + b.n : b.n_segment;
+    for (size_t head = kv_head * d->group + first; head < kv_head * d->group + end; head++) {
+        size_t at = (b.row * d->heads + head) * d->dim;
+        struct query w = {.q = r->q + at, .y = r->y + at, .m = b.n, .stride = d->heads * d->dim, .more = d->causal};
+        if (b.n == 1) w.m = end - first, w.stride = d->dim, w.more = 0; /* heads as rows */
+        attend(r, i_thread, kv_head, &w, span);
+        if (b.n == 1) return;
+    }
 }
 
 static enum eye_status run_attention(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
@@ -138,26 +145,16 @@ static enum eye_status run_attention(struct eye_exec *x, const struct eye_step *
     const struct eye_node *n = s->node;
     struct attention_run r = {.x = x, .d = d, .q = eye_exec_ptr(x, n->in[0]), .k = eye_exec_ptr(x, n->in[1]),
                               .v = eye_exec_ptr(x, n->in[2]), .y = eye_exec_ptr(x, n->out)};
-    const struct eye_value *q = eye_value_at(x->plan->g, n->in[0]);
-    int64_t t = q->dims[q->rank - 3];
-    r.t = (size_t)(t == EYE_DIM_T ? x->t : t);
-    if (r.t == 0) return EYE_OK;
-    if (x->bind.n_segments && t == EYE_DIM_T) return eye_fail(err, EYE_E_UNSUPPORTED, "attention: segments");
-    r.batch = eye_exec_elems(x, n->in[0]) / (r.t * d->heads * d->dim);
-    r.past = d->k_slot >= 0 ? (size_t)x->bind.past : 0;
-    r.keys = r.past + r.t;
-    size_t threads = (size_t)eye_pool_n_threads(x->plan->e->pool), work = r.batch * r.t * d->kv_heads * d->dim;
-    r.piece = EYE_ALIGN_UP(EYE_MAX(r.t / EYE_MAX(4 * threads / d->kv_heads, 1), 1), LANES);
-    r.n_pieces = eye_ceil_div(r.t, r.piece);
-    eye_exec_tasks(x, work, r.batch * d->kv_heads * r.n_pieces, append_task, &r);
-    work = r.batch * r.t * d->heads * d->dim * r.keys / 4;
-    if (r.t == 1) {
-        r.splits = EYE_MIN(d->group, EYE_MAX(eye_ceil_div(threads, d->kv_heads), eye_ceil_div(d->group, ROWS)));
-        eye_exec_tasks(x, work, r.batch * d->kv_heads * r.splits, heads_task, &r);
-    } else {
-        r.n_blocks = eye_ceil_div(r.t, ROWS);
-        eye_exec_tasks(x, work, r.batch * d->heads * r.n_blocks, rows_task, &r);
-    }
+    r.rows = eye_attn_rows(x, n->in[0], d->k_slot >= 0);
+    if (r.rows.n_blocks == 0) return EYE_OK;
+    size_t threads = (size_t)eye_pool_n_threads(x->plan->e->pool), n_blocks = r.rows.n_blocks;
+    size_t n_rows = eye_exec_elems(x, n->in[0]) / (d->heads * d->dim), keys = r.rows.by_segment ? x->most_keys : r.rows.t;
+    r.piece = EYE_MAX(n_blocks * d->kv_heads / (4 * threads), 1);
+    r.n_pieces = eye_ceil_div(n_blocks, r.piece);
+    eye_exec_tasks(x, n_rows * d->kv_heads * d->dim, d->kv_heads * r.n_pieces, append_task, &r);
+    size_t wanted = eye_ceil_div(n_rows == n_blocks ? threads : 4 * threads, n_blocks * d->kv_heads);
+    r.parts = EYE_MIN(d->group, EYE_MAX(wanted, eye_ceil_div(d->group, EYE_BLOCK_ROWS)));
+    eye_exec_tasks(x, n_rows * d->heads * d->dim * keys / 4, n_blocks * d->kv_heads * r.parts, attend_task, &r);
     return EYE_OK;
 }
 
@@ -191,8 +188,7 @@ enum eye_status eye_lower_attention(struct eye_lower *l, const struct eye_node *
     d->k_slot = d->v_slot = -1;
     d->type = EYE_KV_F32;
     int64_t t = eye_dim(l->g, n->in[0], -3);
-    size_t t_max = (size_t)(t == EYE_DIM_T ? l->plan->opts.max_t : t), keys = t_max;
-    size_t kv_elems = eye_lower_elems(l, n->in[1]), shared = 0;
+    size_t keys = (size_t)(t == EYE_DIM_T ? l->plan->opts.max_t : t), shared = 0;
     if (eye_node_in(n, 3) != EYE_NONE) {
         EYE_TRY(use_state(l, n->in[3], true, &d->k_slot, err));
         EYE_TRY(use_state(l, n->in[4], false, &d->v_slot, err));
@@ -200,13 +196,11 @@ enum eye_status eye_lower_attention(struct eye_lower *l, const struct eye_node *
         l->plan->has_positions = true;
         keys = (size_t)l->plan->opts.max_ctx;
     } else {
-        size_t heads = kv_elems / EYE_MAX(t_max * d->dim, 1); /* of all images */
-        d->v_offset = eye_line(heads * EYE_ALIGN_UP(t_max, LANES) * d->dim * sizeof(float));
-        shared = d->v_offset + kv_elems * sizeof(float);
+        shared = eye_attn_max_slots(l, n->in[0]) * d->kv_heads * d->dim * sizeof(float);
     }
     choose_kernels(d, &l->e->kernels);
-    size_t score_bytes, rows = EYE_MIN(ROWS, EYE_MAX(t_max, d->group));
-    if (!eye_mul_ok(rows * sizeof(float), score_stride(keys), &score_bytes))
+    size_t score_bytes;
+    if (!eye_mul_ok(EYE_BLOCK_ROWS * sizeof(float), eye_score_stride(keys), &score_bytes))
         return eye_fail(err, EYE_E_LIMIT, "engine: attention scores for %zu keys are too large", keys);
     eye_lower_scratch(l, EYE_MAX(score_bytes, eye_line(d->dim * sizeof(float))), shared);
     s->run = run_attention;

@@ -36,7 +36,8 @@ enum eye_status eye_bind_check(const struct eye_bind *b, bool states, struct eye
                             (long long)(b->t - row), (long long)row, (long long)s.n, (long long)s.row);
         if (s.pos < 0 || s.pos > INT32_MAX - s.n)
             return eye_fail(err, EYE_E_ARG, "run: segment %zu: position %lld is out of range", i, (long long)s.pos);
-        bool fits = within(s.slot, s.n, b->ctx) && within(0, s.n_own, s.slot) && within(s.prefix, s.n_prefix, b->ctx);
+        bool fits = within(s.slot, s.n, b->ctx) && within(0, s.n_own, s.slot) && within(s.prefix, s.n_prefix, b->ctx) &&
+                    s.n_prefix <= b->ctx - s.n_own - s.n; /* all it sees are different slots */
         if (states && !fits)
             return eye_fail(err, EYE_E_ARG, "run: segment %zu: %lld rows at slot %lld with %lld of its own before them, after a "
                             "prefix of %lld at %lld: not in a cache of %lld", i, (long long)s.n, (long long)s.slot,

@@ -75,9 +75,9 @@ typedef void eye_dwconv_fn(const struct eye_dwconv_args *a);
 typedef void eye_attn_qk_fn(size_t m, size_t d, size_t n_keys, const float *q, size_t q_stride, const void *k, float scale,
                             float *s, size_t s_stride);
 /* Weighted sum of values: out[i][e] = sum_j p[i][j] * v[j][e] in order of j. v [n_keys][v_stride elements], the first d
- * used. */
+ * used. add: the sum goes on from out[i][e]; keys in two calls are as in one, bit for bit. */
 typedef void eye_attn_pv_fn(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,
-                            float *out, size_t out_stride);
+                            float *out, size_t out_stride, bool add);
 
 /* Conversions of n elements; round to nearest even. */
 typedef void eye_f32_to_u16_fn(uint16_t *dst, const float *src, size_t n); /* to f16 or bf16 */

@@ -107,7 +107,7 @@ static void step_qk(const struct check_row *r, void *p) {
 }
 static void step_pv(const struct check_row *r, void *p) {
     struct attn *a = p;
-    ((eye_attn_pv_fn *)r->fn)(a->m, D, KEYS, a->s, KEYS, a->kv, D, a->q, D);
+    ((eye_attn_pv_fn *)r->fn)(a->m, D, KEYS, a->s, KEYS, a->kv, D, a->q, D, false);
 }
 static void bench_attn(struct check *c, step_fn *step) {
     struct attn *a = eye_alloc_zero(NULL, sizeof *a); /* zeros: no denormals whatever type kv is read as */

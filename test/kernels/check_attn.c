@@ -91,8 +91,8 @@ static void pv_case(struct check *c, size_t m, size_t d, size_t n_keys, enum che
     gbuf_freeze(&p);
     float *x = malloc(n_v * 4), *want = malloc(m * d * 4);
     struct gbuf v = make_elems(c, elem_of(c), pv, n_v, x);
-    ref(m, d, n_keys, p.p, p_stride, v.p, v_stride, want, d);
-    fn(m, d, n_keys, p.p, p_stride, v.p, v_stride, out.p, o_stride);
+    ref(m, d, n_keys, p.p, p_stride, v.p, v_stride, want, d, false);
+    fn(m, d, n_keys, p.p, p_stride, v.p, v_stride, out.p, o_stride, false);
     gbuf_check(c, &out, "out");
     for (size_t i = 0; i < m; i++) {
         for (size_t e = 0; e < d; e++) {
@@ -104,9 +104,13 @@ static void pv_case(struct check *c, size_t m, size_t d, size_t n_keys, enum che
         if (i + 1 < m && !gbuf_untouched((float *)out.p + i * o_stride + d, (o_stride - d) * 4))
             check_fail(c, "wrote between rows of out");
     }
-    size_t i = check_below(c, m);
+    size_t i = check_below(c, m), cut = check_between(c, 1, n_keys); /* one row, its keys in two calls */
+    size_t elem = elem_bytes(elem_of(c));
     struct gbuf one = gbuf_new(d * 4, 4);
-    fn(1, d, n_keys, (float *)p.p + i * p_stride, p_stride, v.p, v_stride, one.p, d);
+    const float *row = (float *)p.p + i * p_stride;
+    fn(1, d, cut, row, p_stride, v.p, v_stride, one.p, d, false);
+    if (cut < n_keys)
+        fn(1, d, n_keys - cut, row + cut, p_stride, (char *)v.p + cut * v_stride * elem, v_stride, one.p, d, true);
     gbuf_check(c, &one, "out (one row)");
     check_same_bits(c, "row alone", (float *)out.p + i * o_stride, one.p, d);
     free(want);

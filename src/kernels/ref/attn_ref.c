@@ -20,12 +20,12 @@ static void qk(size_t m, size_t d, size_t n_keys, const float *q, size_t q_strid
 }
 
 static void pv(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride, float *out,
-               size_t out_stride, double (*elem)(const void *, size_t)) {
+               size_t out_stride, bool add, double (*elem)(const void *, size_t)) {
     for (size_t i = 0; i < m; i++) {
         for (size_t e = 0; e < d; e++) {
-            double sum = 0.0;
-            for (size_t j = 0; j < n_keys; j++) sum += p[i * p_stride + j] * elem(v, j * v_stride + e);
-            out[i * out_stride + e] = (float)sum;
+            float sum = add ? out[i * out_stride + e] : 0.0f; /* rounded at each step: keys in two calls are as in one */
+            for (size_t j = 0; j < n_keys; j++) sum = (float)(sum + p[i * p_stride + j] * elem(v, j * v_stride + e));
+            out[i * out_stride + e] = sum;
         }
     }
 }
@@ -44,14 +44,14 @@ void eye_attn_qk_i8_ref(size_t m, size_t d, size_t n_keys, const float *q, size_
 }
 
 void eye_attn_pv_f32_ref(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,
-                         float *out, size_t out_stride) {
-    pv(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, elem_f32);
+                         float *out, size_t out_stride, bool add) {
+    pv(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, add, elem_f32);
 }
 void eye_attn_pv_f16_ref(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,
-                         float *out, size_t out_stride) {
-    pv(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, elem_f16);
+                         float *out, size_t out_stride, bool add) {
+    pv(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, add, elem_f16);
 }
 void eye_attn_pv_i8_ref(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,
-                        float *out, size_t out_stride) {
-    pv(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, elem_i8);
+                        float *out, size_t out_stride, bool add) {
+    pv(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, add, elem_i8);
 }

@@ -59,12 +59,12 @@ EYE_INLINE void qk(size_t m, size_t d, size_t n_keys, const float *q, size_t q_s
 
 /* mr rows x nv vectors of the outputs, over all keys; n (<= 8) elements of each vector when nv is 1. */
 EYE_INLINE void pv_tile(int mr, int nv, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_at,
-                        size_t v_stride, size_t n, float *out, size_t out_stride, enum elem e) {
+                        size_t v_stride, size_t n, float *out, size_t out_stride, bool add, enum elem e) {
     __m256 acc[6][4];
     EYE_UNROLL
     for (int i = 0; i < mr; i++) {
         EYE_UNROLL
-        for (int c = 0; c < nv; c++) acc[i][c] = _mm256_setzero_ps();
+        for (int c = 0; c < nv; c++) acc[i][c] = add ? eye_load8(out + (size_t)i * out_stride + 8 * c, n) : _mm256_setzero_ps();
     }
     for (size_t j = 0; j < n_keys; j++) {
         __m256 vv[4];
@@ -86,22 +86,22 @@ EYE_INLINE void pv_tile(int mr, int nv, size_t n_keys, const float *p, size_t p_
 
 /* Six rows x two vectors or two rows x four: 12 or 8 accumulators of the 16 registers. nv 4 or 1. */
 EYE_INLINE void pv_rows(int nv, size_t m, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_at,
-                        size_t v_stride, size_t n, float *out, size_t out_stride, enum elem e) {
+                        size_t v_stride, size_t n, float *out, size_t out_stride, bool add, enum elem e) {
     for (; nv == 4 && m >= 6; m -= 6, p += 6 * p_stride, out += 6 * out_stride) {
-        pv_tile(6, 2, n_keys, p, p_stride, v, v_at, v_stride, n, out, out_stride, e);
-        pv_tile(6, 2, n_keys, p, p_stride, v, v_at + 16, v_stride, n, out + 16, out_stride, e);
+        pv_tile(6, 2, n_keys, p, p_stride, v, v_at, v_stride, n, out, out_stride, add, e);
+        pv_tile(6, 2, n_keys, p, p_stride, v, v_at + 16, v_stride, n, out + 16, out_stride, add, e);
     }
     for (; m >= 2; m -= 2, p += 2 * p_stride, out += 2 * out_stride)
-        pv_tile(2, nv, n_keys, p, p_stride, v, v_at, v_stride, n, out, out_stride, e);
-    if (m == 1) pv_tile(1, nv, n_keys, p, p_stride, v, v_at, v_stride, n, out, out_stride, e);
+        pv_tile(2, nv, n_keys, p, p_stride, v, v_at, v_stride, n, out, out_stride, add, e);
+    if (m == 1) pv_tile(1, nv, n_keys, p, p_stride, v, v_at, v_stride, n, out, out_stride, add, e);
 }
 
 EYE_INLINE void pv(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,
-                   float *out, size_t out_stride, enum elem e) {
+                   float *out, size_t out_stride, bool add, enum elem e) {
     size_t at = 0;
-    for (; at + 32 <= d; at += 32) pv_rows(4, m, n_keys, p, p_stride, v, at, v_stride, 8, out + at, out_stride, e);
-    for (; at + 8 <= d; at += 8) pv_rows(1, m, n_keys, p, p_stride, v, at, v_stride, 8, out + at, out_stride, e);
-    if (at < d) pv_rows(1, m, n_keys, p, p_stride, v, at, v_stride, d - at, out + at, out_stride, e);
+    for (; at + 32 <= d; at += 32) pv_rows(4, m, n_keys, p, p_stride, v, at, v_stride, 8, out + at, out_stride, add, e);
+    for (; at + 8 <= d; at += 8) pv_rows(1, m, n_keys, p, p_stride, v, at, v_stride, 8, out + at, out_stride, add, e);
+    if (at < d) pv_rows(1, m, n_keys, p, p_stride, v, at, v_stride, d - at, out + at, out_stride, add, e);
 }
 
 #define EYE_QK(name, e)                                                                                               \
@@ -111,8 +111,8 @@ EYE_INLINE void pv(size_t m, size_t d, size_t n_keys, const float *p, size_t p_s
     }
 #define EYE_PV(name, e)                                                                                               \
     void name(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,     \
-              float *out, size_t out_stride) {                                                                        \
-        pv(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, e);                                               \
+              float *out, size_t out_stride, bool add) {                                                              \
+        pv(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, add, e);                                          \
     }
 EYE_QK(eye_attn_qk_f32_avx2, ELEM_F32)
 EYE_QK(eye_attn_qk_f16_avx2, ELEM_F16)

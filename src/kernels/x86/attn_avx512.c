@@ -60,12 +60,13 @@ EYE_INLINE void qk(size_t m, size_t d, size_t n_keys, const float *q, size_t q_s
 
 /* mr rows x nv vectors of the outputs, over all keys. */
 EYE_INLINE void pv_tile(int mr, int nv, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_at,
-                        size_t v_stride, __mmask16 tail, float *out, size_t out_stride, enum elem e) {
+                        size_t v_stride, __mmask16 tail, float *out, size_t out_stride, bool add, enum elem e) {
     __m512 acc[8][4];
     EYE_UNROLL
     for (int i = 0; i < mr; i++) {
         EYE_UNROLL
-        for (int c = 0; c < nv; c++) acc[i][c] = _mm512_setzero_ps();
+        for (int c = 0; c < nv; c++)
+            acc[i][c] = add ? _mm512_maskz_loadu_ps(tail, out + (size_t)i * out_stride + 16 * c) : _mm512_setzero_ps();
     }
     for (size_t j = 0; j < n_keys; j++) {
         __m512 vv[4];
@@ -86,26 +87,26 @@ EYE_INLINE void pv_tile(int mr, int nv, size_t n_keys, const float *p, size_t p_
 }
 
 EYE_INLINE void pv_rows(int nv, size_t m, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_at,
-                        size_t v_stride, __mmask16 tail, float *out, size_t out_stride, enum elem e) {
+                        size_t v_stride, __mmask16 tail, float *out, size_t out_stride, bool add, enum elem e) {
     if (nv <= 2) {
         for (; m >= 8; m -= 8, p += 8 * p_stride, out += 8 * out_stride)
-            pv_tile(8, nv, n_keys, p, p_stride, v, v_at, v_stride, tail, out, out_stride, e);
+            pv_tile(8, nv, n_keys, p, p_stride, v, v_at, v_stride, tail, out, out_stride, add, e);
     }
     for (; m >= 4; m -= 4, p += 4 * p_stride, out += 4 * out_stride)
-        pv_tile(4, nv, n_keys, p, p_stride, v, v_at, v_stride, tail, out, out_stride, e);
-    if (m == 3) pv_tile(3, nv, n_keys, p, p_stride, v, v_at, v_stride, tail, out, out_stride, e);
-    if (m == 2) pv_tile(2, nv, n_keys, p, p_stride, v, v_at, v_stride, tail, out, out_stride, e);
-    if (m == 1) pv_tile(1, nv, n_keys, p, p_stride, v, v_at, v_stride, tail, out, out_stride, e);
+        pv_tile(4, nv, n_keys, p, p_stride, v, v_at, v_stride, tail, out, out_stride, add, e);
+    if (m == 3) pv_tile(3, nv, n_keys, p, p_stride, v, v_at, v_stride, tail, out, out_stride, add, e);
+    if (m == 2) pv_tile(2, nv, n_keys, p, p_stride, v, v_at, v_stride, tail, out, out_stride, add, e);
+    if (m == 1) pv_tile(1, nv, n_keys, p, p_stride, v, v_at, v_stride, tail, out, out_stride, add, e);
 }
 
 EYE_INLINE void pv(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,
-                   float *out, size_t out_stride, enum elem e) {
+                   float *out, size_t out_stride, bool add, enum elem e) {
     size_t at = 0;
-    for (; at + 64 <= d; at += 64) pv_rows(4, m, n_keys, p, p_stride, v, at, v_stride, 0xffff, out + at, out_stride, e);
-    for (; at + 32 <= d; at += 32) pv_rows(2, m, n_keys, p, p_stride, v, at, v_stride, 0xffff, out + at, out_stride, e);
+    for (; at + 64 <= d; at += 64) pv_rows(4, m, n_keys, p, p_stride, v, at, v_stride, 0xffff, out + at, out_stride, add, e);
+    for (; at + 32 <= d; at += 32) pv_rows(2, m, n_keys, p, p_stride, v, at, v_stride, 0xffff, out + at, out_stride, add, e);
     for (; at < d; at += 16) {
         __mmask16 tail = d - at < 16 ? eye_tail16(d - at) : 0xffff;
-        pv_rows(1, m, n_keys, p, p_stride, v, at, v_stride, tail, out + at, out_stride, e);
+        pv_rows(1, m, n_keys, p, p_stride, v, at, v_stride, tail, out + at, out_stride, add, e);
     }
 }
 
@@ -116,8 +117,8 @@ EYE_INLINE void pv(size_t m, size_t d, size_t n_keys, const float *p, size_t p_s
     }
 #define EYE_PV(name, e)                                                                                               \
     void name(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,     \
-              float *out, size_t out_stride) {                                                                        \
-        pv(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, e);                                               \
+              float *out, size_t out_stride, bool add) {                                                              \
+        pv(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, add, e);                                          \
     }
 EYE_QK(eye_attn_qk_f32_avx512, ELEM_F32)
 EYE_QK(eye_attn_qk_f16_avx512, ELEM_F16)

@@ -1,0 +1,81 @@
+/* engine/attend: rows of a call as attention and its gradient see them, and scores over keys in two places. See attend.h. */
+#include "engine/attend.h"
+
+#include <string.h>
+
+static bool by_segment(const struct eye_graph *g, eye_val q) { return eye_dim(g, q, 0) == EYE_DIM_T; }
+
+struct eye_attn_rows eye_attn_rows(const struct eye_exec *x, eye_val q, bool cached) {
+    const struct eye_graph *g = x->plan->g;
+    struct eye_attn_rows r = {.x = x, .by_segment = by_segment(g, q), .cached = cached};
+    if (r.by_segment) {
+        r.t = (size_t)x->t;
+        r.n_segments = eye_bind_n_segments(&x->bind);
+        r.n_blocks = x->n_blocks;
+        r.key_slots = x->n_key_slots;
+        return r;
+    }
+    size_t row = (size_t)(eye_dim(g, q, -1) * eye_dim(g, q, -2));
+    r.t = (size_t)eye_dim(g, q, -3);
+    if (r.t == 0) return r;
+    r.n_segments = eye_exec_elems(x, q) / (r.t * row);
+    r.n_blocks = r.n_segments * eye_ceil_div(r.t, EYE_BLOCK_ROWS);
+    r.key_slots = r.n_segments * EYE_ALIGN_UP(r.t, EYE_ATTN_LANES);
+    return r;
+}
+
+size_t eye_attn_max_slots(const struct eye_lower *l, eye_val q) {
+    if (by_segment(l->g, q)) return eye_key_slots(l->plan->opts.max_t);
+    size_t t = (size_t)eye_dim(l->g, q, -3), row = (size_t)(eye_dim(l->g, q, -1) * eye_dim(l->g, q, -2));
+    return eye_lower_elems(l, q) / EYE_MAX(t * row, 1) * EYE_ALIGN_UP(t, EYE_ATTN_LANES);
+}
+
+struct eye_attn_block eye_attn_block(const struct eye_attn_rows *r, size_t i) {
+    if (r->by_segment) {
+        const struct eye_block *b = &r->x->block[i];
+        struct eye_segment s = eye_bind_segment(&r->x->bind, (size_t)b->segment);
+        return (struct eye_attn_block){.segment = (size_t)b->segment, .n_segment = (size_t)s.n, .first = (size_t)b->first,
+                                       .row = (size_t)(s.row + b->first), .n = (size_t)b->n};
+    }
+    size_t per_image = eye_ceil_div(r->t, EYE_BLOCK_ROWS), image = i / per_image;
+    size_t first = (per_image - 1 - i % per_image) * EYE_BLOCK_ROWS;
+    return (struct eye_attn_block){.segment = image, .n_segment = r->t, .first = first, .row = image * r->t + first,
+                                   .n = EYE_MIN(EYE_BLOCK_ROWS, r->t - first)};
+}
+
+void eye_attn_seen(const struct eye_attn_rows *r, size_t segment, struct eye_span span[2]) {
+    const struct eye_exec *x = r->x;
+    span[0] = (struct eye_span){0};
+    if (!r->by_segment) {
+        span[1] = (struct eye_span){segment * EYE_ALIGN_UP(r->t, EYE_ATTN_LANES), segment * r->t, 0};
+        return;
+    }
+    struct eye_segment s = eye_bind_segment(&x->bind, segment);
+    if (r->cached) {
+        size_t own = (size_t)(s.slot - s.n_own);
+        span[0] = (struct eye_span){(size_t)s.prefix, (size_t)s.prefix, (size_t)s.n_prefix};
+        span[1] = (struct eye_span){own, own, (size_t)s.n_own};
+        return;
+    }
+    if (s.n_prefix) {
+        size_t p = eye_bind_segment_of(&x->bind, s.prefix);
+        size_t key = (size_t)(x->key_at[p] + (s.prefix - x->bind.segment[p].row));
+        span[0] = (struct eye_span){key, (size_t)s.prefix, (size_t)s.n_prefix};
+    }
+    span[1] = (struct eye_span){(size_t)x->key_at[segment], (size_t)s.row, 0};
+}
+
+/* Whole panels are scored, so a span that begins inside one writes over the last scores before it: they are put back. */
+void eye_attn_scores(const struct eye_scores *c, const struct eye_span span[2]) {
+    float kept[EYE_BLOCK_ROWS][EYE_ATTN_LANES];
+    float *s = c->s;
+    for (int k = 0; k < 2; k++) {
+        size_t lead = span[k].key % EYE_ATTN_LANES, from = span[k].key - lead;
+        if (span[k].n == 0) continue;
+        for (size_t i = 0; i < c->m; i++) memcpy(kept[i], s + i * c->stride - lead, lead * sizeof *s);
+        const uint8_t *panels = (const uint8_t *)c->panels + from * c->d * c->elem_bytes;
+        c->qk(c->m, c->d, lead + span[k].n, c->q, c->q_stride, panels, c->scale, s - lead, c->stride);
+        for (size_t i = 0; i < c->m; i++) memcpy(s + i * c->stride - lead, kept[i], lead * sizeof *s);
+        s += span[k].n;
+    }
+}
