@@ -202,7 +202,7 @@ static void bench(const struct eye_engine *e, int64_t t, int64_t past, int n_run
 }
 
 int main(int argc, char **argv) {
-    static const char *const types[EYE_N_WTYPE] = {"exact", "f32", "f16", "bf16", "q8_0", "q4_0"};
+    static const char *const types[EYE_N_WTYPE] = {"exact", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k"};
     const char *what = argc > 1 ? argv[1] : "vision", *type = argc > 2 ? argv[2] : "f32";
     int n_threads = argc > 3 ? atoi(argv[3]) : 0, wtype = 0, runs = getenv("RUNS") ? atoi(getenv("RUNS")) : 5;
     int64_t size = argc > 4 ? atoll(argv[4]) : 0;

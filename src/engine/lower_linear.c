@@ -44,8 +44,7 @@ struct embed_run {
 
 /* The type a converted file would keep the table in. */
 static enum eye_dtype embed_dtype(const struct eye_node *n) {
-    static const enum eye_dtype dtype[EYE_N_WTYPE] = {EYE_F32, EYE_F32, EYE_F16, EYE_BF16, EYE_Q8_0, EYE_Q4_0};
-    return dtype[n->attr.wtype];
+    return eye_wtype_dtype(n->attr.wtype);
 }
 
 static void embed_task(void *ctx, int i_task, int i_thread) {

@@ -166,19 +166,18 @@ static const struct eye_gemm_ukr *choose_ukr(const struct eye_kernels *k, const 
                                              bool conv, enum eye_dtype *dtype) {
     if (wtype == EYE_W_EXACT) {
         bool block = eye_dtype_info(w->dtype)->block_elems > 1;
-        bool read_only = w->dtype == EYE_F64 || (block && w->dtype != EYE_Q8_0 && w->dtype != EYE_Q4_0);
+        bool read_only = w->dtype == EYE_F64 || (block && w->dtype != EYE_Q8_0 && w->dtype != EYE_Q4_0 &&
+                                                   w->dtype != EYE_Q4_K);
         *dtype = w->row_scale || (conv && block) || read_only ? EYE_F32 : w->dtype;
     } else {
-        static const enum eye_dtype stored[EYE_N_WTYPE] = {[EYE_W_F32] = EYE_F32, [EYE_W_F16] = EYE_F16,
-                                                           [EYE_W_BF16] = EYE_BF16, [EYE_W_Q8_0] = EYE_Q8_0,
-                                                           [EYE_W_Q4_0] = EYE_Q4_0};
-        *dtype = stored[wtype];
+        *dtype = eye_wtype_dtype(wtype);
     }
     switch (*dtype) {
     case EYE_F16: return k->gemm_f32_f32_f16;
     case EYE_BF16: return wtype == EYE_W_BF16 ? k->gemm_f32_bf16_bf16 : k->gemm_f32_f32_bf16;
     case EYE_Q8_0: return k->gemm_f32_q8b32_q8b32;
     case EYE_Q4_0: return k->gemm_f32_q8b32_q4b32;
+    case EYE_Q4_K: return k->gemm_f32_q8b32_q4k;
     default: return k->gemm_f32_f32_f32;
     }
 }

@@ -53,7 +53,7 @@ const char *eye_act_name(enum eye_act_kind a);
 enum eye_wtype {
     EYE_W_EXACT,  /* as stored (f32, f16, bf16; block types as such), f32 activations */
     EYE_W_F32, EYE_W_F16, EYE_W_BF16, /* bf16: activations rounded to bf16 as well, when packed for this type */
-    EYE_W_Q8_0, EYE_W_Q4_0, EYE_N_WTYPE
+    EYE_W_Q8_0, EYE_W_Q4_0, EYE_W_Q4_K, EYE_N_WTYPE
 };
 
 struct eye_attr { /* each op reads its own fields; all-zero otherwise */
@@ -226,8 +226,11 @@ EYE_MUST_CHECK enum eye_status eye_graph_fuse(struct eye_graph *g, bool keep_tap
  * rounding (1/254 of a block's largest weight) is small beside theirs; ask for EYE_W_F32 to keep every number. Rows that no block
  * fits fall back: see eye_wtype_for. */
 void eye_graph_quantize(struct eye_graph *g, enum eye_wtype want);
-/* The storage type a weight of rows of k elements gets when want is asked for: block types need k % 32 == 0, else f16. The one
- * rule that convert and load share, so that a folder and its GGUF run the same. */
+/* The storage type a weight of rows of k elements gets when want is asked for: q8_0 and q4_0 need k % 32 == 0, else f16; q4_K
+ * needs k % 256 == 0, else q8_0, as llama.cpp falls back to larger blocks. The one rule that convert and load share, so that a
+ * folder and its GGUF run the same. */
+/* How a type's weights are stored; EYE_W_EXACT: f32. */
+enum eye_dtype eye_wtype_dtype(enum eye_wtype t);
 enum eye_wtype eye_wtype_for(enum eye_wtype want, int64_t k);
 /* Makes v an output and removes nodes no output needs; renumbers nothing. */
 EYE_MUST_CHECK enum eye_status eye_graph_compact(struct eye_graph *g, struct eye_err *err);

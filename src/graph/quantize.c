@@ -1,14 +1,22 @@
 /* The quantize pass: how each matrix is kept and multiplied. One rule, shared by convert and load. */
 #include "graph/graph_impl.h"
 
+static bool is_block(enum eye_wtype t) { return t == EYE_W_Q8_0 || t == EYE_W_Q4_0 || t == EYE_W_Q4_K; }
+
 enum eye_wtype eye_wtype_for(enum eye_wtype want, int64_t k) {
-    bool block = want == EYE_W_Q8_0 || want == EYE_W_Q4_0;
-    return block && k % 32 != 0 ? EYE_W_F16 : want;
+    if (want == EYE_W_Q4_K && k % 256 != 0) want = EYE_W_Q8_0;
+    return is_block(want) && k % 32 != 0 ? EYE_W_F16 : want;
+}
+
+enum eye_dtype eye_wtype_dtype(enum eye_wtype t) {
+    static const enum eye_dtype dtype[EYE_N_WTYPE] = {EYE_F32, EYE_F32, EYE_F16, EYE_BF16, EYE_Q8_0, EYE_Q4_0, EYE_Q4_K};
+    return dtype[t];
 }
 
 /* The type of one linear: what was asked for; "as stored" where no kernel reads the stored blocks is q8_0. */
 static enum eye_wtype linear_type(const struct eye_value *w, enum eye_wtype want) {
-    bool read_only = eye_dtype_info(w->dtype)->block_elems > 1 && w->dtype != EYE_Q8_0 && w->dtype != EYE_Q4_0;
+    bool read_only = eye_dtype_info(w->dtype)->block_elems > 1 && w->dtype != EYE_Q8_0 && w->dtype != EYE_Q4_0 &&
+                     w->dtype != EYE_Q4_K;
     return eye_wtype_for(want == EYE_W_EXACT && read_only ? EYE_W_Q8_0 : want, w->dims[1]);
 }
 
@@ -24,7 +32,7 @@ void eye_graph_quantize(struct eye_graph *g, enum eye_wtype want) {
             n->attr.wtype = a == want ? b : a;
         } else if (n->op == EYE_OP_conv2d && n->attr.groups == 1) {
             /* im2col convolutions (a stem) are few and sensitive: 16 bit at the least */
-            n->attr.wtype = want == EYE_W_Q8_0 || want == EYE_W_Q4_0 ? EYE_W_F16 : want;
+            n->attr.wtype = is_block(want) ? EYE_W_F16 : want;
         }
     }
 }

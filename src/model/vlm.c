@@ -6,7 +6,7 @@
 
 #include "model/registry.h"
 
-static const char *const wtype_name[EYE_N_WTYPE] = {"exact", "f32", "f16", "bf16", "q8_0", "q4_0"};
+static const char *const wtype_name[EYE_N_WTYPE] = {"exact", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k"};
 
 const char *eye_wtype_name(enum eye_wtype t) { return (unsigned)t < EYE_N_WTYPE ? wtype_name[t] : "?"; }
 
@@ -21,7 +21,8 @@ bool eye_wtype_parse(const char *name, enum eye_wtype *out) {
 
 enum eye_wtype eye_vlm_part_type(enum eye_part part, enum eye_wtype vision, enum eye_wtype decoder) {
     if (part == EYE_PART_VISION || part == EYE_PART_PROJECTOR) return vision;
-    return part != EYE_PART_DECODER && decoder == EYE_W_Q4_0 ? EYE_W_Q8_0 : decoder;
+    bool four_bits = decoder == EYE_W_Q4_0 || decoder == EYE_W_Q4_K;
+    return part != EYE_PART_DECODER && four_bits ? EYE_W_Q8_0 : decoder;
 }
 
 /* ---- parts ---- */

@@ -54,11 +54,11 @@ int64_t eye_vlm_image_tokens(const struct eye_vlm *m, int64_t side_px);
 eye_val eye_vlm_add(const struct eye_vlm *m, enum eye_part part, struct eye_graph *g, eye_val x);
 
 /* The type of a part's matrices when the caller asks for these two. The one rule for running a folder and for writing its GGUF:
- * embedding and head are q8_0 where the decoder is q4_0. They are one matrix in tied models, every logit is a row of it, and 4
+ * embedding and head are q8_0 where the decoder is q4_0 or q4_K. They are one matrix in tied models, every logit is a row of it, and 4
  * bit there costs more quality than its size saves; llama.cpp keeps them larger too. */
 enum eye_wtype eye_vlm_part_type(enum eye_part part, enum eye_wtype vision, enum eye_wtype decoder);
 
-/* Names of engine types in files and options: "exact", "f32", "f16", "bf16", "q8_0", "q4_0". */
+/* Names of engine types in files and options: "exact", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k". */
 const char *eye_wtype_name(enum eye_wtype t);
 bool eye_wtype_parse(const char *name, enum eye_wtype *out);
 

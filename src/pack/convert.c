@@ -36,11 +36,6 @@ struct convert {
     uint64_t bytes_done;
 };
 
-static enum eye_dtype dtype_of(enum eye_wtype t) {
-    static const enum eye_dtype d[EYE_N_WTYPE] = {EYE_F32, EYE_F32, EYE_F16, EYE_BF16, EYE_Q8_0, EYE_Q4_0};
-    return d[t];
-}
-
 /* ---- tensors ---- */
 
 static enum eye_status check_cancel(const struct convert *c, struct eye_err *err) {
@@ -102,7 +97,7 @@ static enum eye_dtype matrix_dtype(struct convert *c, const char *name, const st
     if (t == EYE_W_EXACT) return w->row_scale ? EYE_F32 : w->dtype;
     if (t != asked && c->report.n_fallback++ == 0)
         snprintf(c->report.first_fallback, sizeof c->report.first_fallback, "%s", name);
-    return dtype_of(t);
+    return eye_wtype_dtype(t);
 }
 
 static enum eye_status add_weight(struct convert *c, const struct eye_graph *g, const struct eye_node *n, int i,

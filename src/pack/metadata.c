@@ -242,7 +242,7 @@ bool eye_pack_for_llama(const struct eye_vlm *m) {
 enum eye_status eye_pack_llama_keys(struct eye_gguf_writer *w, const struct eye_vlm *m, enum eye_wtype decoder_type,
                                     struct eye_err *err) {
     /* llama.cpp's names of whole-file types, for its listings; as stored: no claim */
-    static const int file_type[EYE_N_WTYPE] = {-1, 0, 1, 32, 7, 2};
+    static const int file_type[EYE_N_WTYPE] = {-1, 0, 1, 32, 7, 2, 14};
     char own[64];
     snprintf(own, sizeof own, "eyelet_%s", m->config.text.family);
     EYE_TRY(eye_gguf_put_text(w, "general.architecture", eye_pack_for_llama(m) ? m->config.text.family : own, err));

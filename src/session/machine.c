@@ -252,7 +252,7 @@ static void compare(const struct check_data *d, const char *type, struct eye_sel
 }
 
 enum eye_status eye_self_check(struct eye_self_check *out, struct eye_err *err) {
-    static const char *const names[EYE_N_WTYPE] = {"stored", "f32", "f16", "bf16", "q8_0", "q4_0"};
+    static const char *const names[EYE_N_WTYPE] = {"stored", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k"};
     struct eye_engine e[2];
     struct eye_self_check r = {0};
     struct check_data *d = eye_alloc_zero(NULL, sizeof *d);

@@ -11,7 +11,8 @@
 
 _Static_assert((int)EYE_WEIGHT_STORED == (int)EYE_W_EXACT && (int)EYE_WEIGHT_F32 == (int)EYE_W_F32 &&
                    (int)EYE_WEIGHT_F16 == (int)EYE_W_F16 && (int)EYE_WEIGHT_BF16 == (int)EYE_W_BF16 &&
-                   (int)EYE_WEIGHT_Q8_0 == (int)EYE_W_Q8_0 && (int)EYE_WEIGHT_Q4_0 == (int)EYE_W_Q4_0,
+                   (int)EYE_WEIGHT_Q8_0 == (int)EYE_W_Q8_0 && (int)EYE_WEIGHT_Q4_0 == (int)EYE_W_Q4_0 &&
+                   (int)EYE_WEIGHT_Q4_K == (int)EYE_W_Q4_K,
                "public and engine weight types have the same numbers");
 _Static_assert((int)EYE_CACHE_F16 == (int)EYE_KV_F16 + 1 && (int)EYE_CACHE_F32 == (int)EYE_KV_F32 + 1 &&
                    (int)EYE_CACHE_I8 == (int)EYE_KV_I8 + 1,
@@ -35,7 +36,7 @@ static enum eye_status check_opts(struct eye_model *m, struct eye_err *err) {
         return eye_fail(err, EYE_E_ARG, "n_threads is %d, expected 0 to 1024", o->n_threads);
     if (o->n_ctx < 0) return eye_fail(err, EYE_E_ARG, "n_ctx is %d, expected 0 or more", o->n_ctx);
     if (o->image_side < 0) return eye_fail(err, EYE_E_ARG, "image_side is %d, expected 0 or more", o->image_side);
-    if ((unsigned)o->decoder_type > EYE_WEIGHT_Q4_0 || (unsigned)o->vision_type > EYE_WEIGHT_Q4_0 ||
+    if ((unsigned)o->decoder_type >= EYE_N_WTYPE || (unsigned)o->vision_type >= EYE_N_WTYPE ||
         (unsigned)o->cache_type > EYE_CACHE_I8 || (unsigned)o->fit > EYE_FIT_STRETCH)
         return eye_fail(err, EYE_E_ARG, "decoder_type, vision_type, cache_type or fit is not one of its enum's values");
     m->cpu_flags = eye_cpu_flags();

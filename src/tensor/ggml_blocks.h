@@ -1,4 +1,4 @@
-/* tensor, inside the room: block formats of GGUF files that eyelet reads and never writes. All numbers little-endian, offsets in
+/* tensor, inside the room: block formats of GGUF files that eyelet reads; of these it writes q4_K alone. All numbers little-endian, offsets in
  * bytes. Elements are counted from 0 in the block. Source of the layouts: GGUF files as ggml writes them (ggml-common.h).
  *
  *   q4_1   32 elements  0 d f16 · 2 m f16 · 4 q[16]: byte j has element j (low nibble) and j + 16 (high)      w = d q + m

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tensor/ggml_blocks.h"
+#include "tensor/grid.h"
 
 #define BLOCK 32
 
@@ -221,20 +222,29 @@ void eye_row_to_f32(enum eye_dtype t, const void *src, float *dst, size_t n) {
     }
 }
 
+static void block_to_q4_k(const float *x, struct eye_block_q4_k *b) {
+    struct eye_grid g;
+    int8_t level[EYE_SUPER_BLOCK];
+    eye_grid_fit(&g, EYE_Q4_K, x, NULL);
+    for (size_t e = 0; e < EYE_SUPER_BLOCK; e++) level[e] = (int8_t)eye_grid_level(&g, e, x[e]);
+    eye_grid_store(&g, level, b);
+}
+
 /* Quantizes whole blocks in place, the last one through a zero-filled copy. */
 static void blocks_from_f32(enum eye_dtype t, const float *src, void *dst, size_t n) {
-    float tail[BLOCK];
-    for (size_t i = 0; i < n; i += BLOCK) {
+    float tail[EYE_SUPER_BLOCK];
+    size_t block = infos[t].block_elems;
+    for (size_t i = 0; i < n; i += block) {
         const float *x = src + i;
-        if (n - i < BLOCK) {
+        if (n - i < block) {
             memset(tail, 0, sizeof tail);
             memcpy(tail, x, (n - i) * sizeof *x);
             x = tail;
         }
-        if (t == EYE_Q8_0)
-            block_to_q8_0(x, (struct eye_block_q8_0 *)dst + i / BLOCK);
-        else
-            block_to_q4_0(x, (struct eye_block_q4_0 *)dst + i / BLOCK);
+        void *out = (uint8_t *)dst + i / block * infos[t].block_bytes;
+        if (t == EYE_Q8_0) block_to_q8_0(x, out);
+        else if (t == EYE_Q4_0) block_to_q4_0(x, out);
+        else block_to_q4_k(x, out);
     }
 }
 
@@ -255,7 +265,8 @@ void eye_row_from_f32(enum eye_dtype t, const float *src, void *dst, size_t n) {
         for (size_t i = 0; i < n; i++) d[i] = (double)src[i];
         return;
     case EYE_Q8_0:
-    case EYE_Q4_0: blocks_from_f32(t, src, dst, n); return;
+    case EYE_Q4_0:
+    case EYE_Q4_K: blocks_from_f32(t, src, dst, n); return;
     default: assert(!"a float or block dtype");
     }
 }

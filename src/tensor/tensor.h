@@ -15,7 +15,9 @@ enum eye_dtype {
     EYE_F32, EYE_F16, EYE_BF16, EYE_F64, EYE_I8, EYE_U8, EYE_I16, EYE_I32, EYE_I64, EYE_BOOL,
     EYE_Q8_0, /* 32 x int8, f16 scale: w = d * q */
     EYE_Q4_0, /* 32 x 4 bit, f16 scale: w = d * (q - 8); byte j holds element j (low nibble) and j + 16 (high) */
-    EYE_Q4_1, EYE_Q5_0, EYE_Q5_1, EYE_Q4_K, EYE_Q5_K, EYE_Q6_K, /* read only: ggml_blocks.h */
+    EYE_Q4_1, EYE_Q5_0, EYE_Q5_1, /* these and q5_K, q6_K: read only, see ggml_blocks.h */
+    EYE_Q4_K, /* 256 x 4 bit, a scale and a minimum per 32 */
+    EYE_Q5_K, EYE_Q6_K,
     /* Known by size, so that files with them can be listed; not read. */
     EYE_Q8_1, EYE_Q2_K, EYE_Q3_K, EYE_Q8_K, EYE_IQ1_S, EYE_IQ1_M, EYE_IQ2_XXS, EYE_IQ2_XS, EYE_IQ2_S, EYE_IQ3_XXS, EYE_IQ3_S,
     EYE_IQ4_NL, EYE_IQ4_XS, EYE_TQ1_0, EYE_TQ2_0, EYE_MXFP4, EYE_NVFP4, EYE_Q1_0,
@@ -54,10 +56,10 @@ uint16_t eye_f32_to_f16(float f);
 float eye_bf16_to_f32(uint16_t h);
 uint16_t eye_f32_to_bf16(float f);
 
-/* One row of n elements to f32, from any dtype with is_float; from f32, to the plain floats, q8_0 and q4_0. The plain C versions;
- * the kernels room has fast ones.
- * Quantization is ggml's rounding: q8_0 d = amax/127, round-to-nearest-away; q4_0 d = (value of largest magnitude)/-8,
- * q = min(15, (int)(x/d + 8.5)). */
+/* One row of n elements to f32, from any dtype with is_float; from f32, to the plain floats, q8_0, q4_0 and q4_K. The plain
+ * C versions; the kernels room has fast ones.
+ * Quantization to q8_0 and q4_0 is ggml's rounding: q8_0 d = amax/127, round-to-nearest-away; q4_0 d = (value of largest magnitude)/-8,
+ * q = min(15, (int)(x/d + 8.5)). To q4_K it is grid.h's: scales and minima by least squares. */
 void eye_row_to_f32(enum eye_dtype t, const void *src, float *dst, size_t n);
 void eye_row_from_f32(enum eye_dtype t, const float *src, void *dst, size_t n);
 

@@ -21,7 +21,8 @@ struct weights {
 static struct weights make_weights(struct check *c, size_t n, size_t k) {
     const struct eye_gemm_ukr *u = c->row->ukr;
     static const struct { const char *suffix; enum eye_dtype t; } types[] = {
-        {"_bf16", EYE_BF16}, {"_f16", EYE_F16}, {"_f32", EYE_F32}, {"_q8b32", EYE_Q8_0}, {"_q4b32", EYE_Q4_0}};
+        {"_bf16", EYE_BF16}, {"_f16", EYE_F16}, {"_f32", EYE_F32}, {"_q8b32", EYE_Q8_0}, {"_q4b32", EYE_Q4_0},
+        {"_q4k", EYE_Q4_K}};
     enum eye_dtype t = EYE_F32;
     for (size_t i = 0; i < EYE_COUNT(types); i++) {
         size_t len = strlen(types[i].suffix), op_len = strlen(c->row->op);

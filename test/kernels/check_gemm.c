@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "kernels/q4k.h"
 #include "tensor/tensor.h"
 
 enum lhs_kind { LHS_F32, LHS_BF16, LHS_Q8B32 };
@@ -25,6 +26,7 @@ static const struct gemm_spec specs[] = {
     {"gemm_f32_bf16_bf16", LHS_BF16, EYE_BF16, 0x1p40f, 0x1p40f, 0x1p-126f},
     {"gemm_f32_q8b32_q8b32", LHS_Q8B32, EYE_Q8_0, 0x1p40f, 0x1p20f, 0x1p-14f},
     {"gemm_f32_q8b32_q4b32", LHS_Q8B32, EYE_Q4_0, 0x1p40f, 0x1p18f, 0x1p-14f},
+    {"gemm_f32_q8b32_q4k", LHS_Q8B32, EYE_Q4_K, 0x1p40f, 0x1p18f, 0x1p-14f},
 };
 
 struct gemm_case {
@@ -59,7 +61,8 @@ static void make_weights(struct check *c, struct gemm_case *g) {
         memcpy(row, even, row_bytes);
         free(even);
         for (size_t at = 0; g->raw && at < row_bytes; at += info->block_bytes)
-            for (size_t i = 2; i < info->block_bytes; i++) row[at + i] = (uint8_t)eye_rng_u64(&c->rng);
+            for (size_t i = g->spec->weights == EYE_Q4_K ? 4 : 2; i < info->block_bytes; i++) /* behind the f16 scales */
+                row[at + i] = (uint8_t)eye_rng_u64(&c->rng);
     }
     free(x);
     gbuf_freeze(&g->w);
@@ -139,33 +142,49 @@ static struct expected expect_float(const struct gemm_spec *s, const double *a, 
     return (struct expected){sum, s->lhs == LHS_BF16 ? tol + flushed : tol};
 }
 
-/* Integer part exact; per block three roundings (scale product, its use, the sum). w: quant * scale, exact in f32. */
-static struct expected expect_blocks(const double *q, const double *d, const float *w, size_t k, double start) {
+/* Integer part exact; per block three roundings (scale product, its use, the sum). w: quant * scale, exact in f32. min: NULL, or
+ * what was subtracted in w (q4_K): w itself is then rounded, and each block adds two numbers that may be larger than their sum. */
+static struct expected expect_blocks(const double *q, const double *d, const float *w, const float *min, size_t k, double start) {
     double sum = start, mag = fabs(start);
     for (size_t e = 0; e < k; e += 32) {
         double part = 0.0;
         for (size_t i = e; i < k && i < e + 32; i++) part += q[i] * w[i];
+        for (size_t i = e; min && i < k && i < e + 32; i++) mag += fabs(q[i]) * (fabs((double)w[i]) + 2.0 * (double)min[i]) * d[e / 32];
         sum += part * d[e / 32];
         mag += fabs(part * d[e / 32]);
     }
-    double n_blocks = (double)((k + 31) / 32);
+    double n_blocks = (double)((k + 31) / 32) * (min ? 3.0 : 1.0);
     return (struct expected){sum, (n_blocks + 2.0) * FLT_EPSILON * mag + (n_blocks + 1.0) * FLT_MIN};
+}
+
+/* dmin min of each element of a row of q4_K. */
+static void read_minima(const uint8_t *row, size_t k, float *min) {
+    for (size_t e = 0; e < k; e++) {
+        const uint8_t *block = row + e / EYE_Q4K_KR * EYE_Q4K_BYTES;
+        uint16_t dmin;
+        uint8_t scale, bits;
+        memcpy(&dmin, block + 2, sizeof dmin);
+        eye_q4k_scale(block, e % EYE_Q4K_KR / 32, &scale, &bits);
+        min[e] = eye_f16_to_f32(dmin) * (float)bits;
+    }
 }
 
 static void check_values(const struct check *c, const struct gemm_case *g) {
     double *x = malloc((g->k + 1) * sizeof *x), *d = malloc((g->k / 32 + 1) * sizeof *d);
-    float *w = malloc((g->n * g->k + 1) * sizeof *w);
+    float *w = malloc((g->n * g->k + 1) * sizeof *w), *min = NULL;
+    if (g->spec->weights == EYE_Q4_K) min = malloc((g->n * g->k + 1) * sizeof *min);
     uint8_t *even = malloc(g->w_stride + 64); /* a row at an aligned address, for eye_row_to_f32 */
     for (size_t j = 0; j < g->n; j++) {
         size_t row_bytes = g->n == 1 ? g->w.bytes : g->w_stride;
         memcpy(even, (uint8_t *)g->w.p + j * g->w_stride, EYE_MIN(row_bytes, g->w.bytes - j * g->w_stride));
         eye_row_to_f32(g->spec->weights, even, w + j * g->k, g->k);
+        if (min) read_minima(even, g->k, min + j * g->k);
     }
     for (size_t i = 0; i < g->m; i++) {
         lhs_row(g->spec, (const float *)g->a.p + i * g->a_stride, g->k, x, d);
         for (size_t j = 0; j < g->n; j++) {
             double start = g->bias ? ((const float *)g->b.p)[j] : 0.0;
-            struct expected want = g->spec->lhs == LHS_Q8B32 ? expect_blocks(x, d, w + j * g->k, g->k, start)
+            struct expected want = g->spec->lhs == LHS_Q8B32 ? expect_blocks(x, d, w + j * g->k, min ? min + j * g->k : NULL, g->k, start)
                                                              : expect_float(g->spec, x, w + j * g->k, g->k, start);
             check_close(c, "c", i * g->n + j, want.value, ((const float *)g->c.p)[i * g->c_stride + j], want.tol);
         }
@@ -173,6 +192,7 @@ static void check_values(const struct check *c, const struct gemm_case *g) {
             check_fail(c, "wrote between rows %zu and %zu of c", i, i + 1);
     }
     free(even);
+    free(min);
     free(w);
     free(d);
     free(x);

@@ -347,14 +347,12 @@ static double activation_error(enum eye_wtype run_as, const float *x, const floa
             swx += fabs((double)w[i] * (double)x[i]);
         }
         if (run_as == EYE_W_BF16) err += swx / 256; /* 8 significant bits: half a step is 2^-8 */
-        if (run_as == EYE_W_Q8_0 || run_as == EYE_W_Q4_0) err += sw * amax / 254 * 1.01; /* half a step of amax / 127 */
+        if (run_as >= EYE_W_Q8_0) err += sw * amax / 254 * 1.01; /* half a step of amax / 127 */
     }
     return err;
 }
 
 static void check_matrix(enum eye_dtype stored, enum eye_wtype want, int64_t m, int64_t n, int64_t k, bool row_scale) {
-    static const enum eye_dtype as[EYE_N_WTYPE] = {[EYE_W_F32] = EYE_F32, [EYE_W_F16] = EYE_F16, [EYE_W_BF16] = EYE_BF16,
-                                                   [EYE_W_Q8_0] = EYE_Q8_0, [EYE_W_Q4_0] = EYE_Q4_0};
     struct eye_graph g;
     start(&g);
     eye_val x = INPUT(&g, EYE_DIM_T, k), w = weight_of(&g, stored, 2, (int64_t[]){n, k}, -1, 1), b = vec(&g, n, -1, 1);
@@ -366,6 +364,7 @@ static void check_matrix(enum eye_dtype stored, enum eye_wtype want, int64_t m, 
     enum eye_wtype run_as = eye_wtype_for(want, k);
     if (want == EYE_W_EXACT && !row_scale && stored == EYE_Q8_0) run_as = EYE_W_Q8_0;
     if (want == EYE_W_EXACT && !row_scale && stored == EYE_Q4_0) run_as = EYE_W_Q4_0;
+    if (want == EYE_W_EXACT && !row_scale && stored == EYE_Q4_K) run_as = EYE_W_Q4_K;
     for (int e = 0; e < N_ENGINES; e += 2) {
         struct rig r = rig_new(&engines[e], &g, m, m, EYE_KV_F32);
         rig_run(&r, e ? &d : &y, m, 0);
@@ -377,8 +376,8 @@ static void check_matrix(enum eye_dtype stored, enum eye_wtype want, int64_t m, 
     for (int64_t j = 0; j < n; j++) {
         eye_weight_row(&g.value[w], j, row);
         if (want != EYE_W_EXACT) {
-            eye_row_from_f32(as[eye_wtype_for(want, k)], row, conv_row, (size_t)k);
-            eye_row_to_f32(as[eye_wtype_for(want, k)], conv_row, row, (size_t)k);
+            eye_row_from_f32(eye_wtype_dtype(eye_wtype_for(want, k)), row, conv_row, (size_t)k);
+            eye_row_to_f32(eye_wtype_dtype(eye_wtype_for(want, k)), conv_row, row, (size_t)k);
         }
         for (int64_t i = 0; i < m; i++) {
             const float *xi = (const float *)d.in[0].data + i * k;
@@ -404,6 +403,8 @@ static void test_weight_types(void **state) {
             check_matrix(stored[s], (enum eye_wtype)want, 1, 80, 203, want % 2 == 0);
         }
     for (int want = 0; want < EYE_N_WTYPE; want++) check_matrix(EYE_Q6_K, (enum eye_wtype)want, 3, 70, 512, false);
+    for (int want = 0; want < EYE_N_WTYPE; want++) check_matrix(EYE_Q4_K, (enum eye_wtype)want, 9, 70, 512, want % 2 != 0);
+    check_matrix(EYE_F32, EYE_W_Q4_K, 20, 70, 3840, false);
     struct eye_graph g; /* a graph that was not quantized keeps every number */
     start(&g);
     eye_val x = INPUT(&g, EYE_DIM_T, 256);

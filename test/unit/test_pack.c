@@ -49,17 +49,16 @@ static const char *convert(const char *folder, const char *name, enum eye_weight
 
 /* The rows a node's matrix has once it is in the type it is multiplied in, as f32. */
 static float *rows_as(const struct eye_value *w, enum eye_wtype t, size_t *bytes) {
-    static const enum eye_dtype dtype[EYE_N_WTYPE] = {EYE_F32, EYE_F32, EYE_F16, EYE_BF16, EYE_Q8_0, EYE_Q4_0};
     size_t k = 1, packed;
     for (int i = 1; i < w->rank; i++) k *= (size_t)w->dims[i];
     *bytes = (size_t)w->dims[0] * k * sizeof(float);
     float *f = malloc(*bytes + 1);
-    assert_true(eye_dtype_row_bytes(dtype[t], k, &packed));
+    assert_true(eye_dtype_row_bytes(eye_wtype_dtype(t), k, &packed));
     void *tmp = malloc(packed + 1);
     for (int64_t r = 0; r < w->dims[0]; r++) {
         eye_weight_row(w, r, f + (size_t)r * k);
-        eye_row_from_f32(dtype[t], f + (size_t)r * k, tmp, k);
-        eye_row_to_f32(dtype[t], tmp, f + (size_t)r * k, k);
+        eye_row_from_f32(eye_wtype_dtype(t), f + (size_t)r * k, tmp, k);
+        eye_row_to_f32(eye_wtype_dtype(t), tmp, f + (size_t)r * k, k);
     }
     free(tmp);
     return f;
@@ -129,6 +128,7 @@ static void folder_and_file_are_one_model(void **state) {
     static const struct { enum eye_weight_type decoder, vision; } type[] = {
         {EYE_WEIGHT_STORED, EYE_WEIGHT_STORED}, {EYE_WEIGHT_F32, EYE_WEIGHT_F32}, {EYE_WEIGHT_F16, EYE_WEIGHT_F16},
         {EYE_WEIGHT_BF16, EYE_WEIGHT_BF16}, {EYE_WEIGHT_Q8_0, EYE_WEIGHT_F16}, {EYE_WEIGHT_Q4_0, EYE_WEIGHT_BF16},
+        {EYE_WEIGHT_Q4_K, EYE_WEIGHT_Q8_0},
     };
     for (size_t i = 0; i < EYE_COUNT(model); i++) {
         const char *folder = make(model[i].name, model[i].size, model[i].format, model[i].dtype);

@@ -146,7 +146,7 @@ static void test_threads_and_mmap_change_nothing(void **state) {
 static void test_folder_is_gguf(void **state) {
     (void)state;
     static const enum eye_weight_type types[] = {EYE_WEIGHT_STORED, EYE_WEIGHT_F32, EYE_WEIGHT_F16, EYE_WEIGHT_BF16,
-                                                 EYE_WEIGHT_Q8_0, EYE_WEIGHT_Q4_0};
+                                                 EYE_WEIGHT_Q8_0, EYE_WEIGHT_Q4_0, EYE_WEIGHT_Q4_K};
     char source[sizeof folder];
     memcpy(source, folder, sizeof folder);
     for (size_t t = 0; t < EYE_COUNT(types); t++) {

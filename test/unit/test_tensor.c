@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/sys.h"
+#include "tensor/grid.h"
 #include "tensor/tensor.h"
 
 static uint32_t bits_of(float f) {
@@ -217,6 +218,67 @@ static void blocks_stay_within_half_a_step(void **state) {
     }
 }
 
+/* q4_K: a scale and a minimum per 32 elements. The best grid is never worse than the one from lowest to highest in 15 steps, whose
+ * values are half a step off at most, but for the two 6-bit roundings: of the scale (15 levels) and of the minimum, each half a
+ * unit of 1/63 of the block's largest. */
+static void q4_k_blocks_follow_their_groups(void **state) {
+    enum { N = 256 * 20 };
+    static float x[N], y[N];
+    static uint8_t out[N];
+    struct eye_rng rng;
+    eye_rng_seed(&rng, 9);
+    for (int i = 0; i < N; i++) x[i] = (float)(eye_rng_unit(&rng) * 2 - 1) * (1 + (float)(i / 32 % 8)) + (float)(i / 256 % 3);
+    eye_row_from_f32(EYE_Q4_K, x, out, N);
+    eye_row_to_f32(EYE_Q4_K, out, y, N);
+    for (int b = 0; b < N; b += 256) {
+        double step = 0, min = 0, lo[8], hi[8];
+        for (int g = 0; g < 8; g++) {
+            lo[g] = hi[g] = 0;
+            for (int i = 0; i < 32; i++) {
+                lo[g] = fmin(lo[g], (double)x[b + 32 * g + i]);
+                hi[g] = fmax(hi[g], (double)x[b + 32 * g + i]);
+            }
+            step = fmax(step, (hi[g] - lo[g]) / 15);
+            min = fmax(min, -lo[g]);
+        }
+        for (int g = 0; g < 8; g++) {
+            double sum = 0, most = 0.5 * (hi[g] - lo[g]) / 15 + 15 * step / 126 + min / 126;
+            for (int i = 0; i < 32; i++) sum += pow((double)x[b + 32 * g + i] - (double)y[b + 32 * g + i], 2);
+            assert_true(sqrt(sum / 32) <= most);
+        }
+    }
+}
+
+/* What a grid says of an element is what a reader finds in the block, for any weights and values. */
+static void grids_and_blocks_agree(void **state) {
+    static const enum eye_dtype types[] = {EYE_Q8_0, EYE_Q4_0, EYE_Q4_K};
+    float x[256], weight[256], y[256];
+    uint8_t block[160];
+    int8_t level[256];
+    struct eye_rng rng;
+    struct eye_grid g, plain;
+    eye_rng_seed(&rng, 10);
+    for (int trial = 0; trial < 300; trial++) {
+        enum eye_dtype t = types[trial % 3];
+        size_t n = eye_dtype_info(t)->block_elems;
+        for (size_t e = 0; e < 256; e++) {
+            x[e] = (float)ldexp(eye_rng_unit(&rng) * 2 - 1, trial % 40 - 20);
+            weight[e] = trial % 5 ? (float)eye_rng_unit(&rng) : 0;
+        }
+        if (trial % 7 == 0) x[trial % 32] = trial % 2 ? NAN : INFINITY;
+        eye_grid_plain(&plain, t, x);
+        eye_grid_fit(&g, t, x, weight);
+        assert_true(eye_grid_error(&g, x, weight) <= eye_grid_error(&plain, x, weight));
+        for (size_t e = 0; e < n; e++) {
+            level[e] = (int8_t)eye_grid_level(&g, e, x[e]);
+            assert_in_range(level[e] - g.lo, 0, g.hi - g.lo);
+        }
+        eye_grid_store(&g, level, block);
+        eye_row_to_f32(t, block, y, n);
+        for (size_t e = 0; e < n; e++) assert_true(y[e] == eye_grid_value(&g, e, level[e]));
+    }
+}
+
 /* Random bytes as blocks: the hashes are of what the gguf package reads from them (test/reference/quant_golden.py). */
 static void blocks_of_ggml_read_alike(void **state) {
     enum { N_BLOCKS = 64 };
@@ -250,18 +312,18 @@ static void blocks_of_ggml_read_alike(void **state) {
 }
 
 static void a_short_last_block_is_zero_filled(void **state) {
-    float x[40], full[64] = {0}, y[40];
-    uint8_t a[68], b[68];
+    float x[40], full[256] = {0}, y[40];
+    uint8_t a[272], b[272];
     fill(x, 40);
     memcpy(full, x, sizeof x);
-    for (int pass = 0; pass < 2; pass++) {
-        enum eye_dtype t = pass ? EYE_Q4_0 : EYE_Q8_0;
+    for (int pass = 0; pass < 3; pass++) {
+        enum eye_dtype t = pass == 2 ? EYE_Q4_K : pass ? EYE_Q4_0 : EYE_Q8_0;
         size_t bytes;
         assert_true(eye_dtype_row_bytes(t, 40, &bytes));
         memset(a, 1, sizeof a);
         memset(b, 2, sizeof b);
         eye_row_from_f32(t, x, a, 40);
-        eye_row_from_f32(t, full, b, 64);
+        eye_row_from_f32(t, full, b, 256);
         assert_memory_equal(a, b, bytes);
         float guard[41];
         guard[40] = 7;
@@ -273,7 +335,8 @@ static void a_short_last_block_is_zero_filled(void **state) {
 }
 
 static void odd_values_do_not_break_blocks(void **state) {
-    float x[32], y[32];
+    float x[32], y[32], wide[256];
+    uint8_t bk[144];
     struct eye_block_q8_0 b8;
     struct eye_block_q4_0 b4;
     static const float odd[] = {NAN, INFINITY, -INFINITY, 1e-45f, -3e38f, 0};
@@ -285,6 +348,10 @@ static void odd_values_do_not_break_blocks(void **state) {
         for (int i = 0; i < 32; i++) x[i] = odd[k];
         eye_row_from_f32(EYE_Q8_0, x, &b8, 32);
         eye_row_from_f32(EYE_Q4_0, x, &b4, 32);
+        for (int i = 0; i < 256; i++) wide[i] = k % 2 && i % 3 ? (float)i : odd[k];
+        eye_row_from_f32(EYE_Q4_K, wide, bk, 256);
+        eye_row_to_f32(EYE_Q4_K, bk, wide, 256);
+        for (int i = 0; i < 256; i++) assert_true(isfinite(wide[i]));
     }
     memset(x, 0, sizeof x);
     eye_row_from_f32(EYE_Q4_0, x, &b4, 32);
@@ -322,6 +389,8 @@ int main(void) {
         cmocka_unit_test(blocks_are_those_of_ggml),
         cmocka_unit_test(blocks_of_ggml_read_alike),
         cmocka_unit_test(blocks_stay_within_half_a_step),
+        cmocka_unit_test(q4_k_blocks_follow_their_groups),
+        cmocka_unit_test(grids_and_blocks_agree),
         cmocka_unit_test(a_short_last_block_is_zero_filled),
         cmocka_unit_test(odd_values_do_not_break_blocks),
         cmocka_unit_test(plain_rows_convert),
