@@ -144,8 +144,11 @@ EYE_MUST_CHECK enum eye_status eye_lower_matrix(struct eye_lower *l, const struc
 typedef void eye_rows_fn(const void *ctx, size_t row0, size_t n, float *dst);
 struct eye_gemm { /* y [m, n] = act(x w^T + bias) + residual */
     const struct eye_matrix *w;
+    const void *rhs;       /* panels made for this run; NULL: w's blob */
+    const float *bias;     /* of this run; NULL: w's blob, if any */
     size_t m;
     const float *x;        /* [m, k], or NULL: rows makes them */
+    bool x_by_k;           /* x is [k, m] */
     eye_rows_fn *rows;
     const void *rows_ctx;
     float *y;              /* may be residual's memory */
@@ -161,6 +164,28 @@ static inline bool eye_by_blocks(const struct eye_engine *e, const struct eye_ma
 }
 /* Left sides that are packed once for all threads are done in chunks of this many rows. */
 #define EYE_SHARED_ROWS 512
+
+/* ---- products whose both sides change between runs (product.c) ---- */
+struct eye_side { /* n rows of k numbers */
+    const float *p;      /* row i, element e: p[i k + e]; by_k: p[e n + i]; NULL: rows makes them */
+    bool by_k;
+    eye_rows_fn *rows;   /* rows i; by_k: rows e of n numbers */
+    const void *rows_ctx;
+};
+struct eye_product { /* y [m, n] = act(a b^T + bias) + residual */
+    const struct eye_gemm_ukr *ukr;
+    size_t m, n, k;
+    struct eye_side a, b; /* only a side by_k may be made b, only one by rows a */
+    float *y;
+    const float *bias, *residual; /* residual, act: not when a is by_k */
+    eye_map_fn *act;
+    size_t taps;         /* 0, or a row of y is [taps][n / taps] in the product and [n / taps][taps] in y */
+};
+void eye_product_run(struct eye_exec *x, const struct eye_product *j);
+/* Scratch for any product of this form up to these sizes; p's pointers are not looked at (rows and taps are). */
+void eye_lower_product_scratch(struct eye_lower *l, const struct eye_product *p);
+/* The kernel of a plan's products: f32, or bf16 where the plan allows it and the CPU has it. */
+const struct eye_gemm_ukr *eye_product_ukr(const struct eye_lower *l);
 
 /* ---- while running ---- */
 static inline void *eye_exec_ptr(const struct eye_exec *x, eye_val v) {
@@ -180,17 +205,17 @@ void eye_exec_tasks(struct eye_exec *x, size_t work, size_t n_tasks, eye_task_fn
 /* n items in about 4 pieces per thread of at least `least` items each; returns the piece size. */
 size_t eye_exec_piece(const struct eye_exec *x, size_t n, size_t least);
 
-/* ---- KV cache (kv.c) ---- */
-struct eye_kv_view { /* one head of one state */
-    void *data;
-    float *scale; /* i8: per position */
-};
 /* ---- rows and segments (segments.c) ---- */
 /* Checks the bind's segments and cuts them into blocks. */
 EYE_MUST_CHECK enum eye_status eye_exec_bind_segments(struct eye_exec *x, struct eye_err *err);
 /* Key slots that laying out max_t rows without a cache may take: eye_exec.n_key_slots is at most this. */
 static inline size_t eye_key_slots(int64_t max_t) { return 2 * EYE_ALIGN_UP((size_t)max_t, EYE_ATTN_LANES); }
 
+/* ---- KV cache (kv.c) ---- */
+struct eye_kv_view { /* one head of one state */
+    void *data;
+    float *scale; /* i8: per position */
+};
 struct eye_kv_view eye_kv_head(const struct eye_kv *kv, int32_t slot, int64_t head);
 const struct eye_plan *eye_kv_plan(const struct eye_kv *kv);
 size_t eye_kv_elem_bytes(enum eye_kv_type t);

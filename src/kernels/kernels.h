@@ -35,12 +35,12 @@ struct eye_gemm_ukr {
      * (NULL = 0). */
     void (*run)(size_t m, size_t n, size_t k, const void *lhs, const void *rhs, size_t rhs_panel_stride, float *c,
                 size_t c_stride, const float *bias, bool accumulate);
-};
-
     /* The same panels from f32 that lies the other way, src [k][m] or [k][n] (rounded to the weight dtype), row stride in
      * floats: for products whose both sides change between runs. NULL: not of this kernel (f16 and block weights). */
     void (*pack_lhs_t)(size_t m, size_t k, const float *src, size_t src_stride, void *dst);
     void (*pack_rhs_t)(size_t n, size_t k, const float *src, size_t src_stride, void *dst);
+};
+
 /* ---- function kernels ---- */
 /* Element-wise over n: dst may equal src. */
 typedef void eye_map_fn(float *dst, const float *src, size_t n);
