@@ -36,8 +36,7 @@ enum { /* ops.def flags */
     EYE_OPF_VIEW = 2,  /* output shares input 0's memory */
     EYE_OPF_FUSED = 4, /* written by the fuse pass only: never seen by exporters and gradients */
     EYE_OPF_TRAIN = 8, /* of training graphs only: never seen by exporters and converters */
-    EYE_OPF_NO_GRAD = 16, /* has no gradient rule */
-    EYE_OPF_BACKWARD = EYE_OPF_TRAIN | EYE_OPF_NO_GRAD
+    EYE_OPF_NO_GRAD = 16 /* has no gradient rule: OP_NO_GRAD rows */
 };
 struct eye_op_info {
     const char *name;
@@ -239,6 +238,12 @@ EYE_MUST_CHECK enum eye_status eye_graph_compact(struct eye_graph *g, struct eye
  * alias[v] (may be NULL): EYE_NONE, or the value whose memory v shares. On success offset[v] (64-aligned) and *total_bytes. */
 EYE_MUST_CHECK enum eye_status eye_graph_place(const struct eye_graph *g, const size_t *bytes, const eye_val *alias, size_t *offset,
                                                size_t *total_bytes, struct eye_err *err);
+
+/* gradient: appends the nodes that compute d loss / d wrt[i]; loss [1], wrt any values. grad[i] (EYE_NONE when the loss does not
+ * depend on wrt[i]) becomes an output of the graph, and the loss too. Only what leads from a wrt to the loss is computed. Before
+ * fuse; no attention may have a cache. On failure the graph is of no further use. */
+EYE_MUST_CHECK enum eye_status eye_graph_gradient(struct eye_graph *g, eye_val loss, const eye_val *wrt, size_t n, eye_val *grad,
+                                                  struct eye_err *err);
 
 /* ---- the oracle: plain C, all in double, one value after the other; runs any graph, folded or not ---- */
 struct eye_ref_io { eye_val v; void *data; };

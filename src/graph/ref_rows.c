@@ -132,15 +132,18 @@ enum eye_status eye_ref_positions(const struct eye_ref_ctx *c, struct eye_err *e
 enum eye_status eye_ref_rope(const struct eye_ref_ctx *c, struct eye_err *err) {
     const struct eye_ref_value *x = c->in[0];
     int64_t H = x->dims[1], D = x->dims[2];
-    for (int64_t t = 0; t < x->dims[0]; t++)
+    double turn = c->node->attr.inverse ? -1 : 1;
+    for (int64_t t = 0; t < x->dims[0]; t++) {
+        double pos = turn * (double)(c->by_segment ? eye_bind_pos(c->bind, t) : c->bind->past + t);
         for (int64_t h = 0; h < H; h++)
             for (int64_t i = 0; i < D / 2; i++) {
                 int64_t a = (t * H + h) * D + i, b = a + D / 2;
-                double ang = (double)(c->by_segment ? eye_bind_pos(c->bind, t) : c->bind->past + t) * pow(c->node->attr.theta, -2.0 * (double)i / (double)D);
+                double ang = pos * pow(c->node->attr.theta, -2.0 * (double)i / (double)D);
                 double xa = x->f[a], xb = x->f[b];
                 c->out->f[a] = xa * cos(ang) - xb * sin(ang);
                 c->out->f[b] = xb * cos(ang) + xa * sin(ang);
             }
+    }
     return EYE_OK;
 }
 
