@@ -84,6 +84,9 @@ struct eye_generate_opts { /* all-zero: greedy, to the end of the answer or of t
     uint64_t seed;           /* of the draw; the same seed gives the same answer */
     const char *const *stop; /* [n_stop] the answer ends before the first of these */
     size_t n_stop;
+    int32_t n_beams;         /* beam search for the likeliest answer, up to 16: slower, its text comes at once at the end; 1 = off,
+                                0 = as the model says (generation_config.json's num_beams), off with temperature or logprobs */
+    float length_penalty;    /* of beam search: answers rank by log probability / tokens^penalty; 0 = as the model says, else 1 */
     bool ignore_eos;         /* go on after the model's end-of-answer token */
     int32_t n_logprobs;      /* > 0: result.logprobs, with this many most likely alternatives per token */
     eye_text_fn *on_text;    /* NULL = none: the text is in the result */

@@ -336,6 +336,8 @@ static enum eye_status read_generation(struct eye_vlm_config *c, const struct ey
     if (!there) return EYE_OK;
     struct eye_json_at root = eye_json_root(&j);
     enum eye_status st = eye_config_ids(&root, c, err);
+    if (st == EYE_OK) st = eye_json_int_in(&root, "num_beams", 1, 1024, 1, &c->n_beams, err);
+    if (st == EYE_OK) st = eye_json_double(&root, "length_penalty", 1, &c->length_penalty, err);
     eye_json_clear(&j);
     return st;
 }
@@ -385,6 +387,8 @@ enum eye_status eye_vlm_config_read(struct eye_vlm_config *c, const struct eye_c
     bool there;
     memset(c, 0, sizeof *c);
     c->bos = c->pad = -1;
+    c->n_beams = 1;
+    c->length_penalty = 1;
     for (int i = 0; i < 3; i++) c->prep.std[i] = 1;
     EYE_TRY(open_json(ckpt, "config.json", &j, &there, err));
     if (!there && ckpt->no_files.code != EYE_OK) {

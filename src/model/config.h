@@ -128,6 +128,8 @@ struct eye_vlm_config {
     int64_t bos, pad;                  /* -1 = none */
     int64_t eos[EYE_MAX_EOS];          /* config.json's and generation_config.json's */
     size_t n_eos;
+    int64_t n_beams;                   /* generation_config.json: how the model is meant to be run; 1 unless said */
+    double length_penalty;
     int64_t max_prompt_tok;            /* tokenizer_model_max_length, at most text.max_positions */
     const char *chat_template;         /* name of the built-in template: "qwen2" */
     char own_template[32];             /* storage of that name when the configuration gives it */

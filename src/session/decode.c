@@ -104,11 +104,7 @@ static enum eye_status run_rows(struct job *j, struct eye_err *err) {
     struct eye_decoder *d = j->d;
     if (j->bind.t == 0) return EYE_OK;
     EYE_TRY(embed(j, (size_t)j->bind.t, err));
-    /* One sequence alone: the same without segments. */
-    const struct eye_segment *only = &d->segment[0];
-    struct eye_bind plain = {.t = j->bind.t, .past = only->slot};
-    bool alone = j->bind.n_segments == 1 && only->n_prefix == 0 && only->pos == only->slot && only->n_own == only->slot;
-    EYE_TRY(run_part(j, EYE_DECODE_DECODER, alone ? &plain : &j->bind, d->embeds, d->hidden, err));
+    EYE_TRY(run_part(j, EYE_DECODE_DECODER, &j->bind, d->embeds, d->hidden, err));
     for (size_t i = 0; i < j->bind.n_segments; i++) {
         const struct eye_segment *s = &d->segment[i];
         if (!d->ends[i]) continue;

@@ -61,6 +61,11 @@ static enum eye_status reserve(struct eye_session *s, const struct eye_generate_
 
 static enum eye_status check_opts(const struct eye_session *s, const struct eye_generate_opts *o, struct eye_err *err) {
     if (o->n_predict < 0) return eye_fail(err, EYE_E_ARG, "n_predict is %d, expected 0 or more", o->n_predict);
+    if (o->n_beams < 0 || o->n_beams > EYE_MAX_BEAMS)
+        return eye_fail(err, EYE_E_ARG, "n_beams is %d, expected 0 to %d", o->n_beams, EYE_MAX_BEAMS);
+    if (o->n_beams > 1 && (o->temperature > 0 || o->n_logprobs))
+        return eye_fail(err, EYE_E_ARG, "%d beams: a search draws nothing and has no alternatives (temperature, n_logprobs)",
+                        o->n_beams);
     if (o->n_logprobs < 0 || o->n_logprobs > eye_model_n_vocab(s->model))
         return eye_fail(err, EYE_E_ARG, "n_logprobs is %d, expected 0 to %d", o->n_logprobs, eye_model_n_vocab(s->model));
     return EYE_OK;
@@ -161,6 +166,46 @@ static enum eye_status run_answer(struct loop *l, struct eye_err *err) {
     }
 }
 
+/* The caller's beams; else the model's own, where nothing is asked for that only one answer at a time can do. */
+static int32_t n_beams(const struct eye_session *s, const struct eye_generate_opts *o) {
+    if (o->n_beams) return o->n_beams;
+    return o->temperature > 0 || o->n_logprobs ? 1 : (int32_t)EYE_MIN(s->model->vlm.config.n_beams, EYE_MAX_BEAMS);
+}
+
+/* Slots for each beam lie behind the prompt; the answer's tokens but the last then go through the decoder once more, as the
+ * context's own. */
+static enum eye_status run_beams(struct loop *l, int32_t beams, struct eye_err *err) {
+    struct eye_session *s = l->s;
+    const struct eye_model *m = s->model;
+    int64_t first = EYE_ALIGN_UP((int64_t)s->n_past, EYE_ATTN_LANES);
+    int64_t room = (eye_kv_ctx(s->decoder.kv) - first) / beams / EYE_ATTN_LANES * EYE_ATTN_LANES;
+    int64_t most = EYE_MIN(room, s->n_ctx - s->n_past);
+    if (most < 1)
+        return eye_fail(err, EYE_E_LIMIT, "%d beams do not fit behind a prompt of %d in a context of %d: raise it (n_ctx, -c)",
+                        beams, s->n_past, s->n_ctx);
+    struct eye_search_opts o = {.n_beams = beams, .length_penalty = l->opts->length_penalty, .end = m->end, .n_end = m->n_end};
+    if (o.length_penalty == 0) o.length_penalty = (float)m->vlm.config.length_penalty;
+    o.max_tok = (int32_t)(l->opts->n_predict ? EYE_MIN(most, l->opts->n_predict) : most);
+    if (l->opts->ignore_eos) o.n_end = 0;
+    struct eye_search_prompt prompt = {0, s->n_past, s->logits};
+    struct eye_search_answer answer[EYE_MAX_BEAMS];
+    struct eye_arena arena;
+    eye_arena_init(&arena, s->alloc);
+    pthread_mutex_lock(&s->model->lock);
+    enum eye_status st = eye_search(&s->decoder, &o, &prompt, 1, first, &arena, answer, s->opts.cancel, s->opts.cancel_ctx, err);
+    pthread_mutex_unlock(&s->model->lock);
+    uint64_t now = eye_now_ns();
+    l->r->timings.first_token_us = (now - l->begin_ns) / 1000;
+    if (st == EYE_OK) {
+        l->r->finish = answer[0].ended ? EYE_FINISH_STOP : EYE_FINISH_CONTEXT;
+        for (size_t i = 0; i < answer[0].n; i++)
+            if (take_token(l, answer[0].tokens[i])) break;
+        if (l->r->n_tokens > 1) st = eye_session_append(s, s->tokens, l->r->n_tokens - 1, NULL, NULL, err);
+    }
+    eye_arena_clear(&arena);
+    return st;
+}
+
 /* What a character cut off leaves, and what a stop string might have followed. */
 static void finish_text(struct loop *l) {
     struct eye_session *s = l->s;
@@ -189,7 +234,8 @@ enum eye_status eye_session_generate(struct eye_session *s, const struct eye_que
         result->n_logprobs = (size_t)l.opts->n_logprobs;
     }
     enum eye_status st = run_prompt(&l, query, err);
-    if (st == EYE_OK) st = run_answer(&l, err);
+    int32_t beams = n_beams(s, l.opts);
+    if (st == EYE_OK) st = beams > 1 ? run_beams(&l, beams, err) : run_answer(&l, err);
     finish_text(&l);
     return st;
 }

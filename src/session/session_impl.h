@@ -16,6 +16,7 @@
 #include "session/answer.h"
 #include "session/decode.h"
 #include "session/sampler.h"
+#include "session/search.h"
 #include "text/template.h"
 
 #define EYE_PREFILL_ROWS 512 /* a prompt goes through the decoder in pieces of so many rows */

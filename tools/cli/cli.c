@@ -71,7 +71,7 @@ struct eye_generate_opts cli_generate_opts(const struct sampling_args *a) {
         .temperature = a->temperature, .top_k = a->top_k, .top_p = a->top_p, .min_p = a->min_p,
         .repeat_penalty = a->repeat_penalty, .frequency_penalty = a->frequency_penalty, .presence_penalty = a->presence_penalty,
         .penalty_last_n = a->penalty_last_n, .seed = a->seed, .stop = a->stop.item, .n_stop = (size_t)a->stop.n,
-        .ignore_eos = a->ignore_eos,
+        .n_beams = a->n_beams, .length_penalty = a->length_penalty, .ignore_eos = a->ignore_eos,
     };
 }
 

@@ -62,8 +62,8 @@ void cli_free_images(struct eye_image *img, int32_t n);
 /* ---- answers ---- */
 struct sampling_args { /* a member `sampling` of the options of commands that generate */
     struct arg_list stop;
-    float temperature, top_p, min_p, repeat_penalty, frequency_penalty, presence_penalty;
-    int32_t top_k, penalty_last_n;
+    float temperature, top_p, min_p, repeat_penalty, frequency_penalty, presence_penalty, length_penalty;
+    int32_t n_beams, top_k, penalty_last_n;
     uint64_t seed;
     bool ignore_eos;
 };
@@ -80,6 +80,9 @@ struct sampling_args { /* a member `sampling` of the options of commands that ge
     {ARG_REAL, 0, "presence-penalty", "F", "taken off once", offsetof(T, sampling.presence_penalty), -1000, 1000}, \
     {ARG_INT, 0, "repeat-last-n", "N", "tokens the penalties look back at; -1 = all", \
      offsetof(T, sampling.penalty_last_n), -1, 1 << 24, .def = 64}, \
+    {ARG_INT, 0, "beams", "N", "beam search with N beams, 1 = off; 0 = as the model says", offsetof(T, sampling.n_beams), 0, 16}, \
+    {ARG_REAL, 0, "length-penalty", "P", "of beam search: above 1 prefers longer answers; 0 = as the model says", \
+     offsetof(T, sampling.length_penalty), -10, 10}, \
     {ARG_U64, 's', "seed", "SEED", "the same seed gives the same answer", offsetof(T, sampling.seed)}, \
     {ARG_LIST, 0, "stop", "TEXT", "end the answer before this text; may be repeated", offsetof(T, sampling.stop)}, \
     {ARG_FLAG, 0, "ignore-eos", NULL, "go on after the end-of-answer token", offsetof(T, sampling.ignore_eos)}
