@@ -6,7 +6,6 @@
 
 #include "base/sys.h"
 #include "format/json.h"
-#include "format/safetensors.h"
 
 /* One member of the header; *offset moves past the tensor. */
 static enum eye_status add_entry(json_t *header, const struct eye_named_tensor *e, uint64_t *offset, struct eye_err *err) {
@@ -27,12 +26,12 @@ static enum eye_status add_entry(json_t *header, const struct eye_named_tensor *
     return json_object_set_new(header, e->name, v) == 0 ? EYE_OK : eye_fail_nomem(err, strlen(e->name));
 }
 
-static enum eye_status add_metadata(json_t *header, const char *const (*metadata)[2], size_t n, struct eye_err *err) {
+static enum eye_status add_metadata(json_t *header, const struct eye_metadata *metadata, size_t n, struct eye_err *err) {
     json_t *m = json_object();
     for (size_t i = 0; i < n; i++) {
-        if (json_object_set_new(m, metadata[i][0], json_string(metadata[i][1])) == 0) continue;
+        if (json_object_set_new(m, metadata[i].key, json_string(metadata[i].value)) == 0) continue;
         json_decref(m);
-        return eye_fail(err, EYE_E_ARG, "metadata \"%.100s\" is no UTF-8 text", metadata[i][0]);
+        return eye_fail(err, EYE_E_ARG, "metadata \"%.100s\" is no UTF-8 text", metadata[i].key);
     }
     return json_object_set_new(header, "__metadata__", m) == 0 ? EYE_OK : eye_fail_nomem(err, n);
 }
@@ -55,7 +54,7 @@ static enum eye_status write_all(struct eye_writer *w, const struct eye_buf *hea
 }
 
 enum eye_status eye_safetensors_write(const char *path, const struct eye_named_tensor *tensor, size_t n,
-                                      const char *const (*metadata)[2], size_t n_metadata, const struct eye_alloc *alloc,
+                                      const struct eye_metadata *metadata, size_t n_metadata, const struct eye_alloc *alloc,
                                       struct eye_err *err) {
     struct eye_writer w = {0};
     struct eye_buf text;

@@ -9,6 +9,7 @@
 #include "format/checkpoint.h"
 #include "format/torch_zip.h"
 #include "model/names.h"
+#include "train/folder.h"
 #include "train/student.h"
 
 struct source { /* tensors of a file or a folder */
@@ -19,15 +20,10 @@ struct source { /* tensors of a file or a folder */
     struct eye_arena arena;
 };
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 static enum eye_status open_source(struct source *s, const char *path, const struct eye_alloc *alloc, struct eye_err *err) {
     bool folder = eye_path_is_dir(path);
     if (folder) EYE_TRY(eye_checkpoint_open(&s->folder, path, NULL, alloc, err));
-    else if (ends_with(path, ".safetensors")) EYE_TRY(eye_safetensors_open(&s->file, path, true, alloc, err));
+    else if (eye_text_ends(path, ".safetensors")) EYE_TRY(eye_safetensors_open(&s->file, path, true, alloc, err));
     else EYE_TRY(eye_torch_open(&s->file, path, true, alloc, err));
     s->n = folder ? eye_checkpoint_n_tensors(&s->folder) : s->file.table.n;
     s->entry = eye_arena_alloc(&s->arena, (s->n + 1) * sizeof *s->entry);
@@ -79,7 +75,7 @@ static enum eye_status fill(const struct eye_student_tensor *to, const struct ey
                             const struct eye_alloc *alloc, struct eye_err *err) {
     char got[96], want[96];
     size_t n = (size_t)eye_tensor_elems(&e->t);
-    bool positions = ends_with(to->name, "position_embd.weight") && e->t.rank == 2 && to->rank == 2 &&
+    bool positions = eye_text_ends(to->name, "position_embd.weight") && e->t.rank == 2 && to->rank == 2 &&
                      e->t.dims[1] == to->dims[1];
     bool fits = transposed ? e->t.rank == 2 && to->rank == 2 && e->t.dims[0] == to->dims[1] && e->t.dims[1] == to->dims[0]
                            : same_shape(&e->t, to);
@@ -116,7 +112,7 @@ static enum eye_status by_name(const struct eye_recipe_import *im, const struct 
         if (!to && eye_name_to_canonical(own, canonical, sizeof canonical) == EYE_NAME_KNOWN) {
             to = find(tensor, n, canonical);
             transposed = to && to->rank == 2 && strncmp(canonical, "blk.", 4) == 0 &&
-                         eye_name_from_canonical(canonical, EYE_NAMES_GPT2, gpt2, sizeof gpt2) && ends_with(own, gpt2);
+                         eye_name_from_canonical(canonical, EYE_NAMES_GPT2, gpt2, sizeof gpt2) && eye_text_ends(own, gpt2);
         }
         if (!to || !eye_pattern_matches(im->part, to->name)) continue;
         EYE_TRY(fill(to, s->entry[i], transposed, im->file, alloc, err));
@@ -131,7 +127,7 @@ static int by_entry_name(const void *a, const void *b) {
 
 /* The next tensor of the file from *i on whose name ends so. */
 static const struct eye_entry *next_entry(const struct source *s, size_t *i, const char *end) {
-    while (*i < s->n && !ends_with(s->entry[*i]->name, end)) ++*i;
+    while (*i < s->n && !eye_text_ends(s->entry[*i]->name, end)) ++*i;
     return *i < s->n ? s->entry[(*i)++] : NULL;
 }
 
@@ -141,7 +137,7 @@ static enum eye_status in_order(const struct eye_recipe_import *im, const struct
     qsort(s->entry, s->n, sizeof *s->entry, by_entry_name);
     for (size_t k = 0; k < EYE_COUNT(ends); k++)
         for (size_t i = 0, at = 0; i < n; i++) {
-            if (!eye_pattern_matches(im->part, tensor[i].name) || !ends_with(tensor[i].name, ends[k])) continue;
+            if (!eye_pattern_matches(im->part, tensor[i].name) || !eye_text_ends(tensor[i].name, ends[k])) continue;
             const struct eye_entry *e = next_entry(s, &at, ends[k]);
             if (!e) return eye_fail(err, EYE_E_CORRUPT, "%s: no tensor is left for %s", im->file, tensor[i].name);
             EYE_TRY(fill(&tensor[i], e, false, im->file, alloc, err));

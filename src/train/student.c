@@ -11,24 +11,9 @@
 #include "format/safetensors_write.h"
 #include "model/wish.h"
 #include "text/tokenizer.h"
+#include "train/folder.h"
 
-#define PATH_MAX_BYTES 4096
 #define PI 3.14159265358979323846
-
-static bool join(char *out, const char *dir, const char *name) {
-    return snprintf(out, PATH_MAX_BYTES, "%s/%s", dir, name) < PATH_MAX_BYTES;
-}
-
-static enum eye_status write_file(const char *dir, const char *name, const void *p, size_t n, struct eye_err *err) {
-    char path[PATH_MAX_BYTES];
-    struct eye_writer w;
-    if (!join(path, dir, name)) return eye_fail(err, EYE_E_LIMIT, "%.100s: path too long", dir);
-    EYE_TRY(eye_writer_open(&w, path, err));
-    enum eye_status st = eye_writer_put(&w, p, n, err);
-    if (st == EYE_OK) return eye_writer_commit(&w, err);
-    eye_writer_abort(&w);
-    return st;
-}
 
 /* ---- tokenizer ---- */
 
@@ -36,28 +21,24 @@ static const char *const tokenizer_files[] = {"tokenizer.json",          "tokeni
                                               "special_tokens_map.json", "added_tokens.json",     "tokenizer.model"};
 
 enum eye_status eye_student_copy_tokenizer(const char *from, const char *dir, struct eye_err *err) {
-    char path[PATH_MAX_BYTES];
+    bool copied;
     int n = 0;
     for (size_t i = 0; i < EYE_COUNT(tokenizer_files); i++) {
-        struct eye_map m;
-        if (!join(path, from, tokenizer_files[i]) || !eye_path_exists(path)) continue;
-        EYE_TRY(eye_map_open(&m, path, true, EYE_TOKENIZER_MAX_BYTES, err));
-        enum eye_status st = write_file(dir, tokenizer_files[i], m.p, m.size, err);
-        eye_map_close(&m);
-        EYE_TRY(st);
-        n++;
+        EYE_TRY(eye_folder_copy(from, dir, tokenizer_files[i], &copied, err));
+        n += copied;
     }
     return n ? EYE_OK : eye_fail(err, EYE_E_IO, "%s: no tokenizer in this folder", from);
 }
 
 /* Sizes and ids from tokenizer.json and tokenizer_config.json where the configuration leaves them open. */
 static enum eye_status fill_from_tokenizer(json_t *text, const char *dir, const struct eye_alloc *alloc, struct eye_err *err) {
-    char path[2][PATH_MAX_BYTES];
+    char path[2][EYE_PATH_CAP];
     struct eye_map m[2] = {{0}};
     struct eye_tokenizer *tk = NULL;
     enum eye_status st = EYE_OK;
     for (int i = 0; i < 2; i++) {
-        if (!join(path[i], dir, tokenizer_files[i]) || !eye_path_exists(path[i])) goto fail; /* the configuration says all */
+        EYE_TRY_GOTO(eye_path_join(path[i], dir, tokenizer_files[i], err));
+        if (!eye_path_exists(path[i])) goto fail; /* the configuration says all */
         EYE_TRY_GOTO(eye_map_open(&m[i], path[i], true, EYE_TOKENIZER_MAX_BYTES, err));
     }
     struct eye_tokenizer_src src = {.tokenizer_json = {m[0].p, m[0].size}, .tokenizer_config = {m[1].p, m[1].size}};
@@ -85,7 +66,7 @@ static enum eye_status write_config(const struct eye_recipe *r, const char *dir,
     json_t *part = json_object_get(j.root, "text");
     enum eye_status st = json_is_object(part) ? fill_from_tokenizer(part, dir, alloc, err) : EYE_OK;
     if (st == EYE_OK) st = eye_json_write(j.root, 2, &text, err);
-    if (st == EYE_OK) st = write_file(dir, "config.json", text.p, text.len, err);
+    if (st == EYE_OK) st = eye_folder_write(dir, "config.json", text.p, text.len, err);
     eye_buf_clear(&text);
     eye_json_clear(&j);
     return st;
@@ -93,22 +74,17 @@ static enum eye_status write_config(const struct eye_recipe *r, const char *dir,
 
 /* ---- values ---- */
 
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
-static bool is_buffer(const char *name) { return ends_with(name, ".running_mean") || ends_with(name, ".running_var"); }
+static bool is_buffer(const char *name) { return eye_text_ends(name, ".running_mean") || eye_text_ends(name, ".running_var"); }
 
 /* Standard deviation of a tensor's numbers; 0: they are all `level`. */
 static double spread(const struct eye_wished *t, int64_t n_layers, double *level) {
     *level = 0;
     if (t->rank == 4) return sqrt(2.0 / ((double)t->dims[1] * (double)t->dims[2] * (double)t->dims[3]));
     if (t->rank >= 2) {
-        bool closes_branch = ends_with(t->name, ".attn_output.weight") || ends_with(t->name, ".ffn_down.weight");
+        bool closes_branch = eye_text_ends(t->name, ".attn_output.weight") || eye_text_ends(t->name, ".ffn_down.weight");
         return closes_branch && strncmp(t->name, "blk.", 4) == 0 ? 0.02 / sqrt(2.0 * (double)n_layers) : 0.02;
     }
-    if (ends_with(t->name, ".weight") || ends_with(t->name, ".running_var")) *level = 1;
+    if (eye_text_ends(t->name, ".weight") || eye_text_ends(t->name, ".running_var")) *level = 1;
     return 0;
 }
 
@@ -188,13 +164,13 @@ static struct eye_student_report count(const struct eye_wish *w) {
 
 enum eye_status eye_student_make(const struct eye_recipe *r, const char *dir, bool measure_only, const struct eye_alloc *alloc,
                                  struct eye_student_report *report, struct eye_err *err) {
-    char weights[PATH_MAX_BYTES];
+    char weights[EYE_PATH_CAP];
     struct eye_student_report mine = {0};
     struct eye_checkpoint ckpt = {0};
     struct eye_wish wish = {.any = r->student.free_dim, .optional = r->student.optional.item,
                             .n_optional = r->student.optional.n};
     enum eye_status st;
-    if (!join(weights, dir, "model.safetensors")) return eye_fail(err, EYE_E_LIMIT, "%.100s: path too long", dir);
+    EYE_TRY(eye_path_join(weights, dir, "model.safetensors", err));
     EYE_TRY(write_config(r, dir, alloc, err));
     EYE_TRY(eye_safetensors_write(weights, NULL, 0, NULL, 0, alloc, err)); /* a checkpoint that lacks everything */
     EYE_TRY(eye_checkpoint_open(&ckpt, dir, NULL, alloc, err));

@@ -255,7 +255,7 @@ static void safetensors_are_written(void **state) {
     static const uint16_t h[3] = {0x3C00, 0xC000, 0};
     const struct eye_named_tensor t[] = {
         {"b \"quoted\"", {f, EYE_F32, 2, {2, 3}}}, {"a", {h, EYE_F16, 1, {3}}}, {"one", {f, EYE_F32, 0, {0}}}};
-    const char *const meta[][2] = {{"step", "12"}};
+    const struct eye_metadata meta[] = {{"step", "12"}};
     struct eye_safetensors s;
     struct eye_err err = {0};
     const char *path = eye_scratch_path("w.safetensors");

@@ -30,8 +30,8 @@ static void ok(enum eye_status st) {
 
 static const char recipe[] =
     "{\"stages\": {}, \"student\": {\"config\": {\"model_type\": \"eyelet_vlm\", \"vision\": {\"type\": \"mobilenetv3\", "
-    "\"variant\": \"small_minimalistic\", \"width\": 0.25, \"image_size\": 32}, \"projector\": {\"type\": \"linear\"}, \"text\": "
-    "{\"type\": \"gpt2\", \"n_embd\": 16, \"n_layer\": 1, \"n_head\": 2, \"n_positions\": 24, \"vocab_size\": 40}}}}";
+    "\"variant\": \"small_minimalistic\", \"width\": 0.25, \"image_size\": 32}, \"projector\": {\"type\": \"linear\"}, "
+    "\"text\": {\"type\": \"gpt2\", \"n_embd\": 16, \"n_layer\": 1, \"n_head\": 2, \"n_positions\": 24, \"vocab_size\": 40}}}}";
 
 static int setup(void **state) {
     struct eye_recipe r;
@@ -73,7 +73,8 @@ static bool filled(const struct eye_params *p, float x) {
     bool same = true;
     for (size_t i = 0; i < p->n; i++) {
         const struct eye_train_param *q = &p->param[i];
-        for (size_t k = 0; k < q->n; k++) same = same && q->w[k] == x + (float)k && q->m[k] == x * 3 + (float)i && q->v[k] == x * 5;
+        for (size_t k = 0; k < q->n; k++)
+            same = same && q->w[k] == x + (float)k && q->m[k] == x * 3 + (float)i && q->v[k] == x * 5;
     }
     return same;
 }

@@ -70,8 +70,8 @@ static void students_open_as_checkpoints(void **state) {
 
 #define NO_WIDTH \
     "{\"model_type\": \"eyelet_vlm\", \"vision\": {\"type\": \"mobilenetv3\", \"variant\": \"small\", " \
-    "\"output\": \"classifier\"}, \"projector\": {\"type\": \"linear\"}, \"text\": {\"type\": \"gpt2\", \"n_embd\": 16, \"n_layer\": 1, \"n_head\": 2, " \
-    "\"vocab_size\": 9}}"
+    "\"output\": \"classifier\"}, \"projector\": {\"type\": \"linear\"}, \"text\": {\"type\": \"gpt2\", " \
+    "\"n_embd\": 16, \"n_layer\": 1, \"n_head\": 2, \"vocab_size\": 9}}"
 
 static void faults_are_named(void **state) {
     char dir[1024];
