@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/train.h"
+
 /* ---- GEMM micro-kernels: C[M,N] = A[M,K] . B[N,K]^T, B the weights. A packed layout belongs to its kernel. ----
  *
  * lhs panel: m <= mr rows packed together, ceil(k/kr) steps of m * lhs_step bytes. Rows beyond k inside a step are zero.

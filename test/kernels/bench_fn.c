@@ -144,3 +144,51 @@ void bench_eye_dwconv_fn(struct check *c) {
     bench_dwconv(c, 256, 96, 7, 2, 2);
     bench_dwconv(c, 16, 1536, 3, 1, 2);
 }
+
+/* ---- training ---- */
+static void step_norm_dx(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    ((eye_norm_dx_fn *)r->fn)(v->x, v->a, v->b, v->b, 256, 1e-6f);
+}
+static void step_norm_dw(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    ((eye_norm_dw_fn *)r->fn)(v->x, v->a, v->b, 256, 1e-6f);
+}
+static void step_softmax_grad(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    ((eye_softmax_grad_fn *)r->fn)(v->x, v->a, v->b, LEN, 1.0f);
+}
+static void step_lse(const struct check_row *r, void *p) { ((eye_lse_fn *)r->fn)(((struct vec *)p)->a, LEN, 1.0f); }
+static void step_affine(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    ((eye_affine_fn *)r->fn)(v->x, v->a, 0.5f, v->b, 2.0f, 1.0f, LEN);
+}
+static void step_reduce(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    ((eye_reduce_fn *)r->fn)(v->a, v->b, LEN);
+}
+static void step_dropout(const struct check_row *r, void *p) {
+    const struct eye_dropout_args a = {{1, 2}, 1u << 30, 1.5f};
+    struct vec *v = p;
+    ((eye_dropout_fn *)r->fn)(v->x, v->a, LEN, 0, &a);
+}
+static void step_adam(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    const struct eye_adam_args a = {.w = v->x, .m = v->a, .v = v->b, .g = v->a, .grad_scale = 1, .keep = 1, .rest1 = 0.1f,
+                                    .beta2 = 1, .step = 1e-3f, .root = 1, .eps = 1e-8f};
+    ((eye_adam_fn *)r->fn)(&a, LEN);
+}
+static void step_sgd(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    const struct eye_sgd_args a = {.w = v->x, .m = v->b, .g = v->a, .grad_scale = 1e-6f, .momentum = 1, .lr = 1e-6f};
+    ((eye_sgd_fn *)r->fn)(&a, LEN);
+}
+void bench_eye_norm_dx_fn(struct check *c) { bench_vec(c, step_norm_dx, "n 256", 16.0 * 256); }
+void bench_eye_norm_dw_fn(struct check *c) { bench_vec(c, step_norm_dw, "n 256", 16.0 * 256); }
+void bench_eye_softmax_grad_fn(struct check *c) { bench_vec(c, step_softmax_grad, "n 4096", 12.0 * LEN); }
+void bench_eye_lse_fn(struct check *c) { bench_vec(c, step_lse, "n 4096", 4.0 * LEN); }
+void bench_eye_affine_fn(struct check *c) { bench_vec(c, step_affine, "n 4096", 12.0 * LEN); }
+void bench_eye_reduce_fn(struct check *c) { bench_vec(c, step_reduce, "n 4096", 8.0 * LEN); }
+void bench_eye_dropout_fn(struct check *c) { bench_vec(c, step_dropout, "n 4096", 8.0 * LEN); }
+void bench_eye_adam_fn(struct check *c) { bench_vec(c, step_adam, "n 4096", 28.0 * LEN); }
+void bench_eye_sgd_fn(struct check *c) { bench_vec(c, step_sgd, "n 4096", 20.0 * LEN); }

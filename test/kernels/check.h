@@ -74,6 +74,15 @@ void check_eye_attn_pv_fn(struct check *c);
 void check_eye_f32_to_u16_fn(struct check *c);
 void check_eye_u16_to_f32_fn(struct check *c);
 void check_eye_quant_i8_fn(struct check *c);
+void check_eye_norm_dx_fn(struct check *c);
+void check_eye_norm_dw_fn(struct check *c);
+void check_eye_softmax_grad_fn(struct check *c);
+void check_eye_lse_fn(struct check *c);
+void check_eye_affine_fn(struct check *c);
+void check_eye_reduce_fn(struct check *c);
+void check_eye_dropout_fn(struct check *c);
+void check_eye_adam_fn(struct check *c);
+void check_eye_sgd_fn(struct check *c);
 
 void bench_ukr(struct check *c);
 void bench_eye_map_fn(struct check *c);
@@ -88,6 +97,15 @@ void bench_eye_attn_pv_fn(struct check *c);
 void bench_eye_f32_to_u16_fn(struct check *c);
 void bench_eye_u16_to_f32_fn(struct check *c);
 void bench_eye_quant_i8_fn(struct check *c);
+void bench_eye_norm_dx_fn(struct check *c);
+void bench_eye_norm_dw_fn(struct check *c);
+void bench_eye_softmax_grad_fn(struct check *c);
+void bench_eye_lse_fn(struct check *c);
+void bench_eye_affine_fn(struct check *c);
+void bench_eye_reduce_fn(struct check *c);
+void bench_eye_dropout_fn(struct check *c);
+void bench_eye_adam_fn(struct check *c);
+void bench_eye_sgd_fn(struct check *c);
 
 /* Deliberately wrong kernels: --selftest expects every one of them to fail. */
 extern const struct check_row check_broken_rows[];
