@@ -1,6 +1,6 @@
 /* session/decode: see decode.h.
  *
- *   ids -> EMBED -> image rows spliced -> DECODER (appends to the KV cache) -> hidden -> HEAD (last rows only) -> logits
+ *   ids -> EMBED -> image rows spliced -> DECODER (appends to the KV cache) -> hidden -> HEAD (wanted rows only) -> logits
  *
  * Calls are laid one after the other into runs of at most `rows` rows; a call too long for what is left of a run goes on in
  * the next. A step is a call of one row: same code, same numbers, whatever else is in the run. */
@@ -27,8 +27,8 @@ enum eye_status eye_decoder_init(struct eye_decoder *d, const struct eye_part_pl
     d->last = eye_alloc_zero(alloc, head_rows * d->width * sizeof(float));
     d->segment = eye_alloc_zero(alloc, rows * sizeof *d->segment);
     d->image_row = eye_alloc_zero(alloc, rows * sizeof *d->image_row);
-    d->ends = eye_alloc_zero(alloc, rows * sizeof *d->ends);
-    if (d->ids && d->embeds && d->hidden && d->last && d->segment && d->image_row && d->ends) return EYE_OK;
+    d->n_wanted = eye_alloc_zero(alloc, rows * sizeof *d->n_wanted);
+    if (d->ids && d->embeds && d->hidden && d->last && d->segment && d->image_row && d->n_wanted) return EYE_OK;
     st = eye_fail_nomem(err, 2 * bytes);
 fail:
     eye_decoder_clear(d);
@@ -45,7 +45,7 @@ void eye_decoder_clear(struct eye_decoder *d) {
     eye_alloc_free(d->alloc, d->last, d->head_rows * d->width * sizeof(float));
     eye_alloc_free(d->alloc, d->image_row, d->rows * sizeof *d->image_row);
     eye_alloc_free(d->alloc, d->segment, d->rows * sizeof *d->segment);
-    eye_alloc_free(d->alloc, d->ends, d->rows * sizeof *d->ends);
+    eye_alloc_free(d->alloc, d->n_wanted, d->rows * sizeof *d->n_wanted);
     *d = (struct eye_decoder){0};
 }
 
@@ -106,10 +106,11 @@ static enum eye_status run_rows(struct job *j, struct eye_err *err) {
     EYE_TRY(embed(j, (size_t)j->bind.t, err));
     EYE_TRY(run_part(j, EYE_DECODE_DECODER, &j->bind, d->embeds, d->hidden, err));
     for (size_t i = 0; i < j->bind.n_segments; i++) {
-        const struct eye_segment *s = &d->segment[i];
-        if (!d->ends[i]) continue;
-        memcpy(d->last + j->n_last++ * d->width, d->hidden + (size_t)(s->row + s->n - 1) * d->width, d->width * sizeof(float));
-        if (j->n_last == d->head_rows) EYE_TRY(run_head(j, err));
+        size_t end = (size_t)(d->segment[i].row + d->segment[i].n);
+        for (size_t row = end - d->n_wanted[i]; row < end; row++) {
+            memcpy(d->last + j->n_last++ * d->width, d->hidden + row * d->width, d->width * sizeof(float));
+            if (j->n_last == d->head_rows) EYE_TRY(run_head(j, err));
+        }
     }
     j->bind.t = 0;
     j->bind.n_segments = 0;
@@ -127,7 +128,7 @@ static void lay_out(struct job *j, const struct eye_decode_call *c, size_t i, si
     s->slot += (int64_t)i;
     s->n_own += (int64_t)i;
     for (size_t k = 0; k < n; k++) put_id(d, (size_t)s->row + k, c->ids[i + k], image_rows);
-    d->ends[j->bind.n_segments++] = c->want_logits && i + n == c->n;
+    d->n_wanted[j->bind.n_segments++] = i + n > c->n - c->n_logits ? EYE_MIN(n, i + n - (c->n - c->n_logits)) : 0;
     j->bind.t += s->n;
 }
 

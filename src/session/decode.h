@@ -25,7 +25,7 @@ struct eye_decoder { /* memory of one user; not for two threads at once */
     float *embeds, *hidden;      /* [rows, width] */
     float *last;                 /* [head_rows, width] */
     struct eye_segment *segment; /* [rows] */
-    bool *ends;                  /* [rows] the segment ends a call that wants logits */
+    size_t *n_wanted;            /* [rows] of the segment's last rows, how many the head gets */
 };
 /* rows, head_rows: the decoder's and the head's largest T. n_slots: of the KV cache. On failure it is cleared. */
 EYE_MUST_CHECK enum eye_status eye_decoder_init(struct eye_decoder *d, const struct eye_part_plan *const part[EYE_N_DECODE],
@@ -39,9 +39,9 @@ struct eye_decode_call {
     size_t n;                  /* >= 1 */
     const float *image_rows;   /* [image rows among ids, width], in order; NULL if there are none */
     struct eye_segment at;     /* pos, slot, n_own, prefix, n_prefix; row and n are filled in here */
-    bool want_logits;          /* of its last token */
+    size_t n_logits;           /* wanted of its last so many tokens, <= n */
 };
-/* All calls, in as few runs as fit. logits [calls that want them, vocab], in order; NULL if none does. cancel (may be NULL) is
+/* All calls, in as few runs as fit. logits [rows that want them, vocab], in order; NULL if none does. cancel (may be NULL) is
  * asked between steps. Errors: those of eye_exec_run. */
 EYE_MUST_CHECK enum eye_status eye_decode(struct eye_decoder *d, const struct eye_decode_call *call, size_t n_calls, float *logits,
                                           bool (*cancel)(void *), void *cancel_ctx, struct eye_err *err);

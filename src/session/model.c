@@ -35,6 +35,8 @@ static enum eye_status check_opts(struct eye_model *m, struct eye_err *err) {
     if (o->n_threads < 0 || o->n_threads > 1024)
         return eye_fail(err, EYE_E_ARG, "n_threads is %d, expected 0 to 1024", o->n_threads);
     if (o->n_ctx < 0) return eye_fail(err, EYE_E_ARG, "n_ctx is %d, expected 0 or more", o->n_ctx);
+    if (o->n_parallel < 0 || o->n_parallel > EYE_PREFILL_ROWS)
+        return eye_fail(err, EYE_E_ARG, "n_parallel is %d, expected 0 to %d", o->n_parallel, EYE_PREFILL_ROWS);
     if (o->image_side < 0) return eye_fail(err, EYE_E_ARG, "image_side is %d, expected 0 or more", o->image_side);
     if ((unsigned)o->decoder_type >= EYE_N_WTYPE || (unsigned)o->vision_type >= EYE_N_WTYPE ||
         (unsigned)o->cache_type > EYE_CACHE_I8 || (unsigned)o->fit > EYE_FIT_STRETCH)
@@ -204,6 +206,7 @@ static enum eye_status open_files(struct eye_model *m, const char *path, struct 
     EYE_TRY(resolve_chat(m, err));
     EYE_TRY(resolve_image(m, err));
     EYE_TRY(resolve_context(m, err));
+    if (m->opts.n_parallel == 0) m->opts.n_parallel = (int32_t)EYE_MIN(m->vlm.config.n_beams, EYE_MAX_BEAMS);
     resolve_cache(m);
     describe(m);
     return EYE_OK;
@@ -296,7 +299,9 @@ struct eye_plan_opts eye_model_plan_opts(const struct eye_model *m, enum eye_par
     struct eye_plan_opts o = {.max_t = 1, .kv_type = (enum eye_kv_type)(m->opts.cache_type - 1), .measure_only = measure_only,
                               .cancel = m->opts.cancel, .cancel_ctx = m->opts.cancel_ctx};
     if (part == EYE_PART_PROJECTOR) o.max_t = m->picture_tokens;
-    if (part == EYE_PART_EMBED || part == EYE_PART_DECODER) o.max_t = EYE_MIN(EYE_PREFILL_ROWS, m->opts.n_ctx);
+    if (part == EYE_PART_EMBED || part == EYE_PART_DECODER)
+        o.max_t = EYE_MAX(EYE_MIN(EYE_PREFILL_ROWS, m->opts.n_ctx), m->opts.n_parallel);
+    if (part == EYE_PART_HEAD) o.max_t = m->opts.n_parallel;
     if (part == EYE_PART_DECODER) o.max_ctx = m->opts.n_ctx;
     return o;
 }

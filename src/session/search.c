@@ -230,7 +230,7 @@ static size_t lay_out(struct search *s) {
             const struct beam *live = &h->live[b];
             int32_t cached = live->n - 1;
             s->call[n++] = (struct eye_decode_call){
-                .ids = &live->token[cached], .n = 1, .want_logits = true,
+                .ids = &live->token[cached], .n = 1, .n_logits = 1,
                 .at = {.pos = s->prompt[p].n + cached, .prefix = s->prompt[p].slot, .n_prefix = s->prompt[p].n,
                        .slot = slot_of(s, p, live->region) + cached, .n_own = cached}};
         }

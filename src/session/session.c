@@ -36,7 +36,8 @@ static enum eye_status take_memory(struct eye_session *s, struct eye_err *err) {
         EYE_TRY(eye_model_plan(m, (enum eye_part)(EYE_PART_EMBED + i), &plan, err));
         part[i] = &m->part[EYE_PART_EMBED + i];
     }
-    EYE_TRY(eye_decoder_init(&s->decoder, part, (size_t)EYE_MIN(EYE_PREFILL_ROWS, s->n_ctx), 1, s->n_ctx, s->alloc, err));
+    EYE_TRY(eye_decoder_init(&s->decoder, part, (size_t)EYE_MIN(EYE_PREFILL_ROWS, s->n_ctx), (size_t)m->opts.n_parallel,
+                             s->n_ctx, s->alloc, err));
     s->logits = eye_alloc_zero(s->alloc, vocab * sizeof *s->logits);
     s->past = eye_alloc_zero(s->alloc, (size_t)s->n_ctx * sizeof *s->past);
     return s->logits && s->past ? EYE_OK : eye_fail_nomem(err, vocab * sizeof *s->logits);
@@ -222,7 +223,7 @@ static enum eye_status run_tokens(struct eye_session *s, const int32_t *ids, siz
     size_t n_runs = (n - 1) / s->decoder.rows + 1;
     struct watch w = {.s = s, .n_steps = n_runs * s->model->part[EYE_PART_DECODER].graph.n_nodes,
                       .what = n >= LONG_ROWS ? "reading the prompt" : NULL};
-    struct eye_decode_call call = {.ids = ids, .n = n, .image_rows = image_rows, .want_logits = logits != NULL,
+    struct eye_decode_call call = {.ids = ids, .n = n, .image_rows = image_rows, .n_logits = logits != NULL,
                                    .at = {.pos = s->n_past, .slot = s->n_past, .n_own = s->n_past}};
     enum eye_status st = eye_decode(&s->decoder, &call, 1, logits, between_steps, &w, err);
     if (w.what && o->progress) o->progress(o->progress_ctx, w.what, 1);

@@ -139,7 +139,7 @@ static void run_search(const struct eye_search_opts *o, size_t first, size_t n, 
     struct eye_search_prompt prompt[N_PROMPTS];
     CALL(eye_session_new(model, NULL, &s, &err));
     for (size_t i = 0; i < n; i++) {
-        call[i] = (struct eye_decode_call){.ids = prompt_ids[first + i], .n = prompt_n[first + i], .want_logits = true,
+        call[i] = (struct eye_decode_call){.ids = prompt_ids[first + i], .n = prompt_n[first + i], .n_logits = 1,
                                            .at = {.slot = (int64_t)(32 * i)}};
         prompt[i] = (struct eye_search_prompt){(int64_t)(32 * i), (int64_t)prompt_n[first + i], logits + i * vocab};
     }
