@@ -1,31 +1,33 @@
 /* Depthwise convolution of one output row, NHWC, for any vector of LANES output channels. A tile is COLUMNS output columns.
  *
  * Per kernel row the kw weight vectors stay in registers and the input columns pass by once: each is multiplied into every
- * output column it touches, so 7x7 stride 1 with 8 columns does 56 multiply-adds on 7 + 14 loads. Each output sums bias, then
- * taps by ky, kx. Columns left and right of the image and rows of NULL are skipped, as in the plain C version.
+ * output column it touches, so 7x7 stride 1 with 8 columns does 56 multiply-adds on 7 + 14 loads. Each output sums its start,
+ * then taps by ky, kx. Columns left and right of the image and rows of NULL are skipped, as in the plain C version.
  *
- * Included once by each dwconv_<isa>.c, which defines before:
+ * Included once by each dwconv_<type>_<isa>.c, which defines before:
+ *   args, elem               what a call says (eye_dwconv_args, eye_dwconv_u8_args), what an input element is
  *   vec                      LANES floats
  *   lanes, first(n)          the first n lanes: their number or their mask; a constant for constant n
  *   LANES, COLUMNS           COLUMNS <= 8
  *   PARTIAL_TILES            whether tiles take groups of fewer than LANES channels; else these go column by column
  *   zero(), load(p, l), store(p, l, v), mul_add(a, b, c) = a * b + c, fused
- *   load_twice(p, l)         each input channel in two lanes; l counts input channels
+ *   input(a, p, l), input_twice(a, p, l)   input channels as floats; twice: each in two lanes, l counts input channels
+ *   begin(a, c, l), end(a, c, l, sum)      a sum's start, and what becomes of it; c the first output channel
  */
 #include "kernels/inline.h"
 #include "kernels/rows.h"
 
 struct tile {
-    const struct eye_dwconv_args *a;
+    const args *a;
     size_t c;      /* first output channel */
     size_t n;      /* output channels, <= LANES */
     lanes out, in; /* the channels there are */
 };
 
 /* Input channels of one column, one per output lane. */
-EYE_INLINE vec load_in(const float *p, const struct tile *t, int mult, int full) {
-    if (mult == 1) return load(p, full ? first(LANES) : t->in);
-    return load_twice(p, full ? first(LANES / 2) : t->in);
+EYE_INLINE vec load_in(const elem *p, const struct tile *t, int mult, int full) {
+    if (mult == 1) return input(t->a, p, full ? first(LANES) : t->in);
+    return input_twice(t->a, p, full ? first(LANES / 2) : t->in);
 }
 
 /* Output column r meets input column j at tap kx = j - r * stride. All four are constants: dead taps vanish. */
@@ -40,17 +42,17 @@ EYE_INLINE vec load_in(const float *p, const struct tile *t, int mult, int full)
 
 /* nr output columns from x_out on. inside: all input columns exist, and all channels do. */
 EYE_INLINE void tile_run(const struct tile *t, size_t x_out, int nr, int kw, int stride, int mult, int inside) {
-    const struct eye_dwconv_args *a = t->a;
+    const args *a = t->a;
     const ptrdiff_t c_in = a->channels_in, c_out = c_in * mult, width = a->width_in;
     const ptrdiff_t x_in = (ptrdiff_t)(x_out * (size_t)stride) - (ptrdiff_t)a->pad_left;
     const int full = inside || !PARTIAL_TILES;
     const lanes l = full ? first(LANES) : t->out;
-    vec acc[8], bias = a->bias ? load(a->bias + t->c, l) : zero();
+    vec acc[8], start = begin(a, t->c, l);
     EYE_UNROLL
-    for (int r = 0; r < nr; r++) acc[r] = bias;
+    for (int r = 0; r < nr; r++) acc[r] = start;
     for (size_t ky = 0; ky < a->kh; ky++) {
         if (!a->rows[ky]) continue;
-        const float *row = a->rows[ky] + t->c / (size_t)mult;
+        const elem *row = a->rows[ky] + t->c / (size_t)mult;
         const float *wp = a->w + ky * (size_t)(kw * c_out) + t->c;
         vec w[7];
         EYE_UNROLL
@@ -60,12 +62,12 @@ EYE_INLINE void tile_run(const struct tile *t, size_t x_out, int nr, int kw, int
     }
     float *out = a->out + (ptrdiff_t)x_out * c_out + t->c;
     EYE_UNROLL
-    for (int r = 0; r < nr; r++) store(out + r * c_out, l, acc[r]);
+    for (int r = 0; r < nr; r++) store(out + r * c_out, l, end(a, t->c, l, acc[r]));
 }
 
 /* One group of output channels along the row. */
 EYE_INLINE void group_run(const struct tile *t, int kw, int stride, int mult) {
-    const struct eye_dwconv_args *a = t->a;
+    const args *a = t->a;
     const bool whole = !PARTIAL_TILES || t->n == LANES;
     size_t x = 0;
     for (; x + COLUMNS <= a->width_out; x += COLUMNS) {
@@ -78,10 +80,10 @@ EYE_INLINE void group_run(const struct tile *t, int kw, int stride, int mult) {
 
 /* Any kernel, stride and number of channels: one output column at a time. */
 static void group_any(const struct tile *t) {
-    const struct eye_dwconv_args *a = t->a;
+    const args *a = t->a;
     size_t c_in = a->channels_in, c_out = c_in * a->mult;
     for (size_t x = 0; x < a->width_out; x++) {
-        vec acc = a->bias ? load(a->bias + t->c, t->out) : zero();
+        vec acc = begin(a, t->c, t->out);
         for (size_t ky = 0; ky < a->kh; ky++) {
             if (!a->rows[ky]) continue;
             for (size_t kx = 0; kx < a->kw; kx++) {
@@ -91,7 +93,7 @@ static void group_any(const struct tile *t) {
                 acc = mul_add(in, load(a->w + (ky * a->kw + kx) * c_out + t->c, t->out), acc);
             }
         }
-        store(a->out + x * c_out + t->c, t->out, acc);
+        store(a->out + x * c_out + t->c, t->out, end(a, t->c, t->out, acc));
     }
 }
 
@@ -109,7 +111,7 @@ EYE_GROUP(7, 1, 2)
 EYE_GROUP(7, 2, 1)
 EYE_GROUP(7, 2, 2)
 
-EYE_INLINE void dwconv(const struct eye_dwconv_args *a) {
+EYE_INLINE void dwconv(const args *a) {
     static const struct {
         uint32_t kw, stride, mult;
         void (*run)(const struct tile *t);

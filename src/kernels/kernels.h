@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/int8.h"
 #include "kernels/train.h"
 
 /* ---- GEMM micro-kernels: C[M,N] = A[M,K] . B[N,K]^T, B the weights. A packed layout belongs to its kernel. ----

@@ -145,6 +145,58 @@ void bench_eye_dwconv_fn(struct check *c) {
     bench_dwconv(c, 16, 1536, 3, 1, 2);
 }
 
+/* ---- static int8: stages of FastViTHD ---- */
+static void step_gemm_i8(const struct check_row *r, void *p) { ((eye_gemm_i8_fn *)r->fn)(p); }
+static void bench_gemm_i8(struct check *c, size_t m, size_t n, size_t k) {
+    size_t w_bytes = n / EYE_I8_NR * eye_i8_panel_bytes(k), c_bytes = m * n * sizeof(float);
+    uint8_t *mem = eye_alloc_zero(NULL, w_bytes + c_bytes + n * sizeof(float) + m * k);
+    if (!mem) check_fail(c, "no memory");
+    float *scale = (float *)(mem + w_bytes + c_bytes);
+    struct eye_gemm_i8_args a = {.m = m, .n = n, .k = k, .a = (uint8_t *)(scale + n), .a_stride = k, .w = mem, .scale = scale,
+                                 .bias = scale, .c = (float *)(mem + w_bytes), .c_stride = n};
+    char shape[64];
+    snprintf(shape, sizeof shape, "m %zu n %zu k %zu", m, n, k);
+    report(c, step_gemm_i8, &a, shape, 2.0 * (double)(m * n * k), "GOP/s");
+    eye_alloc_free(NULL, mem, w_bytes + c_bytes + n * sizeof(float) + m * k);
+}
+void bench_eye_gemm_i8_fn(struct check *c) {
+    bench_gemm_i8(c, 24, 256, 96);
+    bench_gemm_i8(c, 24, 256, 768);
+    bench_gemm_i8(c, 24, 128, 3072);
+}
+
+static void step_dwconv_u8(const struct check_row *r, void *p) { ((eye_dwconv_u8_fn *)r->fn)(p); }
+static void bench_dwconv_u8(struct check *c, uint32_t width, uint32_t channels, uint32_t kernel) {
+    size_t n_in = (size_t)width * channels, n_w = (size_t)kernel * kernel * channels, floats = n_w + channels + n_in;
+    float *mem = eye_alloc_zero(NULL, floats * sizeof(float) + n_in * kernel);
+    if (!mem) check_fail(c, "no memory");
+    const uint8_t *rows[8];
+    for (uint32_t y = 0; y < kernel; y++) rows[y] = (const uint8_t *)(mem + floats) + y * n_in;
+    struct eye_dwconv_u8_args a = {.rows = rows, .w = mem, .scale = mem + n_w, .bias = mem + n_w, .out = mem + n_w + channels,
+                                   .width_in = width, .width_out = width, .channels_in = channels, .mult = 1, .kh = kernel,
+                                   .kw = kernel, .stride = 1, .pad_left = kernel / 2};
+    char shape[64];
+    snprintf(shape, sizeof shape, "%u x %u, %ux%u", width, channels, kernel, kernel);
+    report(c, step_dwconv_u8, &a, shape, 2.0 * (double)n_in * kernel * kernel, "GOP/s");
+    eye_alloc_free(NULL, mem, floats * sizeof(float) + n_in * kernel);
+}
+void bench_eye_dwconv_u8_fn(struct check *c) {
+    bench_dwconv_u8(c, 256, 96, 3);
+    bench_dwconv_u8(c, 256, 96, 7);
+    bench_dwconv_u8(c, 64, 384, 7);
+}
+
+static void step_quant_u8(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    ((eye_quant_u8_fn *)r->fn)((uint8_t *)v->q, v->a, LEN, 100.0f, 128.0f);
+}
+static void step_add_u8(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    ((eye_add_u8_fn *)r->fn)(v->x, (const uint8_t *)v->q, v->a, LEN, 0.01f, 128.0f);
+}
+void bench_eye_quant_u8_fn(struct check *c) { bench_vec(c, step_quant_u8, "n 4096", 5.0 * LEN); }
+void bench_eye_add_u8_fn(struct check *c) { bench_vec(c, step_add_u8, "n 4096", 9.0 * LEN); }
+
 /* ---- training ---- */
 static void step_norm_dx(const struct check_row *r, void *p) {
     struct vec *v = p;

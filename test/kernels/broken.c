@@ -1,4 +1,5 @@
 /* checkkern --selftest: kernels broken on purpose, one fault each. A harness that passes one of them tests nothing. */
+#include <math.h>
 #include <string.h>
 
 #include "check.h"
@@ -25,6 +26,13 @@ static void add_ignores_last(float *dst, const float *a, const float *b, size_t 
 static void silu_not_in_place(float *dst, const float *src, size_t n) {
     for (size_t i = n; i > 1; i--) dst[i - 1] = 0.0f;
     eye_silu_f32_ref(dst, src, n);
+}
+
+/* Two products of bytes summed in 16 bits, as vpmaddubsw does: wrong only at the ends of the range. */
+static void gemm_i8_saturates(const struct eye_gemm_i8_args *a) {
+    eye_gemm_i8_ref(a);
+    const int8_t *q = (const int8_t *)a->w + EYE_I8_SUMS_BYTES;
+    if (a->k >= 2 && a->a[0] * q[0] + a->a[1] * q[1] > INT16_MAX) a->c[0] = fmaf(-1.0f, a->scale[0], a->c[0]);
 }
 
 /* ---- GEMM: the reference with one fault in run or pack ---- */
@@ -77,6 +85,7 @@ const struct check_row check_broken_rows[] = {
     BAD_FN(gelu_f32, eye_map_fn, gelu_inexact),
     BAD_FN(add_f32, eye_zip_fn, add_ignores_last),
     BAD_FN(silu_f32, eye_map_fn, silu_not_in_place),
+    BAD_FN(gemm_i8, eye_gemm_i8_fn, gemm_i8_saturates),
     BAD_UKR(gemm_f32_f32_f32, 0, "run_writes_gap"),
     BAD_UKR(gemm_f32_f32_f32, 1, "run_drops_last_k"),
     BAD_UKR(gemm_f32_f32_f32, 2, "run_ignores_accumulate"),

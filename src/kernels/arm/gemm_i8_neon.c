@@ -1,0 +1,42 @@
+/* GEMM, u8 activations x s8 weights, plain NEON: 4 rows x 8 columns. SMULL wants both signed: activations less 128, made good by
+ * the columns' sums. Two products of 128 127 fit 16 bits; they are then added pairwise to 32. */
+#include "kernels/arm/gemm_i8_neon.h"
+
+enum { MR = 4 };
+
+EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const size_t m, size_t i, size_t j) {
+    const int8_t *panel = eye_i8_panel(a, j), *w = panel + EYE_I8_SUMS_BYTES + j % EYE_I8_NR * EYE_I8_KR;
+    const int32_t *column = (const int32_t *)(const void *)panel + j % EYE_I8_NR;
+    const uint8_t *row = a->a + i * a->a_stride;
+    int32x4_t sum[MR][4]; /* 2 columns each, as two halves */
+    EYE_UNROLL
+    for (size_t r = 0; r < m; r++) {
+        EYE_UNROLL
+        for (size_t v = 0; v < 4; v++) sum[r][v] = vdupq_n_s32(0);
+    }
+    for (size_t e = 0; e < a->k; e += EYE_I8_KR, w += EYE_I8_KR * EYE_I8_NR) {
+        EYE_UNROLL
+        for (size_t r = 0; r < m; r++) {
+            uint32_t four = eye_i8_four(row + r * a->a_stride + e, a->k - e) ^ 0x80808080u;
+            int8x8_t x = vreinterpret_s8_u32(vdup_n_u32(four));
+            EYE_UNROLL
+            for (size_t v = 0; v < 4; v++) sum[r][v] = vpadalq_s16(sum[r][v], vmull_s8(vld1_s8(w + 8 * v), x));
+        }
+    }
+    EYE_UNROLL
+    for (size_t r = 0; r < m; r++) {
+        EYE_UNROLL
+        for (size_t v = 0; v < 2; v++) {
+            int32x4_t s = vpaddq_s32(sum[r][2 * v], sum[r][2 * v + 1]);
+            eye_i8_store(a, i + r, j + 4 * v, vaddq_s32(s, vshlq_n_s32(vld1q_s32(column + 4 * v), 7)));
+        }
+    }
+}
+
+void eye_gemm_i8_neon(const struct eye_gemm_i8_args *a) {
+    for (size_t j = 0; j < a->n; j += 8) {
+        size_t i = 0;
+        for (; i + MR <= a->m; i += MR) tile(a, MR, i, j);
+        for (; i < a->m; i++) tile(a, 1, i, j);
+    }
+}

@@ -1,0 +1,55 @@
+/* kernels, static int8: u8 activations with one scale and zero point per tensor, s8 weights with one scale per output channel.
+ *
+ *   activation = scale (q - zero), q in 0 … 255        weight = scale[n] q, q in -127 … 127
+ *
+ * Sums are integers and exact, the step to f32 is one fused multiply-add: every version gives the same bits, and there is one
+ * packed layout of weights for all. Types of rows in int8.def; part of kernels.h. */
+#ifndef EYE_KERNELS_INT8_H
+#define EYE_KERNELS_INT8_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Packed weights: panels of 32 columns, columns beyond n zero. A panel: int32 sum of each column, then per 4 of k
+ * [32 columns][4 k], k beyond the end zero. 64-byte aligned. */
+enum { EYE_I8_NR = 32, EYE_I8_KR = 4, EYE_I8_SUMS_BYTES = 4 * EYE_I8_NR };
+/* 255 127 k stays an int32. */
+#define EYE_I8_MAX_K 65536u
+static inline size_t eye_i8_panel_bytes(size_t k) {
+    return EYE_I8_SUMS_BYTES + (k + EYE_I8_KR - 1) / EYE_I8_KR * EYE_I8_KR * EYE_I8_NR;
+}
+/* src: n <= 32 rows of k, stride in elements; dst one panel. */
+void eye_i8_pack_panel(size_t n, size_t k, const int8_t *src, size_t stride, void *dst);
+
+struct eye_gemm_i8_args { /* c[i][j] = (sum_k a[i][k] w[j][k]) scale[j] + bias[j], fused */
+    size_t m, n, k;           /* k <= EYE_I8_MAX_K */
+    const uint8_t *a;         /* [m][k], row stride in bytes; any address */
+    size_t a_stride;
+    const void *w;            /* panels 0 … ceil(n / 32) - 1, eye_i8_panel_bytes(k) apart */
+    const float *scale, *bias; /* [n]: of activation times weight; bias has the zero point's share in it */
+    float *c;                 /* [m][n], row stride in floats */
+    size_t c_stride;
+};
+typedef void eye_gemm_i8_fn(const struct eye_gemm_i8_args *a);
+
+/* Depthwise convolution of one output row, as struct eye_dwconv_args has it:
+ * out[x][o] = (sum over taps (in - zero) w) scale[o] + bias[o], fused. Columns and rows outside count as zero point.
+ * kh kw 255 127 must stay below 2^24: sums are kept as f32, which is exact up to there. */
+struct eye_dwconv_u8_args {
+    const uint8_t *const *rows; /* kh pointers to [width_in][channels_in]; NULL = outside */
+    const float *w;             /* [kh][kw][channels_out]: the s8 weights as numbers */
+    const float *scale, *bias;  /* [channels_out] */
+    float *out;                 /* [width_out][channels_out] */
+    float zero;
+    uint32_t width_in, width_out;
+    uint32_t channels_in, mult;
+    uint32_t kh, kw, stride, pad_left;
+};
+typedef void eye_dwconv_u8_fn(const struct eye_dwconv_u8_args *a);
+
+/* q = clamp(rint(x inv_scale + zero), 0, 255), the product and sum fused, ties to even; NaN gives 0. */
+typedef void eye_quant_u8_fn(uint8_t *q, const float *x, size_t n, float inv_scale, float zero);
+/* y = (q - zero) scale + a, fused; a NULL = 0; y may be a. */
+typedef void eye_add_u8_fn(float *y, const uint8_t *q, const float *a, size_t n, float scale, float zero);
+
+#endif

@@ -1,0 +1,62 @@
+/* Static int8, plain C: the packed layout, and the oracle of every int8 kernel. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/rows.h"
+
+void eye_i8_pack_panel(size_t n, size_t k, const int8_t *src, size_t stride, void *dst) {
+    int32_t *sum = dst;
+    int8_t *q = (int8_t *)dst + EYE_I8_SUMS_BYTES;
+    memset(dst, 0, eye_i8_panel_bytes(k));
+    for (size_t j = 0; j < n; j++) {
+        for (size_t e = 0; e < k; e++) {
+            int8_t w = src[j * stride + e];
+            sum[j] += w;
+            q[(e / EYE_I8_KR * EYE_I8_NR + j) * EYE_I8_KR + e % EYE_I8_KR] = w;
+        }
+    }
+}
+
+void eye_gemm_i8_ref(const struct eye_gemm_i8_args *a) {
+    for (size_t i = 0; i < a->m; i++) {
+        for (size_t j = 0; j < a->n; j++) {
+            const int8_t *panel = (const int8_t *)a->w + j / EYE_I8_NR * eye_i8_panel_bytes(a->k) + EYE_I8_SUMS_BYTES;
+            int32_t sum = 0;
+            for (size_t e = 0; e < a->k; e++)
+                sum += a->a[i * a->a_stride + e] *
+                       panel[(e / EYE_I8_KR * EYE_I8_NR + j % EYE_I8_NR) * EYE_I8_KR + e % EYE_I8_KR];
+            a->c[i * a->c_stride + j] = fmaf((float)sum, a->scale[j], a->bias[j]);
+        }
+    }
+}
+
+void eye_dwconv_u8_ref(const struct eye_dwconv_u8_args *a) {
+    size_t c_in = a->channels_in, c_out = c_in * a->mult;
+    for (size_t x = 0; x < a->width_out; x++) {
+        for (size_t o = 0; o < c_out; o++) {
+            float sum = 0.0f;
+            for (size_t ky = 0; ky < a->kh; ky++) {
+                if (!a->rows[ky]) continue;
+                for (size_t kx = 0; kx < a->kw; kx++) {
+                    size_t col = x * a->stride + kx; /* counted from the left padding */
+                    if (col < a->pad_left || col - a->pad_left >= a->width_in) continue;
+                    float in = (float)a->rows[ky][(col - a->pad_left) * c_in + o / a->mult] - a->zero;
+                    sum += in * a->w[(ky * a->kw + kx) * c_out + o];
+                }
+            }
+            a->out[x * c_out + o] = fmaf(sum, a->scale[o], a->bias[o]);
+        }
+    }
+}
+
+void eye_quant_u8_ref(uint8_t *q, const float *x, size_t n, float inv_scale, float zero) {
+    for (size_t i = 0; i < n; i++) {
+        float t = fmaf(x[i], inv_scale, zero);
+        t = t > 0.0f ? t : 0.0f;
+        q[i] = (uint8_t)nearbyintf(t < 255.0f ? t : 255.0f);
+    }
+}
+
+void eye_add_u8_ref(float *y, const uint8_t *q, const float *a, size_t n, float scale, float zero) {
+    for (size_t i = 0; i < n; i++) y[i] = fmaf((float)q[i] - zero, scale, a ? a[i] : 0.0f);
+}

@@ -1,0 +1,179 @@
+/* checkkern: static int8 kernels. Their contract is exact (integer sums, one fused step to f32), so every version must give the
+ * bits of the plain C one; and the plain C one is compared with sums in 64-bit integers here. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+
+/* Bytes of one kind: any, or all at an end of the range, where sums in 16 bits would overflow. */
+enum bytes { ANY, LOW, HIGH, ENDS, N_BYTES };
+static const char *const bytes_name[] = {"any", "low", "high", "ends"};
+
+static void fill_bytes(struct check *c, enum bytes kind, uint8_t *p, size_t n, uint8_t low, uint8_t high) {
+    for (size_t i = 0; i < n; i++) {
+        uint8_t any = (uint8_t)eye_rng_u64(&c->rng);
+        p[i] = kind == LOW ? low : kind == HIGH ? high : kind == ENDS ? (any & 1 ? high : low) : any;
+    }
+}
+
+/* ---- GEMM ---- */
+
+struct gemm_case {
+    size_t m, n, k, a_stride, c_stride;
+    struct gbuf a, w, packed, scale, bias;
+};
+
+static void make_gemm(struct check *c, struct gemm_case *g, enum bytes ka, enum bytes kw) {
+    g->a_stride = g->k + check_below(c, 5);
+    g->c_stride = g->n + check_below(c, 5);
+    g->a = gbuf_new((g->m - 1) * g->a_stride + g->k, 1);
+    g->w = gbuf_new(g->n * g->k, 1);
+    fill_bytes(c, ka, g->a.p, g->a.bytes, 0, 255);
+    fill_bytes(c, kw, g->w.p, g->w.bytes, 0x80, 0x7f);
+    g->scale = gbuf_new(g->n * 4, 4);
+    g->bias = gbuf_new(g->n * 4, 4);
+    check_fill(c, PAT_RANDOM, g->scale.p, g->n, 1.0f);
+    check_fill(c, PAT_WIDE, g->bias.p, g->n, 1e6f);
+    size_t panel = eye_i8_panel_bytes(g->k);
+    g->packed = gbuf_new((g->n + EYE_I8_NR - 1) / EYE_I8_NR * panel, 64);
+    for (size_t j = 0; j < g->n; j += EYE_I8_NR)
+        eye_i8_pack_panel(EYE_MIN(g->n - j, EYE_I8_NR), g->k, (int8_t *)g->w.p + j * g->k, g->k,
+                          (uint8_t *)g->packed.p + j / EYE_I8_NR * panel);
+    gbuf_check(c, &g->packed, "the panels");
+    gbuf_freeze(&g->a), gbuf_freeze(&g->packed), gbuf_freeze(&g->scale), gbuf_freeze(&g->bias);
+}
+
+static float expected(const struct gemm_case *g, size_t i, size_t j) {
+    int64_t sum = 0;
+    for (size_t e = 0; e < g->k; e++)
+        sum += ((uint8_t *)g->a.p)[i * g->a_stride + e] * ((int8_t *)g->w.p)[j * g->k + e];
+    return fmaf((float)sum, ((float *)g->scale.p)[j], ((float *)g->bias.p)[j]);
+}
+
+static void gemm_case(struct check *c, size_t m, size_t n, size_t k, enum bytes ka, enum bytes kw) {
+    struct gemm_case g = {.m = m, .n = n, .k = k};
+    check_where(c, "m %zu n %zu k %zu, a %s, w %s", m, n, k, bytes_name[ka], bytes_name[kw]);
+    make_gemm(c, &g, ka, kw);
+    struct gbuf out = gbuf_new(((m - 1) * g.c_stride + n) * 4, 4);
+    struct eye_gemm_i8_args a = {.m = m, .n = n, .k = k, .a = g.a.p, .a_stride = g.a_stride, .w = g.packed.p, .scale = g.scale.p,
+                                 .bias = g.bias.p, .c = out.p, .c_stride = g.c_stride};
+    ((eye_gemm_i8_fn *)c->row->fn)(&a);
+    gbuf_check(c, &out, "c");
+    for (size_t i = 0; i < m; i++) {
+        const float *row = (float *)out.p + i * g.c_stride;
+        for (size_t j = 0; j < n; j++) {
+            float want = expected(&g, i, j);
+            check_same_bits(c, "c", &want, &row[j], 1);
+        }
+        if (i + 1 < m && !gbuf_untouched(row + n, (g.c_stride - n) * 4)) check_fail(c, "wrote between rows of c");
+    }
+    gbuf_free(&g.a), gbuf_free(&g.w), gbuf_free(&g.packed), gbuf_free(&g.scale), gbuf_free(&g.bias), gbuf_free(&out);
+}
+
+void check_eye_gemm_i8_fn(struct check *c) {
+    for (size_t m = 1; m <= 27; m++) gemm_case(c, m, check_between(c, 1, 70), check_between(c, 1, 40), ANY, ANY);
+    for (size_t n = 1; n <= 70; n += c->quick ? 7 : 1) gemm_case(c, check_between(c, 1, 14), n, check_between(c, 1, 40), ANY, ANY);
+    for (size_t k = 1; k <= 70; k += c->quick ? 7 : 1) gemm_case(c, check_between(c, 1, 14), check_between(c, 1, 40), k, ANY, ANY);
+    for (int ka = 0; ka < N_BYTES; ka++)
+        for (int kw = 0; kw < N_BYTES; kw++) gemm_case(c, 13, 33, 259, (enum bytes)ka, (enum bytes)kw);
+    gemm_case(c, 2, 33, EYE_I8_MAX_K, HIGH, LOW);
+    gemm_case(c, 2, 33, EYE_I8_MAX_K, HIGH, HIGH);
+}
+
+/* ---- depthwise convolution ---- */
+
+enum { MAX_KH = 7 };
+
+static void dwconv_case(struct check *c, struct eye_dwconv_u8_args a, enum bytes kind) {
+    size_t c_out = (size_t)a.channels_in * a.mult, taps = (size_t)a.kh * a.kw, n_out = a.width_out * c_out;
+    struct gbuf in[MAX_KH], w = gbuf_new(taps * c_out * 4, 4), scale = gbuf_new(c_out * 4, 4), bias = gbuf_new(c_out * 4, 4);
+    struct gbuf out = gbuf_new(n_out * 4, 4);
+    const uint8_t *rows[MAX_KH];
+    check_where(c, "width %u->%u, channels %u x%u, kernel %ux%u stride %u, zero %g, bytes %s", a.width_in, a.width_out,
+                a.channels_in, a.mult, a.kh, a.kw, a.stride, (double)a.zero, bytes_name[kind]);
+    for (size_t i = 0; i < taps * c_out; i++) {
+        uint8_t q;
+        fill_bytes(c, kind, &q, 1, 0x80, 0x7f);
+        ((float *)w.p)[i] = (float)(int8_t)q;
+    }
+    check_fill(c, PAT_RANDOM, scale.p, c_out, 1.0f);
+    check_fill(c, PAT_RANDOM, bias.p, c_out, 1.0f);
+    for (size_t y = 0; y < a.kh; y++) {
+        in[y] = gbuf_new((size_t)a.width_in * a.channels_in, 1);
+        fill_bytes(c, kind, in[y].p, in[y].bytes, 0, 255);
+        gbuf_freeze(&in[y]);
+        rows[y] = check_below(c, 4) == 0 ? NULL : in[y].p;
+    }
+    gbuf_freeze(&w), gbuf_freeze(&scale), gbuf_freeze(&bias);
+    float *want = malloc(n_out * 4);
+    a.rows = rows, a.w = w.p, a.scale = scale.p, a.bias = bias.p;
+    a.out = want, ((eye_dwconv_u8_fn *)c->ref->fn)(&a);
+    a.out = out.p, ((eye_dwconv_u8_fn *)c->row->fn)(&a);
+    gbuf_check(c, &out, "out");
+    check_same_bits(c, "out", want, out.p, n_out);
+    for (size_t y = 0; y < a.kh; y++) gbuf_free(&in[y]);
+    free(want);
+    gbuf_free(&w), gbuf_free(&scale), gbuf_free(&bias), gbuf_free(&out);
+}
+
+void check_eye_dwconv_u8_fn(struct check *c) {
+    static const uint32_t kernels[] = {3, 7, 5, 1, 3}, channels[] = {96, 384, 17};
+    for (uint32_t i = 0; i < 6 * (c->quick ? 12u : 40u); i++) {
+        struct eye_dwconv_u8_args a = {.kh = kernels[i % 5], .kw = kernels[i % 5], .stride = 1 + i % 2, .mult = 1 + i / 2 % 2,
+                                       .width_in = 1 + i / 6, .channels_in = (uint32_t)check_between(c, 1, 70)};
+        if (i % 9 == 0) a.channels_in = channels[i % 3];
+        a.pad_left = a.kw / 2;
+        a.width_out = (a.width_in + 2 * a.pad_left - a.kw) / a.stride + 1;
+        a.zero = (float)check_below(c, 256);
+        dwconv_case(c, a, i % 4 ? ANY : (enum bytes)(i / 4 % N_BYTES));
+    }
+}
+
+/* ---- element-wise ---- */
+
+static void quant_case(struct check *c, size_t n, enum check_pattern p, float max) {
+    float inv_scale = check_uniform(c, 0.01f, 300.0f), zero = (float)check_below(c, 256);
+    check_where(c, "n %zu, %s, 1/scale %g, zero %g", n, check_pattern_name(p), (double)inv_scale, (double)zero);
+    struct gbuf x = gbuf_new(n * 4, 4), q = gbuf_new(n, 1);
+    check_fill(c, p, x.p, n, max);
+    static const float odd[] = {NAN, INFINITY, -INFINITY, 0.5f, -0.5f, 1.5f, 1e30f};
+    if (p == PAT_RANDOM && n) ((float *)x.p)[check_below(c, n)] = odd[check_below(c, EYE_COUNT(odd))];
+    gbuf_freeze(&x);
+    uint8_t *want = malloc(n + 1);
+    ((eye_quant_u8_fn *)c->ref->fn)(want, x.p, n, inv_scale, zero);
+    ((eye_quant_u8_fn *)c->row->fn)(q.p, x.p, n, inv_scale, zero);
+    gbuf_check(c, &q, "q");
+    for (size_t i = 0; i < n; i++)
+        if (want[i] != ((uint8_t *)q.p)[i])
+            check_fail(c, "element %zu: %a gives %u, expected %u", i, (double)((float *)x.p)[i], ((uint8_t *)q.p)[i], want[i]);
+    free(want);
+    gbuf_free(&x), gbuf_free(&q);
+}
+
+void check_eye_quant_u8_fn(struct check *c) {
+    for (size_t n = 0; n <= (c->quick ? 40u : 131u); n++) quant_case(c, n, PAT_RANDOM, 1.0f);
+    for (int p = 0; p < N_PATTERNS; p++) quant_case(c, 203, (enum check_pattern)p, 1e10f);
+}
+
+static void add_case(struct check *c, size_t n, bool with_a, bool in_place) {
+    float scale = check_uniform(c, 1e-3f, 3.0f), zero = (float)check_below(c, 256);
+    check_where(c, "n %zu%s%s, scale %g, zero %g", n, with_a ? ", a" : "", in_place ? " in place" : "", (double)scale, (double)zero);
+    struct gbuf q = gbuf_new(n, 1), a = gbuf_new(n * 4, 4), y = gbuf_new(n * 4, 4);
+    fill_bytes(c, ANY, q.p, n, 0, 0);
+    check_fill(c, PAT_RANDOM, a.p, n, 1.0f);
+    gbuf_freeze(&q), gbuf_freeze(&a);
+    float *want = malloc(n * 4 + 1);
+    ((eye_add_u8_fn *)c->ref->fn)(want, q.p, with_a ? a.p : NULL, n, scale, zero);
+    if (in_place) memcpy(y.p, a.p, n * 4);
+    ((eye_add_u8_fn *)c->row->fn)(y.p, q.p, in_place ? y.p : with_a ? a.p : NULL, n, scale, zero);
+    gbuf_check(c, &y, "y");
+    check_same_bits(c, "y", want, y.p, n);
+    free(want);
+    gbuf_free(&q), gbuf_free(&a), gbuf_free(&y);
+}
+
+void check_eye_add_u8_fn(struct check *c) {
+    for (size_t n = 0; n <= (c->quick ? 40u : 131u); n++) add_case(c, n, n & 1, n % 4 == 3);
+    add_case(c, 4096, true, true);
+}
