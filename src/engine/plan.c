@@ -91,7 +91,7 @@ static enum eye_status make_tables(struct eye_lower *l, struct eye_err *err) {
     for (size_t v = 0; v < n; v++) {
         p->operand[v] = EYE_NO_BLOB;
         l->alias[v] = EYE_NONE;
-        p->state_slot[v] = l->g->value[v].kind == EYE_VAL_STATE ? (int32_t)p->n_states++ : -1;
+        p->state_slot[v] = l->g->value[v].kind == EYE_VAL_STATE && l->g->value[v].n_uses ? (int32_t)p->n_states++ : -1;
     }
     return EYE_OK;
 }

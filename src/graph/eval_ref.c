@@ -73,7 +73,7 @@ static enum eye_status run_node(struct eval *e, const struct eye_node *n, struct
 
 static bool has_states(const struct eye_graph *g) {
     for (size_t v = 0; v < g->n_values; v++)
-        if (g->value[v].kind == EYE_VAL_STATE) return true;
+        if (g->value[v].kind == EYE_VAL_STATE && g->value[v].n_uses) return true;
     return false;
 }
 

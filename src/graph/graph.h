@@ -256,3 +256,21 @@ EYE_MUST_CHECK enum eye_status eye_graph_eval_f64(const struct eye_graph *g, con
                                                   size_t n_in, const struct eye_ref_io *out, size_t n_out, struct eye_err *err);
 
 #endif
+/* ---- passes of training, before the gradient: edits of a graph that need no order. NULL wants: all ---- */
+/* Attention loses its caches: the rows of a call see rows of that call only (struct eye_segment). */
+void eye_graph_drop_states(struct eye_graph *g);
+/* Whatever reads v so far reads dropout(v, seed) from now on, which is returned. */
+eye_val eye_graph_add_dropout(struct eye_graph *g, eye_val v, eye_val seed, float p, uint32_t salt);
+/* Batch norms take the statistics of their batch; those that are not wanted stay truly frozen. Each one's stats [2,C] become an
+ * output. Returns how many are wanted, of which at most cap are done: out[cap]. */
+struct eye_train_norm {
+    eye_val mean, var; /* weights: the running statistics, the trainer's to update */
+    eye_val stats;     /* mean, biased variance (PyTorch keeps var n / (n - 1) of n = rows of x) */
+    eye_val x;
+};
+size_t eye_graph_train_norms(struct eye_graph *g, bool (*wants)(void *ctx, const char *gamma), void *ctx,
+                             struct eye_train_norm *out, size_t cap);
+/* Low-rank side branches (LoRA, arXiv 2106.09685): each linear of matrix w [N,K] becomes w x + scale B A x. pair: A [rank,K] and
+ * B [N,rank], weights "<w>.lora_a" and "<w>.lora_b" without data until they are unfrozen. Returns how many linears read w. */
+size_t eye_graph_add_lora(struct eye_graph *g, eye_val w, int64_t rank, float scale, eye_val pair[2]);
+

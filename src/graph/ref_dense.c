@@ -65,9 +65,9 @@ enum eye_status eye_ref_embed(const struct eye_ref_ctx *c, struct eye_err *err) 
     const struct eye_ref_value *ids = c->in[0], *table = c->in[1];
     int64_t C = table->dims[1];
     for (int64_t t = 0; t < ids->n; t++) {
-        if (ids->i[t] < 0 || ids->i[t] >= table->dims[0])
+        if (ids->i[t] < -1 || ids->i[t] >= table->dims[0])
             return eye_fail(err, EYE_E_ARG, "embed: id %d is outside the table of %lld rows", ids->i[t], (long long)table->dims[0]);
-        for (int64_t i = 0; i < C; i++) c->out->f[t * C + i] = table->f[ids->i[t] * C + i];
+        for (int64_t i = 0; i < C; i++) c->out->f[t * C + i] = ids->i[t] < 0 ? 0 : table->f[ids->i[t] * C + i];
     }
     return EYE_OK;
 }

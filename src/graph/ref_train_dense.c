@@ -135,10 +135,10 @@ enum eye_status eye_ref_embed_grad(const struct eye_ref_ctx *c, struct eye_err *
     int64_t C = last(d);
     zero(c->out);
     for (int64_t t = 0; t < ids->n; t++) {
-        if (ids->i[t] < 0 || ids->i[t] >= c->out->dims[0])
+        if (ids->i[t] < -1 || ids->i[t] >= c->out->dims[0])
             return eye_fail(err, EYE_E_ARG, "embed_grad: id %d is outside the table of %lld rows", ids->i[t],
                             (long long)c->out->dims[0]);
-        for (int64_t i = 0; i < C; i++) c->out->f[ids->i[t] * C + i] += d->f[t * C + i];
+        for (int64_t i = 0; i < C && ids->i[t] >= 0; i++) c->out->f[ids->i[t] * C + i] += d->f[t * C + i];
     }
     return EYE_OK;
 }

@@ -208,6 +208,8 @@ static eye_val bind(struct eye_build *m, enum how how, struct eye_shape shape, c
     }
     if (!fits(&t, &shape)) return fault(m, (size_t)i, EYE_E_CORRUPT, "shape", &shape);
     if (!usable_dtype(&t)) return fault(m, (size_t)i, EYE_E_UNSUPPORTED, "data type", &shape);
+    eye_val first = how == AGAIN ? eye_graph_find(m->g, name) : EYE_NONE; /* both parts in one graph: one value, one gradient */
+    if (first != EYE_NONE) return first;
     return how == TRANSPOSED ? eye_weight_transposed(m->g, name, &t) : eye_weight(m->g, name, &t);
 }
 

@@ -169,8 +169,8 @@ eye_val eye_mobilenetv3_build(struct eye_build *m, const struct eye_vlm_config *
     }
     for (int i = last + 1; i <= n + 1; i++) eye_build_leave(m, NAME("v.features.%d.", i));
     if (c->output != EYE_MOBILENET_CLASSIFIER) eye_build_leave(m, "v.classifier.");
-    int64_t rows = c->output == EYE_MOBILENET_MAP ? eye_dim(m->g, x, 1) * eye_dim(m->g, x, 2) : 1;
     if (c->output != EYE_MOBILENET_MAP) x = eye_mean_hw(m->g, x);
+    int64_t rows = eye_dim(m->g, x, 0) * eye_dim(m->g, x, 1) * eye_dim(m->g, x, 2);
     x = eye_reshape(m->g, x, 2, (int64_t[]){rows, in});
     if (c->output == EYE_MOBILENET_CLASSIFIER) x = classifier(m, c, x, in);
     return eye_tap(m->g, x, "v.features");

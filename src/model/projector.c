@@ -21,18 +21,18 @@ eye_val eye_projector_build(struct eye_build *m, const struct eye_vlm_config *c,
     return x;
 }
 
-/* Row (y, x) of the result holds rows (s y + i, s x + j), channels in the order i, j, c. */
-eye_val eye_pixel_shuffle(struct eye_build *m, eye_val x, int64_t s) {
+/* Row (y, x) of an image's result holds rows (s y + i, s x + j), channels in the order i, j, c. */
+eye_val eye_pixel_shuffle(struct eye_build *m, eye_val x, int64_t n_images, int64_t s) {
     struct eye_graph *g = m->g;
-    int64_t n = eye_dim(g, x, 0), c = eye_dim(g, x, -1), side = 1;
+    int64_t n = eye_dim(g, x, 0) / EYE_MAX(n_images, 1), c = eye_dim(g, x, -1), side = 1;
     while (side * side < n) side++;
     if (x == EYE_NONE) return x;
     if (side * side != n || side % s != 0)
         return eye_graph_fail(g, EYE_E_UNSUPPORTED, "pixel shuffle: %lld features are no square of a multiple of %lld",
                               (long long)n, (long long)s);
     int64_t w = side / s;
-    const int32_t swap[] = {1, 0, 2};
-    x = eye_reshape(g, x, 3, (int64_t[]){side, w, s * c});
-    x = eye_reshape(g, eye_transpose(g, x, swap), 3, (int64_t[]){w, w, s * s * c});
-    return eye_tap(g, eye_reshape(g, eye_transpose(g, x, swap), 2, (int64_t[]){w * w, s * s * c}), "v.shuffled");
+    const int32_t swap[] = {0, 2, 1, 3};
+    x = eye_reshape(g, x, 4, (int64_t[]){n_images, side, w, s * c});
+    x = eye_reshape(g, eye_transpose(g, x, swap), 4, (int64_t[]){n_images, w, w, s * s * c});
+    return eye_tap(g, eye_reshape(g, eye_transpose(g, x, swap), 2, (int64_t[]){n_images * w * w, s * s * c}), "v.shuffled");
 }

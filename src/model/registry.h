@@ -30,7 +30,7 @@ struct eye_vision_family {
     int64_t (*stride)(const struct eye_binder *b);
     /* Rows of the features at a side that stride allows; NULL = (side / stride)^2. */
     int64_t (*tokens)(const struct eye_vision_config *v, int64_t side_px);
-    /* pixels [1, side, side, 3] f32, normalised -> features [n_tok, C]. */
+    /* pixels [N, side, side, 3] f32, normalised -> features [N n_tok, C]; N = 1 but for towers that are trained. */
     eye_val (*build)(struct eye_build *m, const struct eye_vlm_config *c, eye_val pixels);
 };
 const struct eye_vision_family *eye_vision_family_find(const char *name);
@@ -81,7 +81,8 @@ eye_val eye_decoder_build(struct eye_build *m, const struct eye_text_config *t, 
 
 /* features [n, vision.channels] -> [n, text.hidden]; projector.c */
 eye_val eye_projector_build(struct eye_build *m, const struct eye_vlm_config *c, eye_val features);
-/* features [n, C] of a square map -> [n / s^2, s^2 C]; the end of VISION where projector.shuffle asks for it; projector.c */
-eye_val eye_pixel_shuffle(struct eye_build *m, eye_val x, int64_t s);
+/* features [N n, C] of N square maps -> [N n / s^2, s^2 C]; the end of VISION where projector.shuffle asks for it; projector.c
+ */
+eye_val eye_pixel_shuffle(struct eye_build *m, eye_val x, int64_t n_images, int64_t s);
 
 #endif

@@ -57,10 +57,12 @@ static eye_val add_embed(struct eye_build *b, const struct eye_vlm *m, eye_val i
 eye_val eye_vlm_add(const struct eye_vlm *m, enum eye_part part, struct eye_graph *g, eye_val x) {
     struct eye_build b = {.g = g, .b = &m->bind, .folded = m->vision_folded};
     const struct eye_vlm_config *c = &m->config;
+    int64_t n_images = 1;
     switch (part) {
     case EYE_PART_VISION:
+        if (x != EYE_NONE) n_images = eye_dim(g, x, 0);
         x = eye_vision_family_find(c->vision.family)->build(&b, c, x);
-        return c->projector.shuffle > 1 ? eye_pixel_shuffle(&b, x, c->projector.shuffle) : x;
+        return c->projector.shuffle > 1 ? eye_pixel_shuffle(&b, x, n_images, c->projector.shuffle) : x;
     case EYE_PART_PROJECTOR: return eye_tap(g, eye_projector_build(&b, c, x), "v.projected");
     case EYE_PART_EMBED: return add_embed(&b, m, x);
     case EYE_PART_DECODER: return eye_text_family_find(c->text.family)->build(&b, &c->text, x);

@@ -50,7 +50,8 @@ bool eye_vlm_sees(const struct eye_vlm *m);
 /* Rows one picture becomes at that side; 0 = no such side. */
 int64_t eye_vlm_image_tokens(const struct eye_vlm *m, int64_t side_px);
 
-/* A part's nodes in a graph under construction: input value -> output value, tapped as above. */
+/* A part's nodes in a graph under construction: input value -> output value, tapped as above. Several parts may share a graph:
+ * a tied matrix is one weight there. VISION takes pixels of N images where the tower can (mobilenetv3). */
 eye_val eye_vlm_add(const struct eye_vlm *m, enum eye_part part, struct eye_graph *g, eye_val x);
 
 /* The type of a part's matrices when the caller asks for these two. The one rule for running a folder and for writing its GGUF:
