@@ -126,6 +126,14 @@ bool eye_path_exists(const char *path) {
     return stat(path, &s) == 0;
 }
 
+bool eye_path_stamp(const char *path, uint64_t *size, int64_t *mtime_ns) {
+    struct stat s;
+    if (stat(path, &s) != 0) return false;
+    *size = (uint64_t)s.st_size;
+    *mtime_ns = (int64_t)s.st_mtim.tv_sec * 1000000000 + s.st_mtim.tv_nsec;
+    return true;
+}
+
 /* ---- writing ---- */
 
 static enum eye_status write_failed(const struct eye_writer *w, const char *what, struct eye_err *err) {

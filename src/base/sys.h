@@ -19,6 +19,8 @@ EYE_MUST_CHECK enum eye_status eye_map_open_stdin(struct eye_map *m, size_t max_
 void eye_map_close(struct eye_map *m);
 bool eye_path_is_dir(const char *path);
 bool eye_path_exists(const char *path);
+/* Size and time of the last change of a file: what tells a file that changed. False = it is not there. */
+bool eye_path_stamp(const char *path, uint64_t *size, int64_t *mtime_ns);
 
 /* Atomic writer: bytes go to "PATH.tmp-PID", commit fsyncs and renames; abort (or a crash) leaves the old file. */
 struct eye_writer {
