@@ -30,6 +30,20 @@ eye_map_fn *eye_act_kernel(const struct eye_kernels *k, enum eye_act_kind act) {
     }
 }
 
+eye_zip_fn *eye_act_grad_kernel(const struct eye_kernels *k, enum eye_act_kind act) {
+    switch (act) {
+    case EYE_ACT_GELU: return k->gelu_grad_f32;
+    case EYE_ACT_GELU_TANH: return k->gelu_tanh_grad_f32;
+    case EYE_ACT_QUICK_GELU: return k->quick_gelu_grad_f32;
+    case EYE_ACT_SILU: return k->silu_grad_f32;
+    case EYE_ACT_SIGMOID: return k->sigmoid_grad_f32;
+    case EYE_ACT_RELU: return k->relu_grad_f32;
+    case EYE_ACT_HARDSIGMOID: return k->hardsigmoid_grad_f32;
+    case EYE_ACT_HARDSWISH: return k->hardswish_grad_f32;
+    default: return NULL;
+    }
+}
+
 size_t eye_exec_elems(const struct eye_exec *x, eye_val v) {
     struct eye_bind bind = {.t = x->t};
     int64_t n = 0;

@@ -31,6 +31,7 @@ struct eye_plan_opts {
     int64_t max_t;        /* largest T a run may bind; 0 = 1 */
     int64_t max_ctx;      /* largest context (score rows, RoPE tables); 0 or less than max_t = max_t */
     enum eye_kv_type kv_type;
+    bool train_bf16;      /* products of f32 numbers round both sides to bf16 and sum in f32, where the CPU does that */
     bool measure_only;    /* sizes only: nothing is packed; the plan cannot run */
     void (*progress)(void *ctx, double done_0_to_1); /* packing; may be NULL */
     void *progress_ctx;

@@ -93,10 +93,15 @@ void *eye_lower_data(struct eye_lower *l, struct eye_step *s, size_t bytes);
 void eye_lower_scratch(struct eye_lower *l, size_t thread_bytes, size_t shared_bytes);
 /* Lets n's result take the memory of `over` if nobody else reads that and the sizes agree. */
 void eye_lower_in_place(struct eye_lower *l, const struct eye_node *n, eye_val over);
-/* v, an input of n (NULL: an output of the graph), is read through eye_exec_ptr at run time: weights become f32 blobs. */
+/* v, an input of n (NULL: an output of the graph), is read through eye_exec_ptr at run time: weights become f32 blobs,
+ * trainable ones are read where their owner keeps them. */
 EYE_MUST_CHECK enum eye_status eye_lower_operand(struct eye_lower *l, const struct eye_node *n, eye_val v, struct eye_err *err);
 /* The input is absent or too early in the list: EYE_NONE. */
 static inline eye_val eye_node_in(const struct eye_node *n, int i) { return i < n->n_in ? n->in[i] : EYE_NONE; }
+/* A trainable weight: it changes between runs, so nothing may be packed from it. */
+static inline bool eye_lower_is_live(const struct eye_lower *l, eye_val v) {
+    return v != EYE_NONE && eye_value_at(l->g, v)->trainable;
+}
 /* UNSUPPORTED unless v is a stored float weight. */
 EYE_MUST_CHECK enum eye_status eye_lower_want_weight(struct eye_lower *l, const struct eye_node *n, eye_val v,
                                                      struct eye_err *err);
@@ -115,7 +120,7 @@ typedef void eye_fill_fn(const struct eye_packer *p, void *dst, const void *ctx)
  * once. scratch: bytes per thread that fill needs. */
 EYE_MUST_CHECK enum eye_status eye_lower_blob(struct eye_lower *l, size_t bytes, eye_fill_fn *fill, const void *ctx,
                                               size_t ctx_bytes, size_t scratch, size_t *blob, struct eye_err *err);
-/* All elements of a weight as f32. v EYE_NONE gives EYE_NO_BLOB. */
+/* All elements of a weight as f32. v EYE_NONE gives EYE_NO_BLOB. Not for trainable ones: those are operands. */
 EYE_MUST_CHECK enum eye_status eye_lower_vector(struct eye_lower *l, const struct eye_node *n, eye_val v, size_t *blob,
                                                 struct eye_err *err);
 size_t eye_blob_size(void); /* of one entry of eye_lower.blob */
@@ -158,6 +163,8 @@ struct eye_gemm { /* y [m, n] = act(x w^T + bias) + residual */
 void eye_gemm_run(struct eye_exec *x, const struct eye_gemm *j);
 /* Scratch for any m <= m_max. made_rows: x comes from a rows function. */
 void eye_lower_gemm_scratch(struct eye_lower *l, const struct eye_matrix *w, size_t m_max, bool made_rows);
+/* The blocking of weights [n, k] for a kernel; no blobs. */
+void eye_matrix_init(struct eye_matrix *m, const struct eye_gemm_ukr *ukr, size_t n, size_t k);
 /* True when m rows are so many that tasks are blocks of rows that share nothing; false: the left side is shared. */
 static inline bool eye_by_blocks(const struct eye_engine *e, const struct eye_matrix *w, size_t m) {
     return eye_ceil_div(m, w->block_rows) >= 8 * (size_t)eye_pool_n_threads(e->pool);
@@ -169,21 +176,23 @@ static inline bool eye_by_blocks(const struct eye_engine *e, const struct eye_ma
 struct eye_side { /* n rows of k numbers */
     const float *p;      /* row i, element e: p[i k + e]; by_k: p[e n + i]; NULL: rows makes them */
     bool by_k;
-    eye_rows_fn *rows;   /* rows i; by_k: rows e of n numbers */
+    eye_rows_fn *rows;   /* rows i of k numbers; by_k: rows e of n numbers */
     const void *rows_ctx;
 };
 struct eye_product { /* y [m, n] = act(a b^T + bias) + residual */
     const struct eye_gemm_ukr *ukr;
     size_t m, n, k;
-    struct eye_side a, b; /* only a side by_k may be made b, only one by rows a */
+    struct eye_side a, b; /* a by_k: b too, and a is not made by rows */
     float *y;
     const float *bias, *residual; /* residual, act: not when a is by_k */
     eye_map_fn *act;
-    size_t taps;         /* 0, or a row of y is [taps][n / taps] in the product and [n / taps][taps] in y */
+    size_t taps;         /* above 1: a row of the product is [taps][n / taps], of y [n / taps][taps]; both sides by_k */
 };
 void eye_product_run(struct eye_exec *x, const struct eye_product *j);
 /* Scratch for any product of this form up to these sizes; p's pointers are not looked at (rows and taps are). */
 void eye_lower_product_scratch(struct eye_lower *l, const struct eye_product *p);
+/* What a matrix of weights that do not change is packed as. */
+enum eye_wtype eye_lower_wtype(const struct eye_lower *l, const struct eye_node *n);
 /* The kernel of a plan's products: f32, or bf16 where the plan allows it and the CPU has it. */
 const struct eye_gemm_ukr *eye_product_ukr(const struct eye_lower *l);
 
@@ -223,5 +232,8 @@ size_t eye_kv_elem_bytes(enum eye_kv_type t);
 bool eye_kv_state_bytes(const struct eye_state_spec *s, enum eye_kv_type t, int64_t n_ctx, size_t *out);
 
 eye_map_fn *eye_act_kernel(const struct eye_kernels *k, enum eye_act_kind act); /* NULL for NONE */
+eye_zip_fn *eye_act_grad_kernel(const struct eye_kernels *k, enum eye_act_kind act); /* the same; (dst, x, d) */
+/* batch_norm with a trainable weight (lower_norm_maps.c). */
+eye_lower_fn eye_lower_live_batch_norm;
 
 #endif

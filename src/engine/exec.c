@@ -42,6 +42,8 @@ enum eye_status eye_exec_new(struct eye_exec **out, const struct eye_plan *p, st
             x->ptr[v] = arena_ptr(x, p->root[v]);
         else if (p->operand[v] != EYE_NO_BLOB)
             x->ptr[v] = p->weights + p->operand[v];
+        else if (p->g->value[v].trainable)
+            x->ptr[v] = (void *)(uintptr_t)p->g->value[v].data; /* lowerings only read it */
     }
     *out = x;
     return EYE_OK;

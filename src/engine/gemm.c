@@ -46,6 +46,10 @@ static void pack_rows(const struct eye_gemm *j, size_t row0, size_t rows, uint8_
     for (size_t i = 0; i < rows; i += mr, dst += w->lhs_bytes) {
         size_t m = EYE_MIN(mr, rows - i);
         const float *src = made;
+        if (j->x_by_k) {
+            w->ukr->pack_lhs_t(m, w->k, j->x + row0 + i, j->m, dst);
+            continue;
+        }
         if (j->x)
             src = j->x + (row0 + i) * w->k;
         else
@@ -78,8 +82,9 @@ static void do_tile(const struct eye_exec *x, const struct eye_gemm *j, const ui
                     size_t cols, float *tile) {
     const struct eye_matrix *w = j->w;
     const struct eye_gemm_ukr *u = w->ukr;
-    const uint8_t *rhs = (const uint8_t *)eye_blob_ptr(x->plan, w->blob) + col / u->nr * w->panel_bytes;
-    const float *bias = eye_blob_ptr(x->plan, w->bias);
+    const uint8_t *rhs = j->rhs ? j->rhs : eye_blob_ptr(x->plan, w->blob);
+    const float *bias = j->bias ? j->bias : eye_blob_ptr(x->plan, w->bias);
+    rhs += col / u->nr * w->panel_bytes;
     bool staged = j->act || j->residual;
     /* One or two panels have nothing to gain from an rhs block that stays in L2. */
     size_t chunk = rows <= 2 * (size_t)u->mr ? EYE_MAX(w->k, w->k_chunk) : w->k_chunk;

@@ -1,5 +1,7 @@
-/* engine/lower_linear: y = act(x w^T + b) + residual, and the lookup of embedding rows. */
+/* engine/lower_linear: y = act(x w^T + b) + residual, the products of its gradients, and the lookup of embedding rows. */
 #include "engine/engine_impl.h"
+
+#include <string.h>
 
 struct linear {
     struct eye_matrix w;
@@ -15,11 +17,104 @@ static enum eye_status run_linear(struct eye_exec *x, const struct eye_step *s, 
     return EYE_OK;
 }
 
+/* ---- weights that change, products of activations ---- */
+
+struct live {
+    const struct eye_gemm_ukr *ukr;
+    eye_map_fn *act;
+};
+
+/* Sizes for T = max_t when l is given, else of x's run. */
+static size_t elems_of(const struct eye_exec *x, const struct eye_lower *l, eye_val v) {
+    return l ? eye_lower_elems(l, v) : eye_exec_elems(x, v);
+}
+
+static struct eye_product live_linear(const struct eye_exec *x, const struct eye_lower *l, const struct live *d,
+                                      const struct eye_node *n) {
+    const struct eye_value *w = eye_value_at(l ? l->g : x->plan->g, n->in[1]);
+    struct eye_product j = {.ukr = d->ukr, .n = (size_t)w->dims[0], .k = (size_t)w->dims[1], .act = d->act};
+    j.m = elems_of(x, l, n->in[0]) / j.k;
+    return j;
+}
+
+static enum eye_status run_live_linear(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    const struct eye_node *n = s->node;
+    struct eye_product j = live_linear(x, NULL, s->data, n);
+    j.a.p = eye_exec_ptr(x, n->in[0]);
+    j.b.p = eye_exec_ptr(x, n->in[1]);
+    j.bias = eye_exec_ptr(x, eye_node_in(n, 2));
+    j.residual = eye_exec_ptr(x, eye_node_in(n, 3));
+    j.y = eye_exec_ptr(x, n->out);
+    eye_product_run(x, &j);
+    return EYE_OK;
+}
+
+static enum eye_status lower_live(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct live **out,
+                                  struct eye_err *err) {
+    struct live *d = eye_lower_data(l, s, sizeof *d);
+    if (!d) return eye_fail_nomem(err, sizeof *d);
+    d->ukr = eye_product_ukr(l);
+    d->act = eye_act_kernel(&l->e->kernels, n->attr.act);
+    for (int i = 0; i < n->n_in; i++)
+        if (n->in[i] != EYE_NONE) EYE_TRY(eye_lower_operand(l, n, n->in[i], err));
+    *out = d;
+    return EYE_OK;
+}
+
+static enum eye_status lower_live_linear(struct eye_lower *l, const struct eye_node *n, struct eye_step *s,
+                                         struct eye_err *err) {
+    struct live *d = NULL;
+    EYE_TRY(lower_live(l, n, s, &d, err));
+    if (eye_node_in(n, 3) != EYE_NONE) eye_lower_in_place(l, n, n->in[3]);
+    struct eye_product j = live_linear(NULL, l, d, n);
+    eye_lower_product_scratch(l, &j);
+    s->run = run_live_linear;
+    return EYE_OK;
+}
+
+/* a b, or with attr.ta a^T b; all axes but the last are rows. */
+static struct eye_product matmul_product(const struct eye_exec *x, const struct eye_lower *l, const struct live *d,
+                                         const struct eye_node *n) {
+    const struct eye_graph *g = l ? l->g : x->plan->g;
+    size_t a = (size_t)eye_dim(g, n->in[0], -1), rows = elems_of(x, l, n->in[0]) / a;
+    struct eye_product j = {.ukr = d->ukr, .m = rows, .n = (size_t)eye_dim(g, n->in[1], -1), .k = a, .b.by_k = true};
+    if (n->attr.ta) {
+        j.m = a;
+        j.k = rows;
+        j.a.by_k = true;
+    }
+    return j;
+}
+
+static enum eye_status run_matmul(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    const struct eye_node *n = s->node;
+    struct eye_product j = matmul_product(x, NULL, s->data, n);
+    j.a.p = eye_exec_ptr(x, n->in[0]);
+    j.b.p = eye_exec_ptr(x, n->in[1]);
+    j.y = eye_exec_ptr(x, n->out);
+    eye_product_run(x, &j);
+    return EYE_OK;
+}
+
+enum eye_status eye_lower_matmul(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
+    struct live *d = NULL;
+    EYE_TRY(lower_live(l, n, s, &d, err));
+    if (eye_dim(l->g, n->in[0], -1) < 1 || eye_dim(l->g, n->in[1], -1) < 1)
+        return eye_fail(err, EYE_E_UNSUPPORTED, "engine: matmul with a last axis of symbolic or no length");
+    struct eye_product j = matmul_product(NULL, l, d, n);
+    eye_lower_product_scratch(l, &j);
+    s->run = run_matmul;
+    return EYE_OK;
+}
+
 enum eye_status eye_lower_linear(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
     eye_val residual = eye_node_in(n, 3);
+    if (eye_lower_is_live(l, n->in[1]) || eye_lower_is_live(l, eye_node_in(n, 2)) ||
+        eye_value_at(l->g, n->in[1])->kind == EYE_VAL_NODE)
+        return lower_live_linear(l, n, s, err);
     struct linear *d = eye_lower_data(l, s, sizeof *d);
     if (!d) return eye_fail_nomem(err, sizeof *d);
-    EYE_TRY(eye_lower_matrix(l, n, n->in[1], eye_node_in(n, 2), n->attr.wtype, false, &d->w, err));
+    EYE_TRY(eye_lower_matrix(l, n, n->in[1], eye_node_in(n, 2), eye_lower_wtype(l, n), false, &d->w, err));
     EYE_TRY(eye_lower_operand(l, n, n->in[0], err));
     if (residual != EYE_NONE) {
         EYE_TRY(eye_lower_operand(l, n, residual, err));
@@ -36,6 +131,7 @@ enum eye_status eye_lower_linear(struct eye_lower *l, const struct eye_node *n, 
 struct embed_run {
     struct eye_exec *x;
     const struct eye_value *table;
+    const float *computed;   /* the table's rows where they are no stored weight; else NULL */
     enum eye_dtype round_to; /* rows go through this type; f32 = as they are */
     const int32_t *ids;
     float *y;
@@ -52,6 +148,10 @@ static void embed_task(void *ctx, int i_task, int i_thread) {
     size_t first = (size_t)i_task * r->piece, end = EYE_MIN(first + r->piece, r->n);
     for (size_t t = first; t < end; t++) {
         float *row = r->y + t * r->c;
+        if (r->computed) {
+            memcpy(row, r->computed + (size_t)r->ids[t] * r->c, r->c * sizeof *row);
+            continue;
+        }
         eye_weight_row(r->table, r->ids[t], row);
         if (r->round_to == EYE_F32 || r->round_to == r->table->dtype) continue;
         eye_row_from_f32(r->round_to, row, eye_exec_thread(r->x, i_thread), r->c);
@@ -63,6 +163,7 @@ static enum eye_status run_embed(struct eye_exec *x, const struct eye_step *s, s
     const struct eye_node *n = s->node;
     struct embed_run r = {.x = x, .table = eye_value_at(x->plan->g, n->in[1]), .round_to = embed_dtype(n),
                           .ids = eye_exec_ptr(x, n->in[0]), .y = eye_exec_ptr(x, n->out)};
+    if (r.table->kind != EYE_VAL_WEIGHT) r.computed = eye_exec_ptr(x, n->in[1]);
     r.n = eye_exec_elems(x, n->in[0]);
     r.c = (size_t)r.table->dims[1];
     r.piece = eye_exec_piece(x, r.n, 4);
@@ -74,9 +175,12 @@ static enum eye_status run_embed(struct eye_exec *x, const struct eye_step *s, s
     return EYE_OK;
 }
 
-/* Rows are read from the stored table: a packed copy would only be larger. */
+/* Rows are read from the stored table, trainable or not: a packed copy would only be larger. */
 enum eye_status eye_lower_embed(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
-    EYE_TRY(eye_lower_want_weight(l, n, n->in[1], err));
+    if (eye_value_at(l->g, n->in[1])->kind == EYE_VAL_WEIGHT)
+        EYE_TRY(eye_lower_want_weight(l, n, n->in[1], err));
+    else
+        EYE_TRY(eye_lower_operand(l, n, n->in[1], err));
     if (eye_value_at(l->g, n->in[0])->kind != EYE_VAL_INPUT)
         return eye_fail(err, EYE_E_UNSUPPORTED, "engine: embed wants its ids to be an input");
     size_t row_bytes;

@@ -14,6 +14,7 @@ struct map {
     enum spread spread;
     size_t c, rows_per_image;
     size_t scale, shift; /* batch norm: blobs [C] */
+    float factor;        /* spread */
 };
 struct map_run {
     struct eye_exec *x;
@@ -127,6 +128,58 @@ enum eye_status eye_lower_act(struct eye_lower *l, const struct eye_node *n, str
     return EYE_OK;
 }
 
+/* ---- gradients ---- */
+
+static enum eye_status run_act_grad(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    struct map_run r = make_run(x, s);
+    const float *d = r.a;
+    r.a = r.b; /* kernels take the activation's argument first */
+    r.b = d;
+    r.n = eye_exec_elems(x, s->node->out);
+    r.piece = EYE_ALIGN_UP(eye_exec_piece(x, r.n, LEAST_PIECE), 64);
+    eye_exec_tasks(x, r.n, eye_ceil_div(r.n, r.piece), elements_task, &r);
+    return EYE_OK;
+}
+
+enum eye_status eye_lower_act_grad(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
+    EYE_TRY(lower_zip(l, n, s, eye_act_grad_kernel(&l->e->kernels, n->attr.act), err));
+    if (n->attr.act == EYE_ACT_NONE) return eye_fail(err, EYE_E_UNSUPPORTED, "engine: act_grad of no activation");
+    s->run = run_act_grad;
+    return EYE_OK;
+}
+
+static void spread_task(void *ctx, int i_task, int i_thread) {
+    const struct map_run *r = ctx;
+    const struct map *d = r->d;
+    size_t first = (size_t)i_task * r->piece, end = EYE_MIN(first + r->piece, r->n);
+    for (size_t row = first; row < end; row++) {
+        const float *a = d->spread == PER_IMAGE ? r->a + row / d->rows_per_image * d->c : r->a;
+        float *y = r->y + row * d->c;
+        for (size_t i = 0; i < d->c; i++) y[i] = d->factor * a[d->spread == PER_IMAGE ? i : 0];
+    }
+}
+
+static enum eye_status run_spread(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    const struct map *d = s->data;
+    struct map_run r = make_run(x, s);
+    r.n = eye_exec_elems(x, s->node->out) / d->c;
+    r.piece = eye_exec_piece(x, r.n, LEAST_PIECE / d->c);
+    eye_exec_tasks(x, r.n * d->c, eye_ceil_div(r.n, r.piece), spread_task, &r);
+    return EYE_OK;
+}
+
+enum eye_status eye_lower_spread(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
+    const struct eye_value *x = eye_value_at(l->g, n->in[0]), *y = eye_value_at(l->g, n->out);
+    struct map *d = eye_lower_data(l, s, sizeof *d);
+    if (!d) return eye_fail_nomem(err, sizeof *d);
+    d->c = y->rank && y->dims[y->rank - 1] > 0 ? (size_t)y->dims[y->rank - 1] : 1;
+    d->factor = n->attr.scale;
+    d->spread = x->rank == 4 ? PER_IMAGE : SAME;
+    if (x->rank == 4) d->rows_per_image = (size_t)(y->dims[1] * y->dims[2]);
+    s->run = run_spread;
+    return eye_lower_operand(l, n, n->in[0], err);
+}
+
 struct batch_norm_ctx {
     const struct eye_value *gamma, *beta, *mean, *var;
     double eps;
@@ -151,6 +204,8 @@ static void fill_batch_norm(const struct eye_packer *p, void *dst, const void *c
 enum eye_status eye_lower_batch_norm(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
     struct map *d = eye_lower_data(l, s, sizeof *d);
     if (!d) return eye_fail_nomem(err, sizeof *d);
+    for (int i = 1; i < 5; i++)
+        if (eye_lower_is_live(l, n->in[i])) return eye_lower_live_batch_norm(l, n, s, err);
     for (int i = 1; i < 5; i++) EYE_TRY(eye_lower_want_weight(l, n, n->in[i], err));
     struct batch_norm_ctx c = {eye_value_at(l->g, n->in[1]), eye_value_at(l->g, n->in[2]), eye_value_at(l->g, n->in[3]),
                                eye_value_at(l->g, n->in[4]), (double)n->attr.eps, false, {0}};

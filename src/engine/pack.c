@@ -45,6 +45,14 @@ enum eye_status eye_lower_want_weight(struct eye_lower *l, const struct eye_node
                     w->kind == EYE_VAL_WEIGHT ? "a weight of" : "a computed", eye_dtype_info(w->dtype)->name);
 }
 
+/* What is packed must not change afterwards. */
+static enum eye_status want_constant(struct eye_lower *l, const struct eye_node *n, eye_val v, struct eye_err *err) {
+    EYE_TRY(eye_lower_want_weight(l, n, v, err));
+    if (!eye_lower_is_live(l, v)) return EYE_OK;
+    return eye_fail(err, EYE_E_UNSUPPORTED, "engine: %s cannot have a trainable weight (\"%s\")",
+                    n ? eye_op_info(n->op)->name : "an output", eye_value_at(l->g, v)->name);
+}
+
 static bool weight_elems(const struct eye_value *w, size_t *out) {
     struct eye_bind none = {0};
     int64_t n;
@@ -88,7 +96,7 @@ static void fill_vector(const struct eye_packer *p, void *dst, const void *ctx) 
 enum eye_status eye_lower_vector(struct eye_lower *l, const struct eye_node *n, eye_val v, size_t *blob, struct eye_err *err) {
     *blob = EYE_NO_BLOB;
     if (v == EYE_NONE) return EYE_OK;
-    EYE_TRY(eye_lower_want_weight(l, n, v, err));
+    EYE_TRY(want_constant(l, n, v, err));
     struct vector_ctx ctx = {canonical(l->g, eye_value_at(l->g, v))};
     size_t elems, bytes;
     if (!weight_elems(ctx.w, &elems) || !eye_mul_ok(elems, sizeof(float), &bytes))
@@ -188,8 +196,11 @@ static const struct eye_gemm_ukr *choose_ukr(const struct eye_kernels *k, const 
 #define RANGE_COLS 512u            /* at most: bounds the output tile */
 #define BLOCK_ROWS 128u
 
-static void choose_blocking(struct eye_matrix *m) {
-    const struct eye_gemm_ukr *u = m->ukr;
+void eye_matrix_init(struct eye_matrix *m, const struct eye_gemm_ukr *u, size_t n, size_t k) {
+    *m = (struct eye_matrix){.ukr = u, .n = n, .k = k, .blob = EYE_NO_BLOB, .bias = EYE_NO_BLOB};
+    m->steps = eye_ceil_div(k, u->kr);
+    m->panel_bytes = m->steps * u->rhs_step;
+    m->lhs_bytes = eye_line(m->steps * u->mr * u->lhs_step);
     size_t col_step = EYE_MAX(u->rhs_step / u->nr, 1); /* bytes of one column and step, without its share of scales */
     size_t chunk_steps = EYE_MAX(CHUNK_BYTES / col_step, 1);
     m->k_chunk = chunk_steps * u->kr;
@@ -203,7 +214,7 @@ enum eye_status eye_lower_matrix(struct eye_lower *l, const struct eye_node *n, 
                                  bool conv, struct eye_matrix *out, struct eye_err *err) {
     struct matrix_ctx c;
     memset(&c, 0, sizeof c); /* compared as bytes */
-    EYE_TRY(eye_lower_want_weight(l, n, wv, err));
+    EYE_TRY(want_constant(l, n, wv, err));
     c.w = canonical(l->g, eye_value_at(l->g, wv));
     const struct eye_value *w = eye_value_at(l->g, wv); /* the canonical one's dims may be grouped differently */
     size_t elems, bytes, row_bytes, converted;
@@ -217,10 +228,7 @@ enum eye_status eye_lower_matrix(struct eye_lower *l, const struct eye_node *n, 
     c.gather = c.direct && c.w->pair_rows;
     c.direct = c.direct && !c.gather;
     const struct eye_gemm_ukr *u = c.ukr;
-    *out = (struct eye_matrix){.ukr = u, .n = c.n, .k = c.k, .steps = eye_ceil_div(c.k, u->kr)};
-    out->panel_bytes = out->steps * u->rhs_step;
-    out->lhs_bytes = eye_line(out->steps * u->mr * u->lhs_step);
-    choose_blocking(out);
+    eye_matrix_init(out, u, c.n, c.k);
     if (!eye_mul_ok(eye_ceil_div(c.n, u->nr), out->panel_bytes, &bytes) || !eye_dtype_row_bytes(c.dtype, c.k, &row_bytes) ||
         !eye_mul_ok(row_bytes, u->nr, &converted))
         return eye_fail(err, EYE_E_LIMIT, "engine: weight \"%s\" is too large", w->name);

@@ -43,7 +43,7 @@ enum eye_status eye_lower_operand(struct eye_lower *l, const struct eye_node *n,
     if (x->kind == EYE_VAL_STATE || (x->kind == EYE_VAL_INPUT && x->dtype != EYE_F32))
         return eye_fail(err, EYE_E_UNSUPPORTED, "engine: \"%s\" (%s) cannot be read as f32 numbers", x->name,
                         eye_dtype_info(x->dtype)->name);
-    if (x->kind != EYE_VAL_WEIGHT || l->plan->operand[v] != EYE_NO_BLOB) return EYE_OK;
+    if (x->kind != EYE_VAL_WEIGHT || x->trainable || l->plan->operand[v] != EYE_NO_BLOB) return EYE_OK;
     return eye_lower_vector(l, n, v, &l->plan->operand[v], err);
 }
 

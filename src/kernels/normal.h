@@ -1,4 +1,4 @@
-/* The normal distribution for vector files: 1 - Phi(t) = poly(r) r e^(-t^2/2) with r = 1 / (1 + SCALE t), t >= 0, |error| <= 7.5e-8.
+/* The normal distribution for vector files: 1 - Phi(t) = poly(r) r e^(-t^2/2) with r = 1 / (1 + SCALE t), t >= 0, to 7.5e-8.
  * That is erfc by Abramowitz and Stegun 7.1.26, halved, t being sqrt(2) times their x. */
 #ifndef EYE_NORMAL_H
 #define EYE_NORMAL_H

@@ -34,8 +34,8 @@ static struct gbuf copy_of(const struct gbuf *src) {
 /* ---- element-wise ---- */
 
 /* |error| <= eps (|want| (rel + per_x |x|) + abs_x |x| + abs) + 2 (1 + |x|) (1 + |b|) smallest normal; x the (first) input,
- * b the second. A term per_x |x| is the exponent's rounding where the argument of exp is not x itself. Gradients f'(x) b: abs_b |b| more,
- * the slope's own error (x f''(x) is at most 1.2 for all of these). */
+ * b the second. A term per_x |x| is the exponent's rounding where the argument of exp is not x itself. Gradients f'(x) b:
+ * eps abs_b |b| more, the slope's own error (x f''(x) is at most 1.2 for all of these). */
 struct bound {
     const char *op;
     double rel, per_x, abs_x, abs;

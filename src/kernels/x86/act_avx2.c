@@ -68,7 +68,7 @@ EYE_INLINE __m256 sigmoid_product_grad(__m256 x, __m256 v, __m256 slope, __m256 
     __m256 s = _mm256_blendv_ps(r, er, v);
     return _mm256_mul_ps(_mm256_fmadd_ps(_mm256_mul_ps(x, slope), _mm256_mul_ps(er, r), s), dy);
 }
-/* The normal distribution by erfc's approximation 7.1.26 of Abramowitz and Stegun, 7.5e-8: it shares the density's exponential. */
+/* The distribution by normal.h, which shares the density's exponential. */
 EYE_INLINE __m256 gelu_grad(__m256 x, __m256 dy) {
     const __m256 one = _mm256_set1_ps(1.0f);
     __m256 t = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);

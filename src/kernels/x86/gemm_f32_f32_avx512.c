@@ -16,4 +16,5 @@ static void pack_rhs_t(size_t n, size_t k, const float *src, size_t src_stride, 
 EYE_F512_RUN(run, EYE_F512_F32)
 
 const struct eye_gemm_ukr eye_gemm_f32_f32_f32_avx512 = {EYE_F512_MR, EYE_F512_NR, EYE_PACK_KR, EYE_PACK_KR * 4,
-                                                         EYE_F512_NR * EYE_PACK_KR * 4, pack_lhs, pack_rhs, run, pack_lhs_t, pack_rhs_t};
+                                                         EYE_F512_NR * EYE_PACK_KR * 4, pack_lhs, pack_rhs, run,
+                                                         pack_lhs_t, pack_rhs_t};
