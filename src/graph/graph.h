@@ -239,23 +239,6 @@ EYE_MUST_CHECK enum eye_status eye_graph_compact(struct eye_graph *g, struct eye
 EYE_MUST_CHECK enum eye_status eye_graph_place(const struct eye_graph *g, const size_t *bytes, const eye_val *alias, size_t *offset,
                                                size_t *total_bytes, struct eye_err *err);
 
-/* gradient: appends the nodes that compute d loss / d wrt[i]; loss [1], wrt any values. grad[i] (EYE_NONE when the loss does not
- * depend on wrt[i]) becomes an output of the graph, and the loss too. Only what leads from a wrt to the loss is computed. Before
- * fuse; no attention may have a cache. On failure the graph is of no further use. */
-EYE_MUST_CHECK enum eye_status eye_graph_gradient(struct eye_graph *g, eye_val loss, const eye_val *wrt, size_t n, eye_val *grad,
-                                                  struct eye_err *err);
-
-/* ---- the oracle: plain C, all in double, one value after the other; runs any graph, folded or not ---- */
-struct eye_ref_io { eye_val v; void *data; };
-/* in: data for every input. Each state's data must be [bind.ctx, Hkv, D] f32, given in in[] as well, and is updated.
- * Results of the values in out[] are copied to their data (f32). Allocates freely: for tests and tools. */
-EYE_MUST_CHECK enum eye_status eye_graph_eval_ref(const struct eye_graph *g, const struct eye_bind *bind, const struct eye_ref_io *in,
-                                                  size_t n_in, const struct eye_ref_io *out, size_t n_out, struct eye_err *err);
-/* The same, but out[]'s data are doubles, not rounded: what differences are taken of. */
-EYE_MUST_CHECK enum eye_status eye_graph_eval_f64(const struct eye_graph *g, const struct eye_bind *bind, const struct eye_ref_io *in,
-                                                  size_t n_in, const struct eye_ref_io *out, size_t n_out, struct eye_err *err);
-
-#endif
 /* ---- passes of training, before the gradient: edits of a graph that need no order. NULL wants: all ---- */
 /* Attention loses its caches: the rows of a call see rows of that call only (struct eye_segment). */
 void eye_graph_drop_states(struct eye_graph *g);
@@ -274,3 +257,20 @@ size_t eye_graph_train_norms(struct eye_graph *g, bool (*wants)(void *ctx, const
  * B [N,rank], weights "<w>.lora_a" and "<w>.lora_b" without data until they are unfrozen. Returns how many linears read w. */
 size_t eye_graph_add_lora(struct eye_graph *g, eye_val w, int64_t rank, float scale, eye_val pair[2]);
 
+/* gradient: appends the nodes that compute d loss / d wrt[i]; loss [1], wrt any values. grad[i] (EYE_NONE when the loss does not
+ * depend on wrt[i]) becomes an output of the graph, and the loss too. Only what leads from a wrt to the loss is computed. Before
+ * fuse; no attention may have a cache. On failure the graph is of no further use. */
+EYE_MUST_CHECK enum eye_status eye_graph_gradient(struct eye_graph *g, eye_val loss, const eye_val *wrt, size_t n, eye_val *grad,
+                                                  struct eye_err *err);
+
+/* ---- the oracle: plain C, all in double, one value after the other; runs any graph, folded or not ---- */
+struct eye_ref_io { eye_val v; void *data; };
+/* in: data for every input. Each state's data must be [bind.ctx, Hkv, D] f32, given in in[] as well, and is updated.
+ * Results of the values in out[] are copied to their data (f32). Allocates freely: for tests and tools. */
+EYE_MUST_CHECK enum eye_status eye_graph_eval_ref(const struct eye_graph *g, const struct eye_bind *bind, const struct eye_ref_io *in,
+                                                  size_t n_in, const struct eye_ref_io *out, size_t n_out, struct eye_err *err);
+/* The same, but out[]'s data are doubles, not rounded: what differences are taken of. */
+EYE_MUST_CHECK enum eye_status eye_graph_eval_f64(const struct eye_graph *g, const struct eye_bind *bind, const struct eye_ref_io *in,
+                                                  size_t n_in, const struct eye_ref_io *out, size_t n_out, struct eye_err *err);
+
+#endif
