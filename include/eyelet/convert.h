@@ -28,6 +28,10 @@ struct eye_convert_opts { /* all zero = everything, as stored: nothing is lost *
     enum eye_weight_type decoder_type; /* of a q4_0 decoder, embedding and head are q8_0 */
     enum eye_weight_type
         vision_type; /* tower and projector; STORED keeps what folding leaves: f32 where a factor was folded in */
+    const char *calibration;   /* folder of pictures with captions (models of text: lines of text) that the decoder's matrices are
+                                  rounded for: NULL = plainly. See doc/QUANTIZATION.md */
+    uint32_t max_pairs;        /* of it at most, spread evenly; 0 = 64. Every fourth is kept for eye_quality_measure */
+    bool per_tensor;           /* fill report.tensor */
     void (*progress)(void *ctx, double done_0_to_1); /* may be NULL */
     void *progress_ctx;
     eye_cancel_fn *cancel; /* asked between rows; NULL = never */
@@ -35,18 +39,34 @@ struct eye_convert_opts { /* all zero = everything, as stored: nothing is lost *
     const struct eye_alloc *alloc;     /* NULL = malloc */
 };
 
+struct eye_convert_tensor { /* what rounding did to one matrix */
+    char name[64];
+    const char *type;          /* "q4_0" */
+    uint64_t bytes;
+    double rel_rms;            /* |w - v| / |w|; 0 = as stored */
+    double weighted;           /* the same of its products with the calibration inputs; negative = not calibrated */
+    double weighted_plain;     /* of these, what plain rounding would have cost */
+};
+
 struct eye_convert_report {
     uint64_t n_tensors, bytes_in, bytes_out; /* of tensor data */
     uint64_t n_fallback;       /* matrices whose rows are no multiple of a block: written as f16 */
     char first_fallback[64];   /* the name of one of them, or "" */
     char warning[256];         /* what eye_model_open would log, or "" */
+    uint64_t n_pairs, n_rows;  /* the decoder was calibrated on; 0 = it was not */
+    struct eye_convert_tensor *tensor; /* [n_matrices] with per_tensor: give it back with eye_convert_report_clear */
+    uint64_t n_matrices, tensor_cap;
+    const struct eye_alloc *alloc;     /* private */
 };
+void eye_convert_report_clear(struct eye_convert_report *report);
 
 /* path      checkpoint folder, or a .gguf of eyelet's (to change its types).
  * out       .gguf to write; appears only when it is whole. An existing file is replaced, unless it is part of path.
  * report    may be NULL; set on success.
  * Memory: the checkpoint is mapped, rows are converted as they are written; folded convolutions and the tokenizer are in
- * memory. Returns EYE_OK; ARG (out is part of path, a type that is none); what eye_model_open returns; IO (disk full); CANCELLED (nothing is left behind). */
+ * memory; with calibration also the decoder as stored while pictures become rows, then its rounded matrices and one layer.
+ * Returns EYE_OK; ARG (out is part of path, a type that is none, calibration: a folder without pictures, a decoder type that is not
+ * of blocks); what eye_model_open returns; IO (disk full, no such folder); CANCELLED (nothing is left behind). */
 EYE_MUST_CHECK enum eye_status eye_convert(const char *path, const char *out, const struct eye_convert_opts *opts,
                                            struct eye_convert_report *report, struct eye_err *err);
 

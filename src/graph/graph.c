@@ -289,3 +289,19 @@ enum eye_status eye_graph_finish(struct eye_graph *g, struct eye_err *err) {
     if (g->n_outputs == 0) return eye_fail(err, EYE_E_ARG, "graph: no output was named");
     return eye_graph_compact(g, err);
 }
+
+enum eye_status eye_graph_cut(struct eye_graph *g, eye_val in, eye_val out, struct eye_err *err) {
+    struct eye_node *maker = eye_producer(g, in);
+    for (size_t i = 0; i < g->n_outputs; i++) g->value[g->output[i]].n_uses--;
+    g->n_outputs = g->n_inputs = 0;
+    eye_output(g, out);
+    if (maker) eye_node_kill(g, maker);
+    g->value[in].kind = EYE_VAL_INPUT;
+    if (!push_val(g, &g->input, &g->n_inputs, &g->inputs_cap, in)) return eye_fail_nomem(err, sizeof in);
+    EYE_TRY(eye_graph_compact(g, err));
+    for (size_t i = 0; i < g->n_values; i++)
+        if (g->value[i].kind == EYE_VAL_INPUT && (eye_val)i != in && g->value[i].n_uses > 0)
+            return eye_fail(err, EYE_E_ARG, "graph: a section from \"%s\" to \"%s\" needs the input \"%s\" as well",
+                            g->value[in].name, g->value[out].name, g->value[i].name);
+    return EYE_OK;
+}

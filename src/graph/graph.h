@@ -228,11 +228,14 @@ void eye_graph_quantize(struct eye_graph *g, enum eye_wtype want);
 /* The storage type a weight of rows of k elements gets when want is asked for: q8_0 and q4_0 need k % 32 == 0, else f16; q4_K
  * needs k % 256 == 0, else q8_0, as llama.cpp falls back to larger blocks. The one rule that convert and load share, so that a
  * folder and its GGUF run the same. */
+enum eye_wtype eye_wtype_for(enum eye_wtype want, int64_t k);
 /* How a type's weights are stored; EYE_W_EXACT: f32. */
 enum eye_dtype eye_wtype_dtype(enum eye_wtype t);
-enum eye_wtype eye_wtype_for(enum eye_wtype want, int64_t k);
 /* Makes v an output and removes nodes no output needs; renumbers nothing. */
 EYE_MUST_CHECK enum eye_status eye_graph_compact(struct eye_graph *g, struct eye_err *err);
+/* Keeps a section of a finished graph: the nodes between `in`, a node's result that becomes an input, and `out`, which becomes the
+ * only output. What the section needs besides must be weights and states, else ARG. */
+EYE_MUST_CHECK enum eye_status eye_graph_cut(struct eye_graph *g, eye_val in, eye_val out, struct eye_err *err);
 
 /* plan memory: offsets for values alive in node order, greedy best fit. bytes[v] 0 = not placed here (weights, states, views).
  * alias[v] (may be NULL): EYE_NONE, or the value whose memory v shares. On success offset[v] (64-aligned) and *total_bytes. */

@@ -9,14 +9,18 @@
  * Types. Matrices (operands of linear, of dense convolutions, the embedding) follow the part's type, or stay as stored. All
  * else (biases, norms, depthwise kernels) is f32: small, exact, and what llama.cpp wants of vectors.
  */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "pack/calibrate.h"
 #include "pack/pack.h"
 
 struct item { /* one tensor of the file */
     struct convert *c;
+    int64_t i_cost;         /* its entry in the report, or -1 */
+    struct eye_round_cost cost; /* so far */
     struct eye_value w;     /* copy; data and row_scale belong to the graphs */
     enum eye_dtype dtype;   /* in the file */
     bool as_stored;         /* rows are copied, not converted */
@@ -29,10 +33,12 @@ struct convert {
     bool built[EYE_N_PART];
     struct eye_arena arena;          /* items, small tensors */
     struct eye_strmap seen;          /* names written: a tied matrix has two readers */
-    float *row;                      /* scratch, the longest row */
+    float *row, *written;            /* scratch, the longest row; what a reader will see of it */
     size_t row_elems;
     struct eye_gguf_writer writer;
     struct eye_convert_report report;
+    struct eye_calibrated calibrated; /* the decoder's matrices, if it is calibrated */
+    double progress_from;            /* what calibration took of it */
     uint64_t bytes_done;
 };
 
@@ -41,6 +47,22 @@ struct convert {
 static enum eye_status check_cancel(const struct convert *c, struct eye_err *err) {
     if (c->opts->cancel && c->opts->cancel(c->opts->cancel_ctx)) return eye_fail(err, EYE_E_CANCELLED, "convert: cancelled");
     return EYE_OK;
+}
+
+static void on_progress(const struct convert *c, double done) {
+    if (c->opts->progress) c->opts->progress(c->opts->progress_ctx, EYE_MIN(done, 1));
+}
+
+/* c->row became `row`. */
+static void count_error(struct item *t, const void *row, size_t k) {
+    struct convert *c = t->c;
+    eye_row_to_f32(t->dtype, row, c->written, k);
+    for (size_t i = 0; i < k; i++) {
+        double w = (double)c->row[i], e = w - (double)c->written[i];
+        t->cost.err += e * e;
+        t->cost.all += w * w;
+    }
+    if (t->cost.all > 0) c->report.tensor[t->i_cost].rel_rms = sqrt(t->cost.err / t->cost.all);
 }
 
 /* Rows of a matrix for the writer. */
@@ -57,21 +79,52 @@ static enum eye_status give_rows(void *ctx, int64_t row, int64_t n_rows, void *d
         }
     } else {
         for (int64_t i = 0; i < n_rows; i++) {
+            void *to = (char *)dst + (size_t)i * row_bytes;
             eye_weight_row(&t->w, row + i, c->row);
-            eye_row_from_f32(t->dtype, c->row, (char *)dst + (size_t)i * row_bytes, k);
+            eye_row_from_f32(t->dtype, c->row, to, k);
+            if (t->i_cost >= 0) count_error(t, to, k);
         }
     }
     c->bytes_done += (uint64_t)n_rows * row_bytes;
-    if (c->opts->progress && c->report.bytes_out)
-        c->opts->progress(c->opts->progress_ctx, EYE_MIN((double)c->bytes_done / (double)c->report.bytes_out, 1));
+    if (c->report.bytes_out)
+        on_progress(c, c->progress_from + (1 - c->progress_from) * (double)c->bytes_done / (double)c->report.bytes_out);
     return EYE_OK;
 }
 
-static enum eye_status add_matrix(struct convert *c, const char *name, const struct eye_value *w, enum eye_dtype dtype,
+static double ratio(double err, double all) { return all > 0 ? sqrt(err / all) : 0; }
+
+/* An entry of the report for a matrix. */
+static enum eye_status add_entry(struct convert *c, const char *name, const struct eye_value *w, enum eye_dtype dtype,
+                                 int64_t *i_cost, struct eye_err *err) {
+    struct eye_convert_report *r = &c->report;
+    const struct eye_calibrated_tensor *t = eye_calibrated_find(&c->calibrated, w->name);
+    size_t cap = r->tensor_cap, row_bytes;
+    void *list = r->tensor;
+    *i_cost = -1;
+    if (!c->opts->per_tensor) return EYE_OK;
+    EYE_TRY(eye_alloc_grow(r->alloc, &list, &cap, r->n_matrices + 1, sizeof *r->tensor, err));
+    r->tensor = list;
+    r->tensor_cap = cap;
+    struct eye_convert_tensor *e = &r->tensor[r->n_matrices];
+    *e = (struct eye_convert_tensor){.type = eye_dtype_info(dtype)->name, .weighted = -1, .weighted_plain = -1};
+    snprintf(e->name, sizeof e->name, "%s", name);
+    if (eye_dtype_row_bytes(dtype, (uint64_t)w->dims[1], &row_bytes)) e->bytes = row_bytes * (uint64_t)w->dims[0];
+    if (t) {
+        e->rel_rms = ratio(t->cost.err, t->cost.all);
+        e->weighted = ratio(t->cost.weighted_err, t->cost.weighted_all);
+        e->weighted_plain = ratio(t->plain.weighted_err, t->plain.weighted_all);
+    }
+    *i_cost = (int64_t)r->n_matrices++;
+    return EYE_OK;
+}
+
+static enum eye_status add_matrix(struct convert *c, const char *name, const struct eye_value *stored, enum eye_dtype dtype,
                                   struct eye_err *err) {
+    const struct eye_value value = eye_calibrated_value(&c->calibrated, stored), *w = &value;
     struct item *t = eye_arena_alloc(&c->arena, sizeof *t);
     if (!t) return eye_fail_nomem(err, sizeof *t);
     *t = (struct item){.c = c, .w = *w, .dtype = dtype, .as_stored = dtype == w->dtype && !w->row_scale && !w->transposed};
+    EYE_TRY(add_entry(c, name, stored, dtype, &t->i_cost, err));
     struct eye_tensor shape = {.dtype = dtype, .rank = 2, .dims = {w->dims[0], w->dims[1]}};
     c->row_elems = EYE_MAX(c->row_elems, (size_t)w->dims[1]);
     return eye_gguf_add_tensor(&c->writer, name, &shape, give_rows, t, err);
@@ -135,6 +188,45 @@ static enum eye_wtype type_or(enum eye_weight_type asked, enum eye_wtype of_file
     return asked == EYE_WEIGHT_STORED ? of_file : (enum eye_wtype)asked;
 }
 
+static void on_calibration(void *ctx, double done) { on_progress(ctx, 0.95 * done); }
+
+/* Pictures to rows by the model as it is stored; that model is gone before the rounding begins. */
+static enum eye_status read_pairs(struct convert *c, struct eye_pairs *p, float **rows, struct eye_err *err) {
+    struct eye_model_opts opts = {.cancel = c->opts->cancel, .cancel_ctx = c->opts->cancel_ctx, .alloc = c->opts->alloc};
+    struct eye_model *model;
+    size_t hidden = (size_t)c->m.config.text.hidden, done = 0;
+    EYE_TRY(eye_model_open(c->m.ckpt->path, &opts, &model, err));
+    enum eye_status st = eye_pairs_open(p, model, c->opts->calibration, c->opts->max_pairs, c->opts->alloc, err);
+    if (st == EYE_OK) {
+        *rows = eye_pages_alloc(p->n_ids * hidden * sizeof **rows);
+        if (!*rows) st = eye_fail_nomem(err, p->n_ids * hidden * sizeof **rows);
+        for (size_t i = 0; st == EYE_OK && i < p->n; done += p->pair[i++].n)
+            st = eye_pair_rows(&p->pair[i], model, *rows + done * hidden, err);
+    }
+    eye_model_close(model);
+    return st;
+}
+
+static enum eye_status calibrate(struct convert *c, enum eye_wtype decoder, struct eye_err *err) {
+    struct eye_calibrate_opts opts = {.type = decoder, .progress = on_calibration, .progress_ctx = c, .cancel = c->opts->cancel,
+                                      .cancel_ctx = c->opts->cancel_ctx};
+    struct eye_pairs p = {.n = 0};
+    float *rows = NULL;
+    if (!eye_grid_has(eye_wtype_dtype(decoder)))
+        return eye_fail(err, EYE_E_ARG, "calibration: the decoder's type is %s; expected q8_0, q4_0 or q4_k, which are rounded",
+                        eye_wtype_name(decoder));
+    enum eye_status st = read_pairs(c, &p, &rows, err);
+    if (st == EYE_OK) st = eye_calibrate_decoder(&c->calibrated, &c->m, &p, rows, &opts, err);
+    if (st == EYE_OK) {
+        c->report.n_pairs = p.nothing_held_out ? p.n : p.n - p.n_held_out;
+        for (size_t i = 0; i < p.n; i++) c->report.n_rows += p.pair[i].held_out ? 0 : p.pair[i].n;
+        c->progress_from = 0.95;
+    }
+    if (rows) eye_pages_free(rows, p.n_ids * (size_t)c->m.config.text.hidden * sizeof *rows);
+    if (p.pair) eye_pairs_close(&p);
+    return st;
+}
+
 static enum eye_status convert(struct convert *c, const char *out, struct eye_err *err) {
     enum eye_wtype vision = type_or(c->opts->vision_type, c->m.vision_type),
                    decoder = type_or(c->opts->decoder_type, c->m.decoder_type);
@@ -143,6 +235,7 @@ static enum eye_status convert(struct convert *c, const char *out, struct eye_er
         return eye_fail(err, EYE_E_UNSUPPORTED,
                         "%s: a Llama decoder alone: llama.cpp wants other rows of q and k than eyelet writes; convert the whole "
                         "model, for eyelet", c->m.ckpt->path);
+    if (c->opts->calibration) EYE_TRY(calibrate(c, decoder, err));
     EYE_TRY(eye_pack_llama_keys(&c->writer, &c->m, decoder, err));
     if (all) EYE_TRY(eye_pack_own_keys(&c->writer, &c->m, vision, decoder, err));
     /* decoder first: embedding, layers, head; then what llama.cpp does not know */
@@ -151,7 +244,8 @@ static enum eye_status convert(struct convert *c, const char *out, struct eye_er
     for (int i = 0; i < (all && eye_vlm_sees(&c->m) ? EYE_N_PART : 3); i++)
         EYE_TRY(add_part(c, order[i], eye_vlm_part_type(order[i], vision, decoder), err));
     c->row = eye_arena_alloc(&c->arena, (c->row_elems + 1) * sizeof *c->row);
-    if (!c->row) return eye_fail_nomem(err, c->row_elems * sizeof *c->row);
+    c->written = eye_arena_alloc(&c->arena, (c->row_elems + 1) * sizeof *c->row);
+    if (!c->row || !c->written) return eye_fail_nomem(err, c->row_elems * sizeof *c->row);
     c->report.bytes_in = c->m.ckpt->data_bytes;
     c->report.bytes_out = c->writer.data_bytes;
     memcpy(c->report.warning, c->m.warning, sizeof c->report.warning);
@@ -178,6 +272,12 @@ static enum eye_status check_opts(const struct eye_convert_opts *o, struct eye_e
     return EYE_OK;
 }
 
+void eye_convert_report_clear(struct eye_convert_report *r) {
+    eye_alloc_free(r->alloc, r->tensor, r->tensor_cap * sizeof *r->tensor);
+    r->tensor = NULL;
+    r->n_matrices = r->tensor_cap = 0;
+}
+
 enum eye_status eye_convert(const char *path, const char *out, const struct eye_convert_opts *opts,
                             struct eye_convert_report *report, struct eye_err *err) {
     static const struct eye_convert_opts none;
@@ -186,7 +286,9 @@ enum eye_status eye_convert(const char *path, const char *out, const struct eye_
     const struct eye_alloc *alloc = c.opts->alloc;
     EYE_TRY(check_opts(c.opts, err));
     EYE_TRY(eye_checkpoint_open(&ckpt, path, NULL, alloc, err));
+    c.report.alloc = alloc;
     eye_arena_init(&c.arena, alloc);
+    eye_calibrated_init(&c.calibrated, alloc);
     eye_strmap_init(&c.seen, alloc);
     eye_gguf_writer_init(&c.writer, alloc);
     enum eye_status st;
@@ -197,9 +299,11 @@ enum eye_status eye_convert(const char *path, const char *out, const struct eye_
         eye_vlm_clear(&c.m);
     }
     if (st == EYE_OK && report) *report = c.report;
+    else eye_convert_report_clear(&c.report);
     for (int i = 0; i < EYE_N_PART; i++)
         if (c.built[i]) eye_graph_clear(&c.graph[i]);
     eye_gguf_writer_clear(&c.writer);
+    eye_calibrated_clear(&c.calibrated);
     eye_strmap_clear(&c.seen);
     eye_arena_clear(&c.arena);
     eye_checkpoint_close(&ckpt);

@@ -6,7 +6,7 @@
 #include "json.h"
 
 struct convert_opts {
-    const char *out;
+    const char *out, *calibration;
     int32_t decoder, vision; /* enum eye_weight_type */
     bool decoder_only, json, quiet;
 };
@@ -17,6 +17,7 @@ static const struct arg convert_args[] = {
     {ARG_CHOICE, 0, "decoder", "TYPE", "matrices of the decoder", offsetof(T, decoder), .choices = cli_weight_names},
     {ARG_CHOICE, 0, "vision", "TYPE", "matrices of vision tower and projector", offsetof(T, vision),
      .choices = cli_weight_names},
+    {ARG_TEXT, 0, "calibration", "DIR", "round the decoder for these pictures and captions", offsetof(T, calibration)},
     {ARG_FLAG, 0, "decoder-only", NULL, "no vision tower: a file that llama.cpp loads as it is", offsetof(T, decoder_only)},
     {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
     {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
@@ -43,7 +44,7 @@ static int run(void *opts, char *const *operand, int n_operands) {
     ui_init(&ui, o->quiet, false);
     struct eye_convert_opts copts = {
         .part = o->decoder_only ? EYE_CONVERT_DECODER : EYE_CONVERT_ALL, .decoder_type = (enum eye_weight_type)o->decoder,
-        .vision_type = (enum eye_weight_type)o->vision, .progress = on_progress, .progress_ctx = &ui,
+        .vision_type = (enum eye_weight_type)o->vision, .calibration = o->calibration, .per_tensor = true, .progress = on_progress, .progress_ctx = &ui,
         .cancel = ui_interrupted,
     };
     ui_catch_interrupt(); /* an unfinished file is removed */
