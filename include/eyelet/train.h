@@ -119,6 +119,61 @@ struct eye_data_check_opts { /* all zero = default */
 EYE_MUST_CHECK enum eye_status eye_dataset_check(const struct eye_dataset *set, const struct eye_data_check_opts *opts,
                                                  struct eye_data_report *report, struct eye_err *err);
 
+/* ---- judging captions: doc/TRAINING.md ---- */
+
+#define EYE_NGRAM_MAX 4
+struct eye_caption_score {
+    double bleu[EYE_NGRAM_MAX]; /* corpus BLEU-1..4, closest reference length; Papineni et al. 2002 */
+    double cider;               /* mean CIDEr-D, 0 to 10; Vedantam et al., arXiv 1411.5726 */
+    double rouge_l;             /* mean over pictures, beta 1.2; Lin 2004 */
+    double meteor_lite;         /* exact words, then Porter stems; no synonyms, no paraphrases: not comparable with METEOR */
+    double distinct;            /* different captions / captions */
+    double mean_words;
+    size_t n_words;             /* different words used */
+};
+
+enum eye_judge_image { EYE_JUDGE_TRUE, EYE_JUDGE_ZEROED, EYE_JUDGE_SHUFFLED, EYE_N_JUDGE_IMAGES };
+struct eye_perplexity { double per_token, per_word; };
+
+struct eye_judge_opts { /* all zero = captions of the test split, or of all pictures where there are no splits */
+    enum eye_split split;
+    size_t limit;             /* pictures at most; 0 = all */
+    int32_t n_beams;          /* 0 = as the model says */
+    float length_penalty;     /* 0 = as the model says */
+    int32_t max_tok;          /* of a caption; 0 = 64, or what the context leaves */
+    const char *prompt;       /* NULL = the model's own */
+    bool perplexity;          /* of the references, with true, zeroed and shuffled pictures; and the unshifted figure */
+    bool baselines;           /* constant, nearest neighbour's and image-blind captions; needs a train split */
+    void (*on_caption)(void *ctx, const char *picture, const char *caption, double cider); /* may be NULL */
+    void *on_caption_ctx;
+    void (*progress)(void *ctx, const char *what, double done_0_to_1); /* may be NULL */
+    void *progress_ctx;
+    eye_cancel_fn *cancel;
+    void *cancel_ctx;
+};
+
+struct eye_judgement {
+    size_t n_pictures, n_skipped;       /* skipped: unreadable, or without a reference */
+    char first_skipped[256];            /* why, of the first; "" */
+    struct eye_caption_score score;
+    bool has_perplexity, has_baselines;
+    struct eye_perplexity perplexity[EYE_N_JUDGE_IMAGES]; /* of reference captions with their end token; zeroed = a picture of
+                                           the mean colour, shuffled = another picture's */
+    double unshifted;                   /* exp of the mean loss of each caption token at its own position: a copy's "perplexity" */
+    struct eye_caption_score constant, neighbour, blind;
+    char constant_caption[256], blind_caption[256];
+    double seconds;                     /* looking and captioning, without files' decoding */
+};
+/* Free-running captions of a split, judged. The model is opened with n_parallel >= n_beams; the larger, the faster.
+ * Returns EYE_OK; ARG (no picture of the split is usable; baselines without a train split); what running returns; CANCELLED. */
+EYE_MUST_CHECK enum eye_status eye_judge(struct eye_model *model, const struct eye_dataset *set, const struct eye_judge_opts *opts,
+                                         struct eye_judgement *out, struct eye_err *err);
+/* Captions from elsewhere: caption[i] (NUL-terminated) of the picture named name[i]. Pictures of the split without one count as
+ * the empty caption. */
+EYE_MUST_CHECK enum eye_status eye_judge_captions(const struct eye_dataset *set, enum eye_split split, const char *const *name,
+                                                  const char *const *caption, size_t n, struct eye_judgement *out,
+                                                  struct eye_err *err);
+
 #ifdef __cplusplus
 }
 #endif

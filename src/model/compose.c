@@ -61,6 +61,18 @@ static enum eye_status read_image(const struct eye_json_at *root, struct eye_vlm
     return EYE_OK;
 }
 
+static enum eye_status read_prompt(const struct eye_json_at *root, struct eye_vlm_config *c, struct eye_err *err) {
+    const char *text;
+    size_t n;
+    if (!eye_json_has(root, "prompt")) return EYE_OK;
+    EYE_TRY(eye_json_need_str(root, "prompt", &text, &n, err));
+    if (n >= sizeof c->prompt || strlen(text) != n)
+        return eye_json_fail(root, "prompt", "expected at most 255 bytes and no NUL", err);
+    memcpy(c->prompt, text, n + 1);
+    c->has_prompt = true;
+    return EYE_OK;
+}
+
 enum eye_status eye_compose_read(const struct eye_json_at *root, struct eye_vlm_config *c, struct eye_err *err) {
     struct eye_json_at prep;
     const char *name;
@@ -70,6 +82,7 @@ enum eye_status eye_compose_read(const struct eye_json_at *root, struct eye_vlm_
     EYE_TRY(read_projector(root, c, err));
     EYE_TRY(read_text(root, c, err));
     EYE_TRY(read_image(root, c, err));
+    EYE_TRY(read_prompt(root, c, err));
     EYE_TRY(eye_json_object(root, "preprocessing", &prep, err));
     if (prep.v) EYE_TRY(eye_config_preprocessing(&prep, &c->prep, err));
     if (!eye_json_has(root, "chat_template")) return EYE_OK;

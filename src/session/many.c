@@ -186,28 +186,39 @@ static void sum_up(const struct eye_many *m, const float *first, const float *ro
     for (size_t k = 0; copies && k < t->n; k++) *copies += unlikeliness(rows + k * vocab, vocab, t->ids[k]);
 }
 
+/* As many texts as fit behind the prompt in the cache, from the first on; 0 = not even that one. */
+static size_t lay_texts(const struct eye_many *m, const struct eye_many_prompt *prompt, const struct eye_many_text *text, size_t n,
+                        struct eye_decode_call *call, size_t *n_tok) {
+    int64_t slot = EYE_ALIGN_UP((int64_t)prompt->n, EYE_ATTN_LANES), end = eye_kv_ctx(m->decoder.kv);
+    size_t i = 0;
+    *n_tok = 0;
+    for (; i < n && (int64_t)text[i].n <= end - slot; i++) {
+        call[i] = (struct eye_decode_call){.ids = text[i].ids, .n = text[i].n, .n_logits = text[i].n,
+                                           .at = {.pos = (int64_t)prompt->n, .n_prefix = (int64_t)prompt->n, .slot = slot}};
+        slot += EYE_ALIGN_UP((int64_t)text[i].n, EYE_ATTN_LANES);
+        *n_tok += text[i].n;
+    }
+    return i;
+}
+
 static enum eye_status score_locked(struct eye_many *m, const struct eye_many_prompt *prompt, const struct eye_many_text *text,
                                     size_t n, struct eye_arena *own, double *nll, double *copies, struct eye_err *err) {
     struct eye_decode_call p = prompt_call(m, prompt, 0), *call = eye_arena_alloc(own, n * sizeof *call);
-    size_t total = 0, vocab = m->decoder.vocab;
-    int64_t slot = m->prompt_slots, end = eye_kv_ctx(m->decoder.kv);
     if (!call) return eye_fail_nomem(err, n * sizeof *call);
-    for (size_t i = 0; i < n; i++) {
-        call[i] = (struct eye_decode_call){.ids = text[i].ids, .n = text[i].n, .n_logits = text[i].n,
-                                           .at = {.pos = (int64_t)prompt->n, .prefix = 0, .n_prefix = (int64_t)prompt->n, .slot = slot}};
-        slot += EYE_ALIGN_UP((int64_t)text[i].n, EYE_ATTN_LANES);
-        total += text[i].n;
-        if (slot > end || text[i].n == 0)
-            return eye_fail(err, EYE_E_LIMIT, "texts of %zu tokens and more to score at once: they do not fit", total);
-    }
-    float *rows = eye_arena_alloc(own, total * vocab * sizeof *rows + 1), *first = m->logits;
-    if (!rows) return eye_fail_nomem(err, total * vocab * sizeof *rows);
-    EYE_TRY(eye_decode(&m->decoder, &p, 1, first, asked_to_stop, m, err));
-    EYE_TRY(eye_decode(&m->decoder, call, n, rows, asked_to_stop, m, err));
-    for (size_t i = 0; i < n; i++) {
-        if (copies) copies[i] = 0;
-        sum_up(m, first, rows, &text[i], &nll[i], copies ? &copies[i] : NULL);
-        rows += text[i].n * vocab;
+    EYE_TRY(eye_decode(&m->decoder, &p, 1, m->logits, asked_to_stop, m, err));
+    for (size_t done = 0, some, n_tok; done < n; done += some) {
+        some = lay_texts(m, prompt, text + done, n - done, call, &n_tok);
+        if (some == 0)
+            return eye_fail(err, EYE_E_LIMIT, "a text of %zu tokens: there is room for %lld", text[done].n,
+                            (long long)(eye_kv_ctx(m->decoder.kv) - (int64_t)prompt->n));
+        float *rows = eye_arena_alloc(own, n_tok * m->decoder.vocab * sizeof *rows);
+        if (!rows) return eye_fail_nomem(err, n_tok * m->decoder.vocab * sizeof *rows);
+        EYE_TRY(eye_decode(&m->decoder, call, some, rows, asked_to_stop, m, err));
+        for (size_t i = done; i < done + some; i++) {
+            if (copies) copies[i] = 0;
+            sum_up(m, m->logits, rows, &text[i], &nll[i], copies ? &copies[i] : NULL);
+            rows += text[i].n * m->decoder.vocab;
+        }
     }
     return EYE_OK;
 }

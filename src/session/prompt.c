@@ -6,7 +6,7 @@
 
 #include "session/session_impl.h"
 
-/* What an image is asked when nobody asks. */
+/* What an image is asked when nobody asks, and the model's configuration does not say either. */
 #define DEFAULT_PROMPT "Describe this image."
 
 struct assembly {
@@ -109,7 +109,8 @@ enum eye_status eye_query_assemble(const struct eye_model *m, const struct eye_q
                                    bool *truncated, struct eye_err *err) {
     EYE_TRY(check_query(m, q, err));
     bool first = q->position == EYE_IMAGES_FIRST || (m->vlm.config.images_first && !q->raw);
-    const char *text = q->text ? q->text : DEFAULT_PROMPT;
+    const char *own = m->vlm.config.has_prompt ? m->vlm.config.prompt : DEFAULT_PROMPT;
+    const char *text = q->text ? q->text : own;
     struct assembly a = {
         .m = m, .q = q, .kind = q->raw ? EYE_TEMPLATE_RAW : m->chat,
         .turn = {EYE_ROLE_USER, text, strlen(text), first ? 0 : (int)q->n_images},

@@ -11,6 +11,7 @@
 #define EYE_CAPTION_SCORE_H
 
 #include "base/base.h"
+#include "eyelet/train.h"
 #include "train/ngram.h"
 
 struct eye_caption_refs; /* after finish: any number of threads may score at once */
@@ -29,15 +30,6 @@ size_t eye_caption_refs_count(const struct eye_caption_refs *refs); /* pictures 
 EYE_MUST_CHECK enum eye_status eye_caption_cider(const struct eye_caption_refs *refs, size_t i_picture, const char *text, size_t n,
                                                  double *cider, struct eye_err *err);
 
-struct eye_caption_score {
-    double bleu[EYE_NGRAM_MAX]; /* corpus BLEU-1..4, closest reference length; Papineni et al. 2002 */
-    double cider;               /* mean CIDEr-D */
-    double rouge_l;             /* mean over pictures, beta 1.2; Lin 2004 */
-    double meteor_lite;         /* exact words, then Porter stems; no synonyms, no paraphrases: not comparable with METEOR */
-    double distinct;            /* different captions / captions */
-    double mean_words;
-    size_t n_words;             /* different words used */
-};
 /* caption[i]: of picture i, NUL-terminated; n_pictures of them. */
 EYE_MUST_CHECK enum eye_status eye_caption_score(const struct eye_caption_refs *refs, const char *const *caption,
                                                  struct eye_caption_score *out, struct eye_err *err);

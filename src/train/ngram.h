@@ -4,8 +4,8 @@
 #define EYE_NGRAM_H
 
 #include "base/base.h"
+#include "eyelet/train.h"
 
-#define EYE_NGRAM_MAX 4
 #define EYE_NGRAM_NONE UINT32_MAX
 
 struct eye_gram_table {

@@ -17,6 +17,7 @@ int cli_open(struct ui *ui, const struct model_args *a, struct eye_model **model
         .n_threads = a->n_threads,
         .cpu_features = a->cpu,
         .n_ctx = a->n_ctx,
+        .n_parallel = a->n_parallel,
         .image_side = a->image_side,
         .no_mmap = a->no_mmap,
         .decoder_type = (enum eye_weight_type)a->decoder,

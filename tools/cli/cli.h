@@ -8,12 +8,13 @@
 #include "ui.h"
 
 extern const struct command cmd_run, cmd_chat, cmd_cache, cmd_probe, cmd_tokens, cmd_convert, cmd_inspect, cmd_bench,
-    cmd_doctor, cmd_version;
+    cmd_doctor, cmd_eval, cmd_version;
 
 /* ---- opening a model ---- */
 struct model_args { /* a member `model` of each command's options */
     const char *path;
     int32_t n_threads, n_ctx, image_side;
+    int32_t n_parallel; /* set by commands, not by an option */
     int32_t decoder, vision; /* enum eye_weight_type */
     int32_t cache, fit;      /* enum eye_cache_type, enum eye_fit */
     const char *cpu, *chat_template, *cache_dir;
@@ -24,7 +25,8 @@ extern const char *const cli_weight_names[], *const cli_cache_names[], *const cl
 
 #define MODEL_PATH_ARG(T) {ARG_TEXT, 'm', "model", "MODEL", "checkpoint folder or .gguf file", offsetof(T, model.path)}
 #define CHAT_TEMPLATE_ARG(T) \
-    {ARG_TEXT, 0, "chat-template", "NAME", "qwen2, chatml, vicuna, llava, smolvlm, llama2, tinyllava or raw, not the model's own", \
+    {ARG_TEXT, 0, "chat-template", "NAME", \
+     "qwen2, chatml, vicuna, llava, smolvlm, llama2, tinyllava or raw, or a Jinja file; not the model's own", \
      offsetof(T, model.chat_template)}
 #define MODEL_ARGS(T) \
     {ARG_GROUP, .help = "Model"}, \
