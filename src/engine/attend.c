@@ -65,6 +65,43 @@ void eye_attn_seen(const struct eye_attn_rows *r, size_t segment, struct eye_spa
     span[1] = (struct eye_span){(size_t)x->key_at[segment], (size_t)s.row, 0};
 }
 
+/* ---- laying out ---- */
+
+struct lay_out {
+    const struct eye_attn_rows *r;
+    const float *src;
+    float *dst;
+    size_t heads, dim, piece, n_pieces;
+};
+
+/* Task: some blocks of rows of one head. */
+static void lay_out_task(void *ctx, int i_task, int i_thread) {
+    const struct lay_out *o = ctx;
+    size_t head = (size_t)i_task / o->n_pieces, first = (size_t)i_task % o->n_pieces * o->piece;
+    float *panels = o->dst + head * o->r->key_slots * o->dim;
+    for (size_t i = first; i < EYE_MIN(first + o->piece, o->r->n_blocks); i++) {
+        struct eye_attn_block b = eye_attn_block(o->r, i);
+        struct eye_span span[2];
+        eye_attn_seen(o->r, b.segment, span);
+        for (size_t t = 0; t < b.n; t++) {
+            size_t slot = span[1].key + b.first + t;
+            const float *row = o->src + ((b.row + t) * o->heads + head) * o->dim;
+            float *to = panels + slot / EYE_ATTN_LANES * o->dim * EYE_ATTN_LANES + slot % EYE_ATTN_LANES;
+            for (size_t e = 0; e < o->dim; e++) to[e * EYE_ATTN_LANES] = row[e];
+        }
+    }
+}
+
+void eye_attn_lay_out(struct eye_exec *x, const struct eye_attn_rows *r, const float *src, size_t heads, size_t dim,
+                      float *dst) {
+    struct lay_out o = {.r = r, .src = src, .dst = dst, .heads = heads, .dim = dim};
+    o.piece = EYE_MAX(r->n_blocks * heads / (4 * (size_t)eye_pool_n_threads(x->plan->e->pool)), 1);
+    o.n_pieces = eye_ceil_div(r->n_blocks, o.piece);
+    eye_exec_tasks(x, r->n_blocks * EYE_BLOCK_ROWS * heads * dim, heads * o.n_pieces, lay_out_task, &o);
+}
+
+/* ---- scores ---- */
+
 /* Whole panels are scored, so a span that begins inside one writes over the last scores before it: they are put back. */
 void eye_attn_scores(const struct eye_scores *c, const struct eye_span span[2]) {
     float kept[EYE_BLOCK_ROWS][EYE_ATTN_LANES];

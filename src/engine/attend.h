@@ -27,8 +27,12 @@ static inline struct eye_span eye_attn_own(const struct eye_span span[2]) {
     return (struct eye_span){span[1].key + span[1].n, span[1].value + span[1].n, 0};
 }
 
-/* Floats from one row of scores over n keys to the next: room before them for a panel's head and behind for its tail, which also
- * keeps rows off each other's cache sets. */
+/* Keys (or values) src [rows][heads][dim] of all rows as panels [heads][key_slots / 16][dim][16] in dst. */
+void eye_attn_lay_out(struct eye_exec *x, const struct eye_attn_rows *r, const float *src, size_t heads, size_t dim,
+                      float *dst);
+
+/* Floats from one row of scores over n keys to the next: room before them for a panel's head and behind for its tail, which
+ * also keeps rows off each other's cache sets. */
 static inline size_t eye_score_stride(size_t n) { return EYE_ALIGN_UP(n, EYE_ATTN_LANES) + 2 * EYE_ATTN_LANES; }
 /* The first row's place in scratch. */
 static inline float *eye_score_first(void *scratch) { return (float *)scratch + EYE_ATTN_LANES; }

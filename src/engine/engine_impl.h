@@ -96,6 +96,8 @@ void eye_lower_in_place(struct eye_lower *l, const struct eye_node *n, eye_val o
 /* v, an input of n (NULL: an output of the graph), is read through eye_exec_ptr at run time: weights become f32 blobs,
  * trainable ones are read where their owner keeps them. */
 EYE_MUST_CHECK enum eye_status eye_lower_operand(struct eye_lower *l, const struct eye_node *n, eye_val v, struct eye_err *err);
+/* v, an input of n, is an i32 input of the graph, read through eye_exec_ptr; else UNSUPPORTED. */
+EYE_MUST_CHECK enum eye_status eye_lower_ids(struct eye_lower *l, const struct eye_node *n, eye_val v, struct eye_err *err);
 /* The input is absent or too early in the list: EYE_NONE. */
 static inline eye_val eye_node_in(const struct eye_node *n, int i) { return i < n->n_in ? n->in[i] : EYE_NONE; }
 /* A trainable weight: it changes between runs, so nothing may be packed from it. */

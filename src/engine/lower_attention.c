@@ -60,7 +60,7 @@ static void put_row(const struct attention_run *r, struct eye_kv_view s, bool ke
     }
 }
 
-/* Task: some blocks of rows of one kv head. */
+/* Task: some blocks of rows of one kv head, into the cache. */
 static void append_task(void *ctx, int i_task, int i_thread) {
     const struct attention_run *r = ctx;
     const struct attention *d = r->d;
@@ -76,7 +76,7 @@ static void append_task(void *ctx, int i_task, int i_thread) {
         for (size_t t = 0; t < b.n; t++) {
             size_t at = ((b.row + t) * d->kv_heads + head) * d->dim;
             put_row(r, k, true, own.key + b.first + t, r->k + at, tmp);
-            if (d->k_slot >= 0) put_row(r, v, false, own.value + b.first + t, r->v + at, tmp);
+            put_row(r, v, false, own.value + b.first + t, r->v + at, tmp);
         }
     }
 }
@@ -149,9 +149,13 @@ static enum eye_status run_attention(struct eye_exec *x, const struct eye_step *
     if (r.rows.n_blocks == 0) return EYE_OK;
     size_t threads = (size_t)eye_pool_n_threads(x->plan->e->pool), n_blocks = r.rows.n_blocks;
     size_t n_rows = eye_exec_elems(x, n->in[0]) / (d->heads * d->dim), keys = r.rows.by_segment ? x->most_keys : r.rows.t;
-    r.piece = EYE_MAX(n_blocks * d->kv_heads / (4 * threads), 1);
-    r.n_pieces = eye_ceil_div(n_blocks, r.piece);
-    eye_exec_tasks(x, n_rows * d->kv_heads * d->dim, d->kv_heads * r.n_pieces, append_task, &r);
+    if (d->k_slot >= 0) {
+        r.piece = EYE_MAX(n_blocks * d->kv_heads / (4 * threads), 1);
+        r.n_pieces = eye_ceil_div(n_blocks, r.piece);
+        eye_exec_tasks(x, n_rows * d->kv_heads * d->dim, d->kv_heads * r.n_pieces, append_task, &r);
+    } else {
+        eye_attn_lay_out(x, &r.rows, r.k, d->kv_heads, d->dim, (float *)eye_exec_shared(x));
+    }
     size_t wanted = eye_ceil_div(n_rows == n_blocks ? threads : 4 * threads, n_blocks * d->kv_heads);
     r.parts = EYE_MIN(d->group, EYE_MAX(wanted, eye_ceil_div(d->group, EYE_BLOCK_ROWS)));
     eye_exec_tasks(x, n_rows * d->heads * d->dim * keys / 4, n_blocks * d->kv_heads * r.parts, attend_task, &r);

@@ -7,7 +7,7 @@ enum eye_status eye_lower_reshape(struct eye_lower *l, const struct eye_node *n,
     return eye_lower_operand(l, n, n->in[0], err); /* the plan lets views share memory */
 }
 
-/* ---- strips: `outer` pieces of `n` contiguous elements, strides apart ---- */
+/* ---- strips: `outer` pieces of `n` contiguous elements, strides apart; from NULL: zeros ---- */
 
 struct strips {
     const float *from;
@@ -18,7 +18,10 @@ struct strips {
 static void strips_task(void *ctx, int i_task, int i_thread) {
     const struct strips *r = ctx;
     size_t first = (size_t)i_task * r->piece, end = EYE_MIN(first + r->piece, r->outer);
-    for (size_t i = first; i < end; i++) memcpy(r->to + i * r->to_stride, r->from + i * r->from_stride, r->n * sizeof *r->to);
+    for (size_t i = first; i < end; i++) {
+        if (r->from) memcpy(r->to + i * r->to_stride, r->from + i * r->from_stride, r->n * sizeof *r->to);
+        else memset(r->to + i * r->to_stride, 0, r->n * sizeof *r->to);
+    }
 }
 
 static void copy_strips(struct eye_exec *x, struct strips r) {
@@ -63,6 +66,24 @@ static enum eye_status run_slice(struct eye_exec *x, const struct eye_step *s, s
 
 enum eye_status eye_lower_slice(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
     s->run = run_slice;
+    return eye_lower_operand(l, n, n->in[0], err);
+}
+
+/* The slice's place among zeros. */
+static enum eye_status run_slice_grad(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    const struct eye_node *n = s->node;
+    size_t all = strip_elems(x, n->out, n->attr.axis), d = strip_elems(x, n->in[0], n->attr.axis);
+    size_t before = (size_t)n->attr.begin * strip_elems(x, n->out, n->attr.axis + 1);
+    size_t outer = all ? eye_exec_elems(x, n->out) / all : 0;
+    float *y = eye_exec_ptr(x, n->out);
+    copy_strips(x, (struct strips){NULL, y, outer, before, 0, all, 0});
+    copy_strips(x, (struct strips){eye_exec_ptr(x, n->in[0]), y + before, outer, d, d, all, 0});
+    copy_strips(x, (struct strips){NULL, y + before + d, outer, all - before - d, 0, all, 0});
+    return EYE_OK;
+}
+
+enum eye_status eye_lower_slice_grad(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
+    s->run = run_slice_grad;
     return eye_lower_operand(l, n, n->in[0], err);
 }
 

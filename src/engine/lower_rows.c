@@ -6,7 +6,6 @@
 
 struct rows {
     size_t c;
-    size_t w, b; /* norms: blobs [C] */
     float eps;
     size_t cos, sin; /* rope: blobs [max_ctx][C/2] */
     size_t heads;
@@ -14,7 +13,7 @@ struct rows {
 struct rows_run {
     struct eye_exec *x;
     const struct rows *d;
-    const float *a;
+    const float *a, *w, *b; /* w, b: norms' */
     float *y;
     size_t n, piece;
 };
@@ -23,8 +22,10 @@ typedef void row_fn(const struct rows_run *r, size_t row);
 
 static struct rows_run make_run(struct eye_exec *x, const struct eye_step *s) {
     const struct rows *d = s->data;
-    struct rows_run r = {.x = x, .d = d, .a = eye_exec_ptr(x, s->node->in[0]), .y = eye_exec_ptr(x, s->node->out)};
-    r.n = eye_exec_rows(x, s->node->in[0]);
+    const struct eye_node *n = s->node;
+    struct rows_run r = {.x = x, .d = d, .a = eye_exec_ptr(x, n->in[0]), .w = eye_exec_ptr(x, eye_node_in(n, 1)),
+                         .b = eye_exec_ptr(x, eye_node_in(n, 2)), .y = eye_exec_ptr(x, n->out)};
+    r.n = eye_exec_rows(x, n->in[0]);
     r.piece = eye_exec_piece(x, r.n, 4096 / EYE_MAX(d->c, 1));
     return r;
 }
@@ -55,13 +56,12 @@ static enum eye_status lower_rows(struct eye_lower *l, const struct eye_node *n,
 /* ---- norms ---- */
 
 static void layer_norm_row(const struct rows_run *r, size_t row) {
-    const struct eye_plan *p = r->x->plan;
-    p->e->kernels.layer_norm_f32(r->y + row * r->d->c, r->a + row * r->d->c, eye_blob_ptr(p, r->d->w), eye_blob_ptr(p, r->d->b),
-                                 r->d->c, r->d->eps);
+    size_t at = row * r->d->c;
+    r->x->plan->e->kernels.layer_norm_f32(r->y + at, r->a + at, r->w, r->b, r->d->c, r->d->eps);
 }
 static void rms_norm_row(const struct rows_run *r, size_t row) {
-    const struct eye_plan *p = r->x->plan;
-    p->e->kernels.rms_norm_f32(r->y + row * r->d->c, r->a + row * r->d->c, eye_blob_ptr(p, r->d->w), r->d->c, r->d->eps);
+    size_t at = row * r->d->c;
+    r->x->plan->e->kernels.rms_norm_f32(r->y + at, r->a + at, r->w, r->d->c, r->d->eps);
 }
 static void layer_norm_task(void *ctx, int i_task, int i_thread) { each_row(ctx, i_task, layer_norm_row); }
 static void rms_norm_task(void *ctx, int i_task, int i_thread) { each_row(ctx, i_task, rms_norm_row); }
@@ -75,18 +75,16 @@ static enum eye_status run_rms_norm(struct eye_exec *x, const struct eye_step *s
 enum eye_status eye_lower_layer_norm(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
     struct rows *d = NULL;
     EYE_TRY(lower_rows(l, n, s, &d, err));
-    EYE_TRY(eye_lower_vector(l, n, n->in[1], &d->w, err));
-    EYE_TRY(eye_lower_vector(l, n, eye_node_in(n, 2), &d->b, err));
+    EYE_TRY(eye_lower_operand(l, n, n->in[1], err));
     s->run = run_layer_norm;
-    return EYE_OK;
+    return eye_node_in(n, 2) == EYE_NONE ? EYE_OK : eye_lower_operand(l, n, n->in[2], err);
 }
 
 enum eye_status eye_lower_rms_norm(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
     struct rows *d = NULL;
     EYE_TRY(lower_rows(l, n, s, &d, err));
-    EYE_TRY(eye_lower_vector(l, n, n->in[1], &d->w, err));
     s->run = run_rms_norm;
-    return EYE_OK;
+    return eye_lower_operand(l, n, n->in[1], err);
 }
 
 /* ---- softmax ---- */
@@ -128,7 +126,7 @@ static enum eye_status run_rope(struct eye_exec *x, const struct eye_step *s, st
 struct rope_ctx {
     double theta;
     int64_t d, positions;
-    int64_t sine; /* else cosine */
+    int64_t sine; /* 0 cosine, 1 sine, -1 sine of turning back */
 };
 
 struct rope_fill {
@@ -142,7 +140,7 @@ static void rope_fill_task(void *ctx, int i_task, int i_thread) {
     for (int64_t pos = (int64_t)i_task * 64; pos < EYE_MIN((int64_t)(i_task + 1) * 64, f->c->positions); pos++)
         for (int64_t i = 0; i < half; i++) {
             double angle = (double)pos * pow(f->c->theta, -2.0 * (double)i / (double)f->c->d);
-            f->out[pos * half + i] = (float)(f->c->sine ? sin(angle) : cos(angle));
+            f->out[pos * half + i] = (float)(f->c->sine ? (double)f->c->sine * sin(angle) : cos(angle));
         }
 }
 
@@ -160,7 +158,7 @@ enum eye_status eye_lower_rope(struct eye_lower *l, const struct eye_node *n, st
     if (!eye_mul_ok((size_t)c.positions, d->c / 2 * sizeof(float), &bytes))
         return eye_fail(err, EYE_E_LIMIT, "engine: rope table for %lld positions is too large", (long long)c.positions);
     EYE_TRY(eye_lower_blob(l, bytes, fill_rope, &c, sizeof c, 0, &d->cos, err));
-    c.sine = 1;
+    c.sine = n->attr.inverse ? -1 : 1;
     EYE_TRY(eye_lower_blob(l, bytes, fill_rope, &c, sizeof c, 0, &d->sin, err));
     l->plan->has_positions = true;
     s->run = run_rope;

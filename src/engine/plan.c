@@ -47,6 +47,12 @@ enum eye_status eye_lower_operand(struct eye_lower *l, const struct eye_node *n,
     return eye_lower_vector(l, n, v, &l->plan->operand[v], err);
 }
 
+enum eye_status eye_lower_ids(struct eye_lower *l, const struct eye_node *n, eye_val v, struct eye_err *err) {
+    const struct eye_value *x = eye_value_at(l->g, v);
+    if (x->kind == EYE_VAL_INPUT && x->dtype == EYE_I32) return EYE_OK;
+    return eye_fail(err, EYE_E_UNSUPPORTED, "engine: %s wants \"%s\" to be an i32 input", eye_op_info(n->op)->name, x->name);
+}
+
 /* ---- planning ---- */
 
 static bool writes_state(const struct eye_node *n) { return n->op == EYE_OP_attention && eye_node_in(n, 3) != EYE_NONE; }
@@ -147,7 +153,7 @@ static enum eye_status resolve_opts(struct eye_plan *p, const struct eye_plan_op
         return eye_fail(err, EYE_E_ARG, "plan: max_t %lld, max_ctx %lld or the KV type is out of range", (long long)o->max_t,
                         (long long)o->max_ctx);
     p->opts.max_t = EYE_MAX(o->max_t, 1);
-    p->opts.max_ctx = EYE_MAX(o->max_ctx, p->opts.max_t);
+    p->opts.max_ctx = o->max_ctx ? o->max_ctx : p->opts.max_t;
     return EYE_OK;
 }
 

@@ -169,6 +169,7 @@ eye_val eye_bn_stats(struct eye_graph *g, eye_val x);
 eye_val eye_bn_apply(struct eye_graph *g, eye_val x, eye_val stats, eye_val gamma, eye_val beta, float eps);
 eye_val eye_cross_entropy(struct eye_graph *g, eye_val logits, eye_val target, eye_val weight, float smoothing);
 eye_val eye_kl_rows(struct eye_graph *g, eye_val student, eye_val teacher, eye_val weight, float temp);
+#define EYE_LEAST_REST 1e-7 /* kl_topk: the rest's share is at least this; sums of K rounded numbers may exceed 1 */
 eye_val eye_kl_topk(struct eye_graph *g, eye_val student, eye_val ids, eye_val logp, eye_val weight, float temp);
 eye_val eye_mse_rows(struct eye_graph *g, eye_val a, eye_val b);
 eye_val eye_cosine_rows(struct eye_graph *g, eye_val a, eye_val b);

@@ -98,9 +98,6 @@ static enum eye_status sum_topk(const struct eye_ref_value *a, const int32_t *id
     return EYE_OK;
 }
 
-/* Both shares of the rest are at least this: sums of K rounded numbers may exceed 1. */
-#define EYE_LEAST_REST 1e-7
-
 enum eye_status eye_ref_kl_topk(const struct eye_ref_ctx *c, struct eye_err *err) {
     const struct eye_ref_value *a = c->in[0], *ids = c->in[1], *logp = c->in[2], *weight = c->in[3];
     int64_t V = last(a), K = last(ids);
