@@ -50,8 +50,8 @@ EYE_MUST_CHECK enum eye_status eye_plan_new(struct eye_plan **plan, const struct
 void eye_plan_free(struct eye_plan *plan);
 void eye_plan_measure(const struct eye_plan *plan, struct eye_plan_sizes *out);
 
-/* KV cache for n_ctx positions of every state of the plan's graph. K is kept in attention panels [pos/16][D][16] per head, V
- * as rows [pos][D] per head. */
+/* KV cache of n_ctx slots, for one sequence or for several (more than max_ctx then), for every state of the plan's graph. K is
+ * kept in attention panels [slot/16][D][16] per head, V as rows [slot][D] per head. */
 struct eye_kv;
 EYE_MUST_CHECK enum eye_status eye_kv_new(struct eye_kv **kv, const struct eye_plan *plan, int64_t n_ctx, struct eye_err *err);
 void eye_kv_free(struct eye_kv *kv);

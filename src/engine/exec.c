@@ -68,11 +68,12 @@ static enum eye_status bind_rows(struct eye_exec *x, struct eye_kv *kv, const st
     if (p->n_states) {
         if (!kv || eye_kv_plan(kv) != p)
             return eye_fail(err, EYE_E_ARG, "run: a KV cache of this plan is needed, got %s", kv ? "another's" : "none");
-        room = eye_kv_ctx(kv);
+        room = eye_kv_ctx(kv); /* slots; a sequence without segments takes them as positions */
     }
-    if (!bind->n_segments && (past < 0 || (p->has_positions && past > room - t)))
+    int64_t most = EYE_MIN(room, p->opts.max_ctx);
+    if (!bind->n_segments && (past < 0 || (p->has_positions && past > most - t)))
         return eye_fail(err, EYE_E_ARG, "run: positions %lld to %lld do not fit the context of %lld", (long long)past,
-                        (long long)(past + t - 1), (long long)room);
+                        (long long)(past + t - 1), (long long)most);
     x->kv = kv;
     x->t = t;
     x->bind = *bind;

@@ -24,9 +24,8 @@ bool eye_kv_state_bytes(const struct eye_state_spec *s, enum eye_kv_type t, int6
 }
 
 enum eye_status eye_kv_new(struct eye_kv **out, const struct eye_plan *plan, int64_t n_ctx, struct eye_err *err) {
-    if (n_ctx < 1 || n_ctx > plan->opts.max_ctx)
-        return eye_fail(err, EYE_E_ARG, "KV cache: expected 1 to %lld positions (the plan's max_ctx), got %lld",
-                        (long long)plan->opts.max_ctx, (long long)n_ctx);
+    if (n_ctx < 1 || n_ctx > INT32_MAX / 2)
+        return eye_fail(err, EYE_E_ARG, "KV cache: expected 1 to %d slots, got %lld", INT32_MAX / 2, (long long)n_ctx);
     size_t head = eye_line(sizeof(struct eye_kv)), bytes = head + plan->n_states * sizeof(size_t);
     struct eye_kv *kv = eye_alloc_zero(plan->e->alloc, bytes);
     if (!kv) return eye_fail_nomem(err, bytes);

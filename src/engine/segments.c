@@ -39,6 +39,9 @@ enum eye_status eye_exec_bind_segments(struct eye_exec *x, struct eye_err *err) 
     if (x->bind.n_segments) EYE_TRY(eye_bind_check(&x->bind, p->n_states > 0, err));
     for (size_t i = 0; i < x->bind.n_segments && p->has_positions; i++) {
         const struct eye_segment *s = &x->bind.segment[i];
+        if (p->n_states && s->n_prefix > p->opts.max_ctx - s->n_own - s->n)
+            return eye_fail(err, EYE_E_ARG, "run: segment %zu: sees %lld keys, expected at most %lld", i,
+                            (long long)(s->n_prefix + s->n_own + s->n), (long long)p->opts.max_ctx);
         if (s->pos > p->opts.max_ctx - s->n)
             return eye_fail(err, EYE_E_ARG, "run: segment %zu: positions %lld to %lld do not fit the context of %lld", i,
                             (long long)s->pos, (long long)(s->pos + s->n - 1), (long long)p->opts.max_ctx);

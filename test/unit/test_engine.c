@@ -680,7 +680,10 @@ static void test_errors(void **state) {
     ((int32_t *)d.in[0].data)[7] = 0;
     assert_int_equal(RUN(r.kv, 8, 2, 1, NULL, NULL), EYE_OK);
     struct eye_kv *kv;
-    assert_int_equal(eye_kv_new(&kv, r.plan, 11, &err), EYE_E_ARG);
+    assert_int_equal(eye_kv_new(&kv, r.plan, 0, &err), EYE_E_ARG);
+    ok(eye_kv_new(&kv, r.plan, 64, &err), &err); /* more slots than one sequence may see */
+    assert_int_equal(RUN(kv, 8, 3, 1, NULL, NULL), EYE_E_ARG);
+    eye_kv_free(kv);
     rig_free(&r);
     rig_free(&other);
     struct eye_plan *plan;
