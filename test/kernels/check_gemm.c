@@ -256,26 +256,6 @@ static void check_again(struct check *c, const struct gemm_case *g) {
     gbuf_free(&out);
 }
 
-static void check_case(struct check *c, const struct gemm_spec *spec, size_t m, size_t n, size_t k, enum check_pattern pa,
-                       enum check_pattern pw) {
-    struct gemm_case g = {.spec = spec, .m = m, .n = n, .k = k, .pa = pa, .pw = pw, .bias = check_below(c, 2)};
-    g.raw = spec->lhs == LHS_Q8B32 && pw == PAT_RANDOM;
-    check_where(c, "m %zu n %zu k %zu, a %s, w %s%s", m, n, k, check_pattern_name(pa), check_pattern_name(pw),
-                g.bias ? ", bias" : "");
-    make_case(c, &g);
-    c->row->ukr->run(m, n, k, g.lhs.p, g.rhs.p, g.panel_bytes, g.c.p, g.c_stride, g.bias ? g.b.p : NULL, false);
-    gbuf_check(c, &g.c, "c");
-    check_values(c, &g);
-    if (m && n) {
-        check_chunks(c, &g);
-        check_row_alone(c, &g);
-        check_column_alone(c, &g);
-        check_again(c, &g);
-    }
-    free_case(&g);
-}
-
-void check_ukr(struct check *c) {
 /* src [rows][cols] the other way round, rows of the result `stride` apart. */
 static struct gbuf turned(const float *src, size_t src_stride, size_t rows, size_t cols, size_t stride) {
     struct gbuf t = gbuf_new(cols ? ((cols - 1) * stride + rows) * 4 : 0, 4);
@@ -312,11 +292,34 @@ static void check_turned(struct check *c, const struct gemm_case *g) {
     gbuf_free(&a), gbuf_free(&lhs), gbuf_free(&b), gbuf_free(&rhs);
 }
 
+static void check_case(struct check *c, const struct gemm_spec *spec, size_t m, size_t n, size_t k, enum check_pattern pa,
+                       enum check_pattern pw) {
+    struct gemm_case g = {.spec = spec, .m = m, .n = n, .k = k, .pa = pa, .pw = pw, .bias = check_below(c, 2)};
+    g.raw = spec->lhs == LHS_Q8B32 && pw == PAT_RANDOM;
+    check_where(c, "m %zu n %zu k %zu, a %s, w %s%s", m, n, k, check_pattern_name(pa), check_pattern_name(pw),
+                g.bias ? ", bias" : "");
+    make_case(c, &g);
+    c->row->ukr->run(m, n, k, g.lhs.p, g.rhs.p, g.panel_bytes, g.c.p, g.c_stride, g.bias ? g.b.p : NULL, false);
+    gbuf_check(c, &g.c, "c");
+    check_values(c, &g);
+    if (m && n) {
+        check_chunks(c, &g);
+        check_row_alone(c, &g);
+        check_column_alone(c, &g);
+        check_again(c, &g);
+        if (c->row->ukr->pack_lhs_t) check_turned(c, &g);
+    }
+    free_case(&g);
+}
+
+void check_ukr(struct check *c) {
     const struct eye_gemm_ukr *u = c->row->ukr;
     const struct gemm_spec *s = NULL;
     for (size_t i = 0; i < EYE_COUNT(specs); i++)
         if (strcmp(specs[i].op, c->row->op) == 0) s = &specs[i];
     if (!s) check_fail(c, "check_gemm.c has no spec of this op");
+    bool live = s->lhs == LHS_BF16 || s->weights == EYE_F32; /* the training GEMMs: both sides change between runs */
+    if (live && (!u->pack_lhs_t || !u->pack_rhs_t)) check_fail(c, "no packing from columns");
     if (!u->mr || !u->nr || !u->kr || u->rhs_step % 64) check_fail(c, "tile or rhs_step unusable");
 
     size_t mr = u->mr, nr = u->nr, kr = u->kr, k_step = c->quick && kr > 4 ? 5 : 1, n_step = c->quick ? 7 : 1;
@@ -327,7 +330,6 @@ static void check_turned(struct check *c, const struct gemm_case *g) {
     for (size_t m = 1; m <= mr; m++)
         check_case(c, s, m, check_between(c, 1, 3 * nr + 1), check_between(c, 1, 100), PAT_RANDOM, PAT_RANDOM);
     for (int pa = 0; pa < N_PATTERNS; pa++)
-        if (c->row->ukr->pack_lhs_t) check_turned(c, &g);
         for (int pw = 0; pw < N_PATTERNS; pw++)
             check_case(c, s, check_between(c, 1, mr), check_between(c, 1, 2 * nr), check_between(c, 1, 130),
                        (enum check_pattern)pa, (enum check_pattern)pw);
@@ -338,5 +340,3 @@ static void check_turned(struct check *c, const struct gemm_case *g) {
         check_case(c, s, mr, nr, real_k[i], PAT_MAX, PAT_MIN);
     }
 }
-    bool live = s->lhs == LHS_BF16 || s->weights == EYE_F32; /* the training GEMMs: both sides change between runs */
-    if (live && (!u->pack_lhs_t || !u->pack_rhs_t)) check_fail(c, "no packing from columns");
