@@ -119,6 +119,66 @@ struct eye_data_check_opts { /* all zero = default */
 EYE_MUST_CHECK enum eye_status eye_dataset_check(const struct eye_dataset *set, const struct eye_data_check_opts *opts,
                                                  struct eye_data_report *report, struct eye_err *err);
 
+/* ---- training ---- */
+
+struct eye_train_progress { /* after each step */
+    const char *stage;
+    int64_t step, n_steps;           /* of the stage */
+    double loss, lr, grad_norm;
+    double rows_per_s, images_per_s;
+    double seconds_left;             /* of the stage */
+};
+struct eye_train_opts {
+    const char *recipe;              /* JSON file; keys: doc/TRAINING.md */
+    const char *out;                 /* folder of the run; made if absent */
+    const char *data;                /* what DATA/ in the recipe's paths stands for; NULL = none may be in them */
+    const char *const *set;          /* [n_set] "key.path=value" over the recipe */
+    size_t n_set;
+    bool resume;                     /* go on with the run in out; else a folder with a run in it is refused */
+    bool measure_only;               /* count the student's parameters, train nothing */
+    int n_threads;                   /* 0 = all processors */
+    enum eye_recipe_use { EYE_TRAIN_CAPTION, EYE_TRAIN_LM, EYE_DISTIL_VISION, EYE_DISTIL_JOINT } use; /* must be the recipe's kind */
+    void (*progress)(void *ctx, const struct eye_train_progress *p);
+    void (*say)(void *ctx, const char *what, double done_0_to_1); /* long preparations */
+    void (*note)(void *ctx, const char *line);                    /* a line for people: evaluations, warnings */
+    void *ctx;
+    eye_cancel_fn *cancel;           /* asked often: the run is saved and can be resumed */
+    void *cancel_ctx;
+    const struct eye_alloc *alloc;
+};
+struct eye_train_result {
+    uint64_t n_params, n_imported;   /* of a fresh student */
+    int64_t steps;                   /* in all */
+    double seconds;
+    double dev_loss, shuffled_loss;  /* of the last evaluation, with true pictures and with those of others; 0 = none */
+};
+/* Runs a recipe. out gets recipe.json, log.jsonl, report.html, checkpoints/, best/ and student/: the last two are checkpoint
+ * folders that everything else takes.
+ * Results depend on recipe, data and seed alone: not on the number of threads, nor on being stopped and resumed.
+ * Returns EYE_OK; CORRUPT (recipe, student, data: by file and key); ARG; IO; CANCELLED (saved); NOMEM; UNSUPPORTED. */
+EYE_MUST_CHECK enum eye_status eye_train(const struct eye_train_opts *opts, struct eye_train_result *result, struct eye_err *err);
+
+/* ---- tokenizers ---- */
+
+struct eye_tokenizer_train_opts { /* all zero = default */
+    int32_t n_vocab;            /* tokens in all, special ones included; 0 = 4096 */
+    int64_t min_count;          /* pairs that are seen less often are not merged; 0 = 2 */
+    bool lowercase;             /* texts are put in lower case before they are cut */
+    const char *const *special; /* [n_special] tokens that texts never become; NULL = "<|endoftext|>" */
+    size_t n_special;
+};
+struct eye_tokenizer_report {
+    uint64_t n_texts, n_words;  /* different words */
+    uint64_t n_bytes, n_tok;    /* of all texts */
+    int32_t n_vocab, n_merges;
+};
+/* A byte-level BPE from the captions of the training split, the questions they answer, and texts without a picture, written to
+ * path as tokenizer.json. Pictures of no split count as training where there are no splits at all.
+ * report   may be NULL.
+ * Returns EYE_OK; ARG (an impossible vocabulary, no text); IO; NOMEM. The same texts give the same file. */
+EYE_MUST_CHECK enum eye_status eye_tokenizer_train(const struct eye_dataset *set, const struct eye_tokenizer_train_opts *opts,
+                                                   const char *path, struct eye_tokenizer_report *report, struct eye_err *err);
+
 /* ---- judging captions: doc/TRAINING.md ---- */
 
 #define EYE_NGRAM_MAX 4

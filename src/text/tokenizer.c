@@ -139,6 +139,8 @@ enum eye_status eye_tokenizer_normalize(const struct eye_tokenizer *tk, struct e
         b->len = 0;
         if (step->kind == EYE_NORM_NFC) {
             EYE_TRY(eye_nfc(p, n, b, &same, err));
+        } else if (step->kind == EYE_NORM_LOWER) {
+            eye_lower(p, n, b);
         } else if (step->kind == EYE_NORM_REPLACE) {
             replace(step, p, n, b);
         } else {

@@ -67,6 +67,9 @@ int32_t eye_tokenizer_n_vocab(const struct eye_tokenizer *tk);
 bool eye_tokenizer_token(const struct eye_tokenizer *tk, int32_t id, const char **p, size_t *n);
 int32_t eye_tokenizer_id(const struct eye_tokenizer *tk, const char *token, size_t n); /* -1 = no such token */
 bool eye_tokenizer_is_special(const struct eye_tokenizer *tk, int32_t id);
+/* The byte alphabet of GPT-2: printable bytes stand for themselves, the others for U+0100 onwards. */
+uint32_t eye_byte_to_char(uint8_t byte);
+int eye_char_to_byte(uint32_t cp); /* -1 = not in the alphabet */
 /* From tokenizer_config; -1 = not given or null. */
 int32_t eye_tokenizer_bos(const struct eye_tokenizer *tk);
 int32_t eye_tokenizer_eos(const struct eye_tokenizer *tk);

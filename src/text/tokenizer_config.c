@@ -75,6 +75,8 @@ static enum eye_status normalizer_step(struct eye_tokenizer *tk, const struct ey
         if (!pattern.v || !eye_json_has(&pattern, "String")) return unsupported(at, "normalizer", "Replace by a pattern", err);
         EYE_TRY(norm_str(tk, &pattern, "String", 1, &step.from, &step.n_from, err));
         EYE_TRY(norm_str(tk, at, "content", 0, &step.to, &step.n_to, err));
+    } else if (strcmp(type, "Lowercase") == 0) {
+        step.kind = EYE_NORM_LOWER;
     } else if (strcmp(type, "NFC") != 0) {
         return unsupported(at, "normalizer", type, err);
     }

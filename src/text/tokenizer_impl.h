@@ -15,7 +15,7 @@ struct eye_token {
 };
 
 /* One normalizer step. */
-enum eye_norm_kind { EYE_NORM_NFC, EYE_NORM_PREPEND, EYE_NORM_REPLACE };
+enum eye_norm_kind { EYE_NORM_NFC, EYE_NORM_LOWER, EYE_NORM_PREPEND, EYE_NORM_REPLACE };
 struct eye_norm {
     enum eye_norm_kind kind;
     const char *from, *to; /* REPLACE each from by to; PREPEND to; in the tokenizer's strings */
@@ -66,10 +66,6 @@ struct eye_tokenizer {
     struct eye_ids before, after; /* the post-processor's tokens */
     int32_t bos, eos, pad;
 };
-
-/* The byte alphabet of GPT-2: printable bytes stand for themselves, the others for U+0100 onwards. */
-uint32_t eye_byte_to_char(uint8_t byte);
-int eye_char_to_byte(uint32_t cp); /* -1 = not in the alphabet */
 
 /* ---- tokenizer.c ---- */
 /* Normalises p [n]; *out is p itself, or lies in one of the buffers. */

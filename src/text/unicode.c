@@ -88,3 +88,28 @@ void eye_utf8_lossy(const uint8_t *p, size_t n, struct eye_buf *out) {
         eye_buf_add(out, "\xEF\xBF\xBD", 3);
     }
 }
+
+static uint32_t lower_of(uint32_t cp) {
+    size_t lo = 0, hi = eye_uc_n_lower;
+    while (lo < hi) { /* the first range that does not end before cp */
+        size_t mid = (lo + hi) / 2;
+        if (eye_uc_lower[mid].last < cp)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    if (lo == eye_uc_n_lower) return cp;
+    const struct eye_uc_shift *s = &eye_uc_lower[lo];
+    return cp < s->first || (cp - s->first) % s->step ? cp : (uint32_t)((int32_t)cp + s->delta);
+}
+
+void eye_lower(const uint8_t *p, size_t n, struct eye_buf *out) {
+    uint8_t utf8[4];
+    for (size_t i = 0, len; i < n; i += len) {
+        uint32_t cp = eye_utf8_get(p + i, &len);
+        if (cp == 0x130) /* the only one that becomes two: i and a dot above */
+            eye_buf_adds(out, "i\xCC\x87");
+        else
+            eye_buf_add(out, utf8, eye_utf8_put(lower_of(cp), utf8));
+    }
+}

@@ -20,6 +20,7 @@ enum { EYE_UC_BLOCK = 64, EYE_UC_TABLE_END = 0x32400 };
 struct eye_uc_range { uint32_t first, last; uint8_t value; };
 struct eye_uc_decomp { uint32_t cp; uint16_t at; uint8_t n; }; /* n code points from eye_uc_decomp_pool[at] */
 struct eye_uc_pair { uint32_t a, b, made; };
+struct eye_uc_shift { uint32_t first, last, step; int32_t delta; }; /* first, first + step, ... last move by delta */
 extern const uint8_t eye_uc_kind_flags[16];
 extern const uint8_t eye_uc_above; /* flags from EYE_UC_TABLE_END on, outside eye_uc_above_ranges */
 extern const struct eye_uc_range eye_uc_above_ranges[];
@@ -33,6 +34,8 @@ extern const size_t eye_uc_n_decomp;
 extern const uint32_t eye_uc_decomp_pool[];
 extern const struct eye_uc_pair eye_uc_pair[];
 extern const size_t eye_uc_n_pair;
+extern const struct eye_uc_shift eye_uc_lower[]; /* ascending (lower_table.c) */
+extern const size_t eye_uc_n_lower;
 
 /* Flags of any number below 2^32; outside Unicode and surrogates: 0. */
 uint8_t eye_uc_flags(uint32_t cp);
@@ -60,6 +63,9 @@ enum eye_utf8_state eye_utf8_next(const uint8_t *p, size_t n, size_t *len);
 size_t eye_utf8_valid(const uint8_t *p, size_t n);
 /* Appends p with every invalid group (a cut-off end is one) as U+FFFD. */
 void eye_utf8_lossy(const uint8_t *p, size_t n, struct eye_buf *out);
+/* Appends valid UTF-8 in lower case, character by character, whatever stands beside them (no final sigma): the tokenizers
+ * library's Lowercase. */
+void eye_lower(const uint8_t *p, size_t n, struct eye_buf *out);
 
 /* Appends the NFC form of valid UTF-8 to out. *same (may be NULL) = it already was NFC by the quick check; then nothing is
  * appended. Linear in n; 16 bytes of scratch per decomposed code point. NOMEM only. */

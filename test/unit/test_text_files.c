@@ -93,7 +93,7 @@ static void broken_files_say_what_is_wrong(void **state) {
         {EYE_E_CORRUPT, "expected 0 to 2", FILE_POST(TEMPLATE("3"), "", "null", BYTE_LEVEL, WITH_HOLE)},
         {EYE_E_UNSUPPORTED, "post_processor \"Roberta",
          FILE_POST("{\"type\":\"RobertaProcessing\"}", "", "null", BYTE_LEVEL, WITH_HOLE)},
-        {EYE_E_UNSUPPORTED, "normalizer \"Lowercase\"", FILE_OF("", "{\"type\":\"Lowercase\"}", BYTE_LEVEL, NO_MERGES)},
+        {EYE_E_UNSUPPORTED, "normalizer \"NFKC\"", FILE_OF("", "{\"type\":\"NFKC\"}", BYTE_LEVEL, NO_MERGES)},
         {EYE_OK, "", FILE_OF("", "null", "null", NO_MERGES)},
         {EYE_E_CORRUPT, "replacement", FILE_OF("", "null", "{\"type\":\"Metaspace\"}", NO_MERGES)},
         {EYE_OK, "", FILE_OF("", "null", METASPACE("first", "\u2581"), NO_MERGES)},
