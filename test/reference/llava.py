@@ -310,4 +310,5 @@ def main():
     sys.exit(s.failed != 0 or s.passed == 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,7 @@ from PIL import Image
 import compose
 import fastvlm
 import smolvlm
+import train
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 IMAGE = os.path.join(HERE, "..", "..", "doc", "demo.jpg")
@@ -173,6 +174,10 @@ def main():
             c.compositions()
             s.passed += c.passed
             s.failed += c.failed
+            t = train.Suite(a.build, a.work or tmp)
+            t.all()
+            s.passed += t.passed
+            s.failed += t.failed
     print(f"\n{s.passed} passed, {s.failed} failed")
     sys.exit(s.failed != 0 or s.passed == 0)
 

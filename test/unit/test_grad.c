@@ -351,6 +351,69 @@ static void every_row(void **state) {
     }
 }
 
+/* ---- what is not computed, and what cannot be ---- */
+
+static size_t count_op(const struct eye_graph *g, enum eye_op op) {
+    size_t n = 0;
+    for (size_t k = 0; k < g->n_nodes; k++) n += g->node[k].op == op;
+    return n;
+}
+
+/* Below the lowest trained weight nothing is computed, nor for values that the loss does not need. */
+static void prunes(void **state) {
+    struct eye_graph g;
+    struct eye_err err;
+    eye_val grad[2];
+    n_leaves = 0;
+    reuse = false;
+    eye_graph_init(&g, NULL);
+    eye_val h = eye_act(&g, eye_linear(&g, var(&g, DIMS(EYE_DIM_T, 5)), var(&g, DIMS(4, 5)), EYE_NONE), EYE_ACT_SILU);
+    eye_val w = var(&g, DIMS(3, 4)), other = var(&g, DIMS(3));
+    eye_val loss = eye_sum(&g, eye_linear(&g, h, w, EYE_NONE), 1);
+    ok(eye_graph_gradient(&g, loss, (eye_val[]){w, other}, 2, grad, &err), &err);
+    assert_int_not_equal(grad[0], EYE_NONE);
+    assert_int_equal(grad[1], EYE_NONE);
+    assert_int_equal(count_op(&g, EYE_OP_matmul), 1);
+    assert_int_equal(count_op(&g, EYE_OP_act_grad), 0);
+    assert_int_equal(g.n_outputs, 2);
+    eye_graph_clear(&g);
+}
+
+enum refusal { OF_WEIGHTS, OF_CACHES, OF_FUSED, OF_ROWS, N_REFUSALS };
+
+static enum eye_status refuse(enum refusal what, struct eye_err *err) {
+    struct eye_graph g;
+    eye_val grad, x, loss = EYE_NONE;
+    n_leaves = 0;
+    eye_graph_init(&g, NULL);
+    x = var(&g, DIMS(EYE_DIM_T, 4));
+    if (what == OF_WEIGHTS) {
+        eye_val target = i32(&g, 0, 4, DIMS(EYE_DIM_T)), logits = x;
+        x = var(&g, DIMS(EYE_DIM_T));
+        loss = eye_cross_entropy(&g, logits, target, x, 0);
+    } else if (what == OF_CACHES) {
+        eye_val q = eye_reshape(&g, x, DIMS(EYE_DIM_T, 2, 2));
+        loss = eye_attention(&g, q, q, q, eye_state(&g, "k", 2, 2), eye_state(&g, "v", 2, 2), 1, true);
+    } else {
+        loss = eye_linear(&g, x, var(&g, DIMS(4, 4)), EYE_NONE);
+        g.node[0].attr.act = what == OF_FUSED ? EYE_ACT_RELU : EYE_ACT_NONE;
+    }
+    if (what != OF_ROWS) loss = eye_sum(&g, loss, 1);
+    enum eye_status st = eye_graph_gradient(&g, loss, &x, 1, &grad, err);
+    eye_graph_clear(&g);
+    return st;
+}
+
+static void refusals(void **state) {
+    static const char *const says[N_REFUSALS] = {"input 2 of cross_entropy", "attention over a cache",
+                                                 "linear with an activation", "a loss is one number"};
+    for (int i = 0; i < N_REFUSALS; i++) {
+        struct eye_err err;
+        assert_int_equal(refuse((enum refusal)i, &err), i == OF_ROWS ? EYE_E_ARG : EYE_E_UNSUPPORTED);
+        if (!strstr(err.text, says[i])) fail_msg("\"%s\" does not say \"%s\"", err.text, says[i]);
+    }
+}
+
 static int setup(void **state) {
     eye_arena_init(&mem, NULL);
     eye_rng_seed(&rng, 7);
@@ -363,6 +426,6 @@ static int teardown(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_row)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_row), cmocka_unit_test(prunes), cmocka_unit_test(refusals)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
