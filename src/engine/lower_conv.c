@@ -3,91 +3,142 @@
  *   groups 1                       rows of patches ([kh][kw][C], made a panel at a time) into the GEMM driver; never a whole
  *                                  im2col matrix. A 1x1 at stride 1 reads x as it is.
  *   depthwise, multiplier 1 or 2   the dwconv kernel, a task being a band of output rows
- *   other groups                   plain loops: right, not fast; no family of ours has one */
-#include "engine/engine_impl.h"
+ *   other groups                   plain loops: right, not fast; no family of ours has one
+ *
+ * Weights that change between runs are packed by the product (dense) or turned (depthwise) when the step runs. */
+#include "engine/conv.h"
 
 #include <string.h>
 
-#define MAX_KERNEL_ROWS 64
-
 struct conv {
-    struct eye_matrix w;         /* dense */
-    size_t weights, bias;        /* depthwise [kh][kw][O]; grouped [O][C/g][kh][kw]; blobs */
+    struct eye_conv_shape s;
+    struct eye_matrix w;            /* dense, packed when planned */
+    const struct eye_gemm_ukr *ukr; /* dense, packed when run: w is not used; else NULL */
+    size_t weights;                 /* depthwise [kh][kw][O]: blob; EYE_NO_BLOB: turned when run */
     eye_map_fn *act;
-    int64_t h, w_in, c;          /* input image */
-    int64_t oh, ow, o;           /* output image */
-    int64_t kh, kw, stride, top, left, groups;
 };
 struct conv_run {
     struct eye_exec *x;
     const struct conv *d;
-    const float *in;
+    const float *in, *w, *bias;
     float *y;
     size_t rows, piece; /* output image rows of all images; per task */
 };
 
-/* ---- dense ---- */
+/* ---- shapes and patches ---- */
 
-/* One patch: dst [kh][kw][C], zeros outside the image. */
-static void make_patch(const struct conv *d, const float *image, int64_t y0, int64_t x0, float *dst) {
-    int64_t row = d->kw * d->c;
-    int64_t v0 = EYE_MAX(0, -x0), v1 = EYE_MAX(v0, EYE_MIN(d->kw, d->w_in - x0)); /* taps inside, along x */
-    for (int64_t u = 0; u < d->kh; u++, dst += row) {
+enum eye_status eye_conv_read(const struct eye_value *x, const struct eye_value *w, const struct eye_value *y,
+                              const struct eye_attr *a, struct eye_conv_shape *s, struct eye_err *err) {
+    *s = (struct eye_conv_shape){x->dims[1], x->dims[2], x->dims[3], y->dims[1], y->dims[2], y->dims[3], w->dims[2], w->dims[3],
+                                 a->stride, a->pad_top, a->pad_left, a->groups};
+    if (s->h < 0 || s->w < 0) return eye_fail(err, EYE_E_UNSUPPORTED, "engine: conv2d of an image whose size is symbolic");
+    return EYE_OK;
+}
+
+bool eye_conv_is_plain_1x1(const struct eye_conv_shape *s) {
+    return s->kh == 1 && s->kw == 1 && s->stride == 1 && s->oh == s->h && s->ow == s->w && s->top == 0 && s->left == 0;
+}
+
+static void make_patch(const struct eye_conv_shape *s, const float *image, int64_t y0, int64_t x0, float *dst) {
+    int64_t row = s->kw * s->c;
+    int64_t v0 = EYE_MAX(0, -x0), v1 = EYE_MAX(v0, EYE_MIN(s->kw, s->w - x0)); /* taps inside, along x */
+    for (int64_t u = 0; u < s->kh; u++, dst += row) {
         int64_t y = y0 + u;
-        if (y < 0 || y >= d->h || v0 >= v1) {
+        if (y < 0 || y >= s->h || v0 >= v1) {
             memset(dst, 0, (size_t)row * sizeof *dst);
             continue;
         }
-        if (v0 > 0) memset(dst, 0, (size_t)(v0 * d->c) * sizeof *dst);
-        memcpy(dst + v0 * d->c, image + (y * d->w_in + x0 + v0) * d->c, (size_t)((v1 - v0) * d->c) * sizeof *dst);
-        if (v1 < d->kw) memset(dst + v1 * d->c, 0, (size_t)((d->kw - v1) * d->c) * sizeof *dst);
+        if (v0 > 0) memset(dst, 0, (size_t)(v0 * s->c) * sizeof *dst);
+        memcpy(dst + v0 * s->c, image + (y * s->w + x0 + v0) * s->c, (size_t)((v1 - v0) * s->c) * sizeof *dst);
+        if (v1 < s->kw) memset(dst + v1 * s->c, 0, (size_t)((s->kw - v1) * s->c) * sizeof *dst);
     }
 }
 
-static void make_patches(const void *ctx, size_t row0, size_t n, float *dst) {
-    const struct conv_run *r = ctx;
-    const struct conv *d = r->d;
-    for (size_t i = 0; i < n; i++, dst += d->w.k) {
-        int64_t at = (int64_t)(row0 + i), image = at / (d->oh * d->ow), p = at % (d->oh * d->ow);
-        make_patch(d, r->in + image * d->h * d->w_in * d->c, p / d->ow * d->stride - d->top, p % d->ow * d->stride - d->left,
-                   dst);
+void eye_conv_patch_rows(const void *ctx, size_t row0, size_t n, float *dst) {
+    const struct eye_conv_patches *p = ctx;
+    const struct eye_conv_shape *s = p->s;
+    for (size_t i = 0; i < n; i++, dst += s->kh * s->kw * s->c) {
+        int64_t at = (int64_t)(row0 + i), image = at / (s->oh * s->ow), pixel = at % (s->oh * s->ow);
+        make_patch(s, p->images + image * s->h * s->w * s->c, pixel / s->ow * s->stride - s->top,
+                   pixel % s->ow * s->stride - s->left, dst);
     }
 }
 
-static bool is_plain_1x1(const struct conv *d) {
-    return d->kh == 1 && d->kw == 1 && d->stride == 1 && d->oh == d->h && d->ow == d->w_in && d->top == 0 && d->left == 0;
-}
+/* ---- dense ---- */
 
 static enum eye_status run_dense(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
     const struct conv *d = s->data;
-    struct conv_run r = {.x = x, .d = d, .in = eye_exec_ptr(x, s->node->in[0])};
+    struct eye_conv_patches patches = {&d->s, eye_exec_ptr(x, s->node->in[0])};
     struct eye_gemm j = {.w = &d->w, .m = eye_exec_rows(x, s->node->out), .y = eye_exec_ptr(x, s->node->out), .act = d->act};
-    if (is_plain_1x1(d)) {
-        j.x = r.in;
+    if (eye_conv_is_plain_1x1(&d->s)) {
+        j.x = patches.images;
     } else {
-        j.rows = make_patches;
-        j.rows_ctx = &r;
+        j.rows = eye_conv_patch_rows;
+        j.rows_ctx = &patches;
     }
     eye_gemm_run(x, &j);
     return EYE_OK;
 }
 
+/* Rows of w [O][C][taps] as [O][taps][C]: the patches' order. */
+static void tap_rows(const void *ctx, size_t row0, size_t n, float *dst) {
+    const struct conv_run *r = ctx;
+    size_t c = (size_t)r->d->s.c, taps = (size_t)(r->d->s.kh * r->d->s.kw);
+    const float *w = r->w + row0 * c * taps;
+    for (size_t i = 0; i < n; i++, dst += c * taps, w += c * taps)
+        for (size_t k = 0; k < c * taps; k++) dst[k % taps * c + k / taps] = w[k];
+}
+
+/* Sizes only; run_live_dense adds the pointers. m: output pixels. */
+static struct eye_product live_product(const struct conv *d, size_t m) {
+    const struct eye_conv_shape *s = &d->s;
+    struct eye_product j = {.ukr = d->ukr, .m = m, .n = (size_t)s->o, .k = (size_t)(s->kh * s->kw * s->c), .act = d->act};
+    if (!eye_conv_is_plain_1x1(s)) j.a.rows = eye_conv_patch_rows;
+    if (s->kh * s->kw > 1) j.b.rows = tap_rows;
+    return j;
+}
+
+static enum eye_status run_live_dense(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    const struct conv *d = s->data;
+    const eye_val *in = s->node->in;
+    struct eye_conv_patches patches = {&d->s, eye_exec_ptr(x, in[0])};
+    struct conv_run r = {.d = d, .w = eye_exec_ptr(x, in[1])};
+    struct eye_product j = live_product(d, eye_exec_rows(x, s->node->out));
+    if (!j.a.rows) j.a.p = patches.images;
+    j.a.rows_ctx = &patches;
+    j.b.p = r.w;
+    j.b.rows_ctx = &r;
+    j.bias = eye_exec_ptr(x, eye_node_in(s->node, 2));
+    j.y = eye_exec_ptr(x, s->node->out);
+    eye_product_run(x, &j);
+    return EYE_OK;
+}
+
 /* ---- depthwise ---- */
 
+void eye_conv_rows(const struct eye_conv_shape *s, const float *images, size_t row, const float **rows) {
+    const float *image = images + (int64_t)row / s->oh * s->h * s->w * s->c;
+    int64_t y0 = (int64_t)row % s->oh * s->stride - s->top;
+    for (int64_t u = 0; u < s->kh; u++) rows[u] = y0 + u >= 0 && y0 + u < s->h ? image + (y0 + u) * s->w * s->c : NULL;
+}
+
+void eye_conv_turn_taps(const struct eye_conv_shape *s, const float *w, float *dst) {
+    size_t taps = (size_t)(s->kh * s->kw), n = (size_t)s->o;
+    for (size_t o = 0; o < n; o++)
+        for (size_t t = 0; t < taps; t++) dst[t * n + o] = w[o * taps + t];
+}
+
 static void depthwise_row(const struct conv_run *r, size_t row) {
-    const struct conv *d = r->d;
-    const float *rows[MAX_KERNEL_ROWS];
-    const float *image = r->in + (int64_t)row / d->oh * d->h * d->w_in * d->c;
-    int64_t y0 = (int64_t)row % d->oh * d->stride - d->top;
-    for (int64_t u = 0; u < d->kh; u++) rows[u] = y0 + u >= 0 && y0 + u < d->h ? image + (y0 + u) * d->w_in * d->c : NULL;
+    const struct eye_conv_shape *d = &r->d->s;
+    const float *rows[EYE_CONV_KERNEL_ROWS];
+    eye_conv_rows(d, r->in, row, rows);
     float *out = r->y + (int64_t)row * d->ow * d->o;
-    struct eye_dwconv_args a = {.rows = rows, .w = eye_blob_ptr(r->x->plan, d->weights),
-                                .bias = eye_blob_ptr(r->x->plan, d->bias), .out = out, .width_in = (uint32_t)d->w_in,
+    struct eye_dwconv_args a = {.rows = rows, .w = r->w, .bias = r->bias, .out = out, .width_in = (uint32_t)d->w,
                                 .width_out = (uint32_t)d->ow, .channels_in = (uint32_t)d->c,
                                 .mult = (uint32_t)(d->o / d->c), .kh = (uint32_t)d->kh, .kw = (uint32_t)d->kw,
                                 .stride = (uint32_t)d->stride, .pad_left = (uint32_t)d->left};
     r->x->plan->e->kernels.dwconv_f32(&a);
-    if (d->act) d->act(out, out, (size_t)(d->ow * d->o));
+    if (r->d->act) r->d->act(out, out, (size_t)(d->ow * d->o));
 }
 
 static void depthwise_task(void *ctx, int i_task, int i_thread) {
@@ -98,48 +149,53 @@ static void depthwise_task(void *ctx, int i_task, int i_thread) {
 
 /* ---- other groups ---- */
 
-static float grouped_value(const struct conv *d, const float *image, const float *w, int64_t i, int64_t j, int64_t o,
+static float grouped_value(const struct eye_conv_shape *d, const float *image, const float *w, int64_t i, int64_t j, int64_t o,
                            float start) {
     int64_t cg = d->c / d->groups, c0 = o / (d->o / d->groups) * cg;
     for (int64_t ch = 0; ch < cg; ch++)
         for (int64_t u = 0; u < d->kh; u++)
             for (int64_t v = 0; v < d->kw; v++) {
                 int64_t y = i * d->stride + u - d->top, x = j * d->stride + v - d->left;
-                if (y < 0 || y >= d->h || x < 0 || x >= d->w_in) continue;
-                start += w[((o * cg + ch) * d->kh + u) * d->kw + v] * image[(y * d->w_in + x) * d->c + c0 + ch];
+                if (y < 0 || y >= d->h || x < 0 || x >= d->w) continue;
+                start += w[((o * cg + ch) * d->kh + u) * d->kw + v] * image[(y * d->w + x) * d->c + c0 + ch];
             }
     return start;
 }
 
 static void grouped_task(void *ctx, int i_task, int i_thread) {
     const struct conv_run *r = ctx;
-    const struct conv *d = r->d;
-    const float *w = eye_blob_ptr(r->x->plan, d->weights), *bias = eye_blob_ptr(r->x->plan, d->bias);
+    const struct eye_conv_shape *d = &r->d->s;
     size_t first = (size_t)i_task * r->piece, end = EYE_MIN(first + r->piece, r->rows);
     for (size_t row = first; row < end; row++) {
-        const float *image = r->in + (int64_t)row / d->oh * d->h * d->w_in * d->c;
+        const float *image = r->in + (int64_t)row / d->oh * d->h * d->w * d->c;
         float *out = r->y + (int64_t)row * d->ow * d->o;
         for (int64_t j = 0; j < d->ow; j++)
             for (int64_t o = 0; o < d->o; o++)
-                out[j * d->o + o] = grouped_value(d, image, w, (int64_t)row % d->oh, j, o, bias ? bias[o] : 0.0f);
-        if (d->act) d->act(out, out, (size_t)(d->ow * d->o));
+                out[j * d->o + o] = grouped_value(d, image, r->w, (int64_t)row % d->oh, j, o, r->bias ? r->bias[o] : 0.0f);
+        if (r->d->act) r->d->act(out, out, (size_t)(d->ow * d->o));
     }
 }
 
-static enum eye_status run_bands(struct eye_exec *x, const struct eye_step *s, eye_task_fn *fn) {
+static enum eye_status run_bands(struct eye_exec *x, const struct eye_step *s, const float *w, eye_task_fn *fn) {
     const struct conv *d = s->data;
-    struct conv_run r = {.x = x, .d = d, .in = eye_exec_ptr(x, s->node->in[0]), .y = eye_exec_ptr(x, s->node->out)};
-    r.rows = eye_exec_rows(x, s->node->out) / (size_t)d->ow;
+    const struct eye_node *n = s->node;
+    struct conv_run r = {.x = x, .d = d, .in = eye_exec_ptr(x, n->in[0]), .w = w, .bias = eye_exec_ptr(x, eye_node_in(n, 2)),
+                         .y = eye_exec_ptr(x, n->out)};
+    r.rows = eye_exec_rows(x, n->out) / (size_t)d->s.ow;
     r.piece = EYE_MIN(eye_exec_piece(x, r.rows, 1), 16); /* neighbouring rows share kh - 1 input rows in the cache */
-    eye_exec_tasks(x, r.rows * (size_t)(d->ow * d->o * d->kh), eye_ceil_div(r.rows, r.piece), fn, &r);
+    eye_exec_tasks(x, r.rows * (size_t)(d->s.ow * d->s.o * d->s.kh), eye_ceil_div(r.rows, r.piece), fn, &r);
     return EYE_OK;
 }
 
 static enum eye_status run_depthwise(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
-    return run_bands(x, s, depthwise_task);
+    const struct conv *d = s->data;
+    if (d->weights != EYE_NO_BLOB) return run_bands(x, s, eye_blob_ptr(x->plan, d->weights), depthwise_task);
+    float *turned = (float *)eye_exec_shared(x);
+    eye_conv_turn_taps(&d->s, eye_exec_ptr(x, s->node->in[1]), turned);
+    return run_bands(x, s, turned, depthwise_task);
 }
 static enum eye_status run_grouped(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
-    return run_bands(x, s, grouped_task);
+    return run_bands(x, s, eye_exec_ptr(x, s->node->in[1]), grouped_task);
 }
 
 /* ---- planning ---- */
@@ -161,40 +217,47 @@ static void fill_depthwise(const struct eye_packer *p, void *dst, const void *ct
 
 static enum eye_status lower_depthwise(struct eye_lower *l, const struct eye_node *n, struct conv *d, struct eye_err *err) {
     struct taps_ctx ctx = {eye_value_at(l->g, n->in[1])};
-    size_t taps = (size_t)(d->kh * d->kw) * sizeof(float);
+    size_t taps = (size_t)(d->s.kh * d->s.kw) * sizeof(float);
+    d->weights = EYE_NO_BLOB;
+    if (eye_lower_changes(l, n->in[1])) {
+        eye_lower_scratch(l, 0, taps * (size_t)d->s.o);
+        return eye_lower_operand(l, n, n->in[1], err);
+    }
     EYE_TRY(eye_lower_want_weight(l, n, n->in[1], err));
-    EYE_TRY(eye_lower_vector(l, n, eye_node_in(n, 2), &d->bias, err));
-    return eye_lower_blob(l, taps * (size_t)d->o, fill_depthwise, &ctx, sizeof ctx, taps, &d->weights, err);
+    return eye_lower_blob(l, taps * (size_t)d->s.o, fill_depthwise, &ctx, sizeof ctx, taps, &d->weights, err);
 }
 
-static void read_shape(struct eye_lower *l, const struct eye_node *n, struct conv *d) {
-    const struct eye_value *x = eye_value_at(l->g, n->in[0]), *w = eye_value_at(l->g, n->in[1]);
-    const struct eye_value *y = eye_value_at(l->g, n->out);
-    const struct eye_attr *a = &n->attr;
-    d->h = x->dims[1], d->w_in = x->dims[2], d->c = x->dims[3];
-    d->oh = y->dims[1], d->ow = y->dims[2], d->o = y->dims[3];
-    d->kh = w->dims[2], d->kw = w->dims[3];
-    d->stride = a->stride, d->top = a->pad_top, d->left = a->pad_left, d->groups = a->groups;
-    d->act = eye_act_kernel(&l->e->kernels, a->act);
+static enum eye_status lower_dense(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct conv *d,
+                                   struct eye_err *err) {
+    eye_val bias = eye_node_in(n, 2);
+    size_t m = eye_lower_elems(l, n->out) / (size_t)d->s.o;
+    if (!eye_lower_changes(l, n->in[1]) && !eye_lower_changes(l, bias)) {
+        s->run = run_dense;
+        EYE_TRY(eye_lower_matrix(l, n, n->in[1], bias, eye_lower_wtype(l, n), true, &d->w, err));
+        eye_lower_gemm_scratch(l, &d->w, m, !eye_conv_is_plain_1x1(&d->s));
+        return EYE_OK;
+    }
+    s->run = run_live_dense;
+    d->ukr = eye_product_ukr(l);
+    struct eye_product j = live_product(d, m);
+    eye_lower_product_scratch(l, &j);
+    if (bias != EYE_NONE) EYE_TRY(eye_lower_operand(l, n, bias, err));
+    return eye_lower_operand(l, n, n->in[1], err);
 }
 
 enum eye_status eye_lower_conv2d(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
     struct conv *d = eye_lower_data(l, s, sizeof *d);
     if (!d) return eye_fail_nomem(err, sizeof *d);
-    read_shape(l, n, d);
-    if (d->h < 0 || d->w_in < 0) return eye_fail(err, EYE_E_UNSUPPORTED, "engine: conv2d of an image whose size is symbolic");
+    EYE_TRY(eye_conv_read(eye_value_at(l->g, n->in[0]), eye_value_at(l->g, n->in[1]), eye_value_at(l->g, n->out), &n->attr, &d->s,
+                          err));
+    d->act = eye_act_kernel(&l->e->kernels, n->attr.act);
     EYE_TRY(eye_lower_operand(l, n, n->in[0], err));
-    if (d->groups == 1) {
-        EYE_TRY(eye_lower_matrix(l, n, n->in[1], eye_node_in(n, 2), n->attr.wtype, true, &d->w, err));
-        eye_lower_gemm_scratch(l, &d->w, eye_lower_elems(l, n->out) / (size_t)d->o, !is_plain_1x1(d));
-        s->run = run_dense;
-        return EYE_OK;
-    }
-    if (d->groups == d->c && (d->o == d->c || d->o == 2 * d->c) && d->kh <= MAX_KERNEL_ROWS) {
+    if (d->s.groups == 1) return lower_dense(l, n, s, d, err);
+    if (eye_node_in(n, 2) != EYE_NONE) EYE_TRY(eye_lower_operand(l, n, n->in[2], err));
+    if (eye_conv_is_depthwise(&d->s) && (d->s.o == d->s.c || d->s.o == 2 * d->s.c)) {
         s->run = run_depthwise;
         return lower_depthwise(l, n, d, err);
     }
     s->run = run_grouped;
-    EYE_TRY(eye_lower_vector(l, n, n->in[1], &d->weights, err));
-    return eye_lower_vector(l, n, eye_node_in(n, 2), &d->bias, err);
+    return eye_lower_operand(l, n, n->in[1], err);
 }

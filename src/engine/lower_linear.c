@@ -109,8 +109,7 @@ enum eye_status eye_lower_matmul(struct eye_lower *l, const struct eye_node *n, 
 
 enum eye_status eye_lower_linear(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
     eye_val residual = eye_node_in(n, 3);
-    if (eye_lower_is_live(l, n->in[1]) || eye_lower_is_live(l, eye_node_in(n, 2)) ||
-        eye_value_at(l->g, n->in[1])->kind == EYE_VAL_NODE)
+    if (eye_lower_changes(l, n->in[1]) || eye_lower_changes(l, eye_node_in(n, 2)))
         return lower_live_linear(l, n, s, err);
     struct linear *d = eye_lower_data(l, s, sizeof *d);
     if (!d) return eye_fail_nomem(err, sizeof *d);

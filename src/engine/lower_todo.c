@@ -5,5 +5,3 @@
     enum eye_status eye_lower_##name(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) { \
         return eye_fail(err, EYE_E_UNSUPPORTED, "engine: no lowering yet"); \
     }
-TODO(conv2d_dx)
-TODO(conv2d_dw)

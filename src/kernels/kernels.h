@@ -70,6 +70,17 @@ struct eye_dwconv_args {
 };
 typedef void eye_dwconv_fn(const struct eye_dwconv_args *a);
 
+/* One row of a depthwise convolution's gradients, NHWC, channel multiplier 1. d: gradient of the output.
+ *   dx  an input row from the kh output rows that its taps ky lead to
+ *   dw  sums += what one output row and its kh input rows add */
+struct eye_dwconv_back_args {
+    const float *const *rows; /* kh pointers, NULL = none: dx rows of d [width_out][C]; dw rows of the input [width_in][C] */
+    const float *with;        /* dx: weights [kh][kw][C]; dw: the row of d [width_out][C] */
+    float *out;               /* dx: [width_in][C]; dw: sums [kh][kw][C] */
+    uint32_t width_in, width_out, channels, kh, kw, stride, pad_left; /* of the convolution */
+};
+typedef void eye_dwconv_back_fn(const struct eye_dwconv_back_args *a);
+
 /* Attention scores of m query rows against n_keys keys of one head.
  * q [m][d] f32, row stride in floats. Keys in panels of EYE_ATTN_LANES: k[(j / 16)][d][16], element type per kernel (f32,
  * f16 as uint16_t, int8_t). s [m][..] f32, row stride in floats; s[i][j] = scale * sum_d q[i][d] * k[j][d] in order of d;

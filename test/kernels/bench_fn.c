@@ -137,6 +137,26 @@ static void bench_dwconv(struct check *c, uint32_t width, uint32_t channels, uin
     report(c, step_dwconv, &a, shape, 2.0 * (double)n_out * kernel * kernel, "GOP/s");
     eye_alloc_free(NULL, mem, (kernel * n_in + n_out + n_w) * 4);
 }
+static void step_dwconv_back(const struct check_row *r, void *p) { ((eye_dwconv_back_fn *)r->fn)(p); }
+static void bench_dwconv_back(struct check *c, uint32_t width, uint32_t channels, uint32_t kernel, uint32_t stride) {
+    size_t n_row = (size_t)width * channels, n_taps = (size_t)kernel * kernel * channels;
+    float *mem = eye_alloc_zero(NULL, ((kernel + 2) * n_row + n_taps) * 4); /* rows, with, out: either side fits */
+    if (!mem) check_fail(c, "no memory");
+    const float *rows[8];
+    for (uint32_t y = 0; y < kernel; y++) rows[y] = mem + y * n_row;
+    struct eye_dwconv_back_args a = {.rows = rows, .with = mem + kernel * n_row, .out = mem + (kernel + 1) * n_row,
+                                     .width_in = width, .width_out = width / stride, .channels = channels, .kh = kernel,
+                                     .kw = kernel, .stride = stride, .pad_left = kernel / 2};
+    char shape[64];
+    snprintf(shape, sizeof shape, "%u x %u, %ux%u s%u", width, channels, kernel, kernel, stride);
+    report(c, step_dwconv_back, &a, shape, 2.0 * (double)(width / stride * channels) * kernel * kernel, "GOP/s");
+    eye_alloc_free(NULL, mem, ((kernel + 2) * n_row + n_taps) * 4);
+}
+void bench_eye_dwconv_back_fn(struct check *c) {
+    bench_dwconv_back(c, 112, 64, 3, 2);
+    bench_dwconv_back(c, 14, 480, 3, 1);
+    bench_dwconv_back(c, 28, 120, 5, 1);
+}
 void bench_eye_dwconv_fn(struct check *c) {
     bench_dwconv(c, 256, 96, 3, 1, 1);
     bench_dwconv(c, 256, 96, 7, 1, 1);

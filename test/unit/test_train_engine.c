@@ -9,6 +9,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/engine.h"
@@ -309,6 +310,54 @@ static void test_batch_norm(void **state) {
     check(&n, eye_batch_norm(&n.g, x, gamma, beta, mean, weight_from(&n, 0.1f, DIMS(24)), eps.eps), of_top(16), "batch_norm");
 }
 
+/* ---- convolutions ---- */
+
+struct conv_case {
+    int64_t n, h, w, c, o;
+    int k, stride, groups;
+};
+static const struct conv_case convs[] = {
+    {3, 7, 9, 19, 33, 1, 1, 1},  {2, 8, 8, 17, 40, 1, 2, 1}, {3, 9, 11, 3, 16, 3, 2, 1},  {2, 6, 7, 20, 24, 3, 1, 1},
+    {2, 61, 59, 3, 24, 3, 2, 1}, {3, 9, 7, 24, 24, 3, 1, 24}, {3, 10, 9, 40, 40, 5, 2, 40}, {2, 9, 12, 17, 17, 5, 1, 17},
+    {2, 8, 7, 33, 33, 3, 2, 33}, {2, 7, 7, 12, 24, 3, 1, 12}, {2, 9, 8, 12, 18, 3, 2, 6},  {5, 40, 41, 16, 40, 1, 1, 1},
+    {2, 9, 9, 6, 6, 2, 2, 6},
+};
+
+static struct eye_conv same(const struct conv_case *c) { return eye_conv_same(c->k, c->stride, c->groups); }
+static int64_t out_size(const struct conv_case *c, int64_t n) { return (n + 2 * (c->k / 2) - c->k) / c->stride + 1; }
+
+/* The attributes of a convolution's gradient; dims: what it gives. */
+static struct eye_attr back_attr(const struct conv_case *c, const int64_t *dims) {
+    struct eye_attr a = {.stride = c->stride, .pad_top = c->k / 2, .pad_left = c->k / 2, .pad_bottom = c->k / 2,
+                         .pad_right = c->k / 2, .groups = c->groups, .rank = 4};
+    memcpy(a.dims, dims, 4 * sizeof *dims);
+    return a;
+}
+
+static void test_conv(void **state) {
+    struct net n;
+    for (size_t i = 0; i < EYE_COUNT(convs); i++) {
+        const struct conv_case *c = &convs[i];
+        int64_t xs[4] = {c->n, c->h, c->w, c->c}, ws[4] = {c->o, c->c / c->groups, c->k, c->k};
+        int64_t ds[4] = {c->n, out_size(c, c->h), out_size(c, c->w), c->o}, taps = (int64_t)c->k * c->k;
+        char what[64];
+        snprintf(what, sizeof what, "conv %zu", i);
+        start(&n);
+        eye_val x = input(&n, 4, xs), w = weight(&n, 4, ws), b = i % 2 ? weight(&n, DIMS(c->o)) : EYE_NONE;
+        check(&n, eye_conv2d(&n.g, x, w, b, same(c)), terms(taps * c->c / c->groups + 1), what);
+        start(&n);
+        struct eye_attr a = back_attr(c, xs);
+        snprintf(what, sizeof what, "conv %zu, dx", i);
+        eye_val d = input(&n, 4, ds);
+        check(&n, node(&n, EYE_OP_conv2d_dx, &a, d, weight(&n, 4, ws)), terms(taps * c->o / c->groups), what);
+        start(&n);
+        a = back_attr(c, ws);
+        snprintf(what, sizeof what, "conv %zu, dw", i);
+        d = input(&n, 4, ds);
+        check(&n, node(&n, EYE_OP_conv2d_dw, &a, d, input(&n, 4, xs)), terms(c->n * ds[1] * ds[2]), what);
+    }
+}
+
 /* ---- the program ---- */
 
 static int setup(void **state) {
@@ -333,6 +382,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_linear, each),
         cmocka_unit_test_setup(test_matmul, each),
+        cmocka_unit_test_setup(test_conv, each),
         cmocka_unit_test_setup(test_maps, each),
         cmocka_unit_test_setup(test_sums, each),
         cmocka_unit_test_setup(test_batch_norm, each),

@@ -22,6 +22,9 @@ EYE_INLINE void store(float *p, lanes n, vec v) {
 }
 EYE_INLINE vec mul_add(vec a, vec b, vec c) { return (vec){vfmaq_f32(c.lo, a.lo, b.lo), vfmaq_f32(c.hi, a.hi, b.hi)}; }
 
+#include "kernels/dwconv_back.h"
 #include "kernels/dwconv_f32.h"
 
 void eye_dwconv_f32_neon(const struct eye_dwconv_args *a) { dwconv(a); }
+void eye_dwconv_dx_f32_neon(const struct eye_dwconv_back_args *a) { dwconv_dx(a); }
+void eye_dwconv_dw_f32_neon(const struct eye_dwconv_back_args *a) { dwconv_dw(a); }

@@ -1,4 +1,4 @@
-/* Depthwise convolution of one output row, plain C. Order of the sum: bias, then taps by ky, kx. */
+/* Depthwise convolution of one output row, and of its gradients, plain C. Order of the sum: bias, then taps by ky, kx. */
 #include "kernels/rows.h"
 
 void eye_dwconv_f32_ref(const struct eye_dwconv_args *a) {
@@ -16,6 +16,43 @@ void eye_dwconv_f32_ref(const struct eye_dwconv_args *a) {
                 }
             }
             a->out[x * c_out + o] = (float)sum;
+        }
+    }
+}
+
+/* Order of the sum: taps by ky, kx. */
+void eye_dwconv_dx_f32_ref(const struct eye_dwconv_back_args *a) {
+    for (size_t x = 0; x < a->width_in; x++) {
+        for (size_t c = 0; c < a->channels; c++) {
+            double sum = 0.0;
+            for (size_t ky = 0; ky < a->kh; ky++) {
+                if (!a->rows[ky]) continue;
+                for (size_t kx = 0; kx < a->kw; kx++) {
+                    if (x + a->pad_left < kx) continue;
+                    size_t at = x + a->pad_left - kx; /* stride times the output column */
+                    if (at % a->stride || at / a->stride >= a->width_out) continue;
+                    sum += (double)a->rows[ky][at / a->stride * a->channels + c] * a->with[(ky * a->kw + kx) * a->channels + c];
+                }
+            }
+            a->out[x * a->channels + c] = (float)sum;
+        }
+    }
+}
+
+void eye_dwconv_dw_f32_ref(const struct eye_dwconv_back_args *a) {
+    for (size_t ky = 0; ky < a->kh; ky++) {
+        if (!a->rows[ky]) continue;
+        for (size_t kx = 0; kx < a->kw; kx++) {
+            for (size_t c = 0; c < a->channels; c++) {
+                float *out = &a->out[(ky * a->kw + kx) * a->channels + c];
+                double sum = *out;
+                for (size_t x = 0; x < a->width_out; x++) {
+                    size_t col = x * a->stride + kx;
+                    if (col < a->pad_left || col - a->pad_left >= a->width_in) continue;
+                    sum += (double)a->with[x * a->channels + c] * a->rows[ky][(col - a->pad_left) * a->channels + c];
+                }
+                *out = (float)sum;
+            }
         }
     }
 }

@@ -16,6 +16,9 @@ EYE_INLINE vec load_twice(const float *p, lanes n) {
 EYE_INLINE void store(float *p, lanes n, vec v) { eye_store8(p, n, v); }
 EYE_INLINE vec mul_add(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 
+#include "kernels/dwconv_back.h"
 #include "kernels/dwconv_f32.h"
 
 void eye_dwconv_f32_avx2(const struct eye_dwconv_args *a) { dwconv(a); }
+void eye_dwconv_dx_f32_avx2(const struct eye_dwconv_back_args *a) { dwconv_dx(a); }
+void eye_dwconv_dw_f32_avx2(const struct eye_dwconv_back_args *a) { dwconv_dw(a); }
