@@ -76,7 +76,7 @@ struct eye_model_opts { /* all-zero = defaults */
     enum eye_cache_type cache_type;
     enum eye_fit fit;
     const char *chat_template;          /* NULL = the model's own; else by name: "qwen2", "chatml", "vicuna", "llava", "smolvlm",
-                                           "llama2", "tinyllava", "raw"; borrowed for the call */
+                                           "llama2", "tinyllava", "raw"; else a file, see doc/TEMPLATES.md; borrowed for the call */
     const char *cache_dir;              /* keep image rows in this folder (made if absent), so that a picture seen before skips
                                            the vision tower; NULL = no. Whatever fails there is a warning; see doc/CACHE.md */
     uint64_t cache_bytes;               /* at most so much there: what was used longest ago goes; 0 = 1 GiB */

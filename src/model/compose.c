@@ -85,7 +85,8 @@ enum eye_status eye_compose_read(const struct eye_json_at *root, struct eye_vlm_
     EYE_TRY(read_prompt(root, c, err));
     EYE_TRY(eye_json_object(root, "preprocessing", &prep, err));
     if (prep.v) EYE_TRY(eye_config_preprocessing(&prep, &c->prep, err));
-    if (!eye_json_has(root, "chat_template")) return EYE_OK;
+    c->template_unsaid = !eye_json_has(root, "chat_template");
+    if (c->template_unsaid) return EYE_OK;
     EYE_TRY(eye_json_need_str(root, "chat_template", &name, &n, err));
     if (n >= sizeof c->own_template) return eye_json_fail(root, "chat_template", "no template has so long a name", err);
     memcpy(c->own_template, name, n + 1);

@@ -133,6 +133,7 @@ struct eye_vlm_config {
     int64_t max_prompt_tok;            /* tokenizer_model_max_length, at most text.max_positions */
     const char *chat_template;         /* name of the built-in template: "qwen2" */
     char own_template[32];             /* storage of that name when the configuration gives it */
+    bool template_unsaid;              /* the name is for want of a better one: what the checkpoint carries goes before it */
     bool has_prompt;                   /* the configuration says what is asked when nobody asks: */
     char prompt[256];                  /* perhaps nothing */
 };

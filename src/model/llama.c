@@ -38,5 +38,6 @@ enum eye_status eye_mistral_read(const struct eye_json_at *at, struct eye_vlm_co
 
 enum eye_status eye_text_only_read(const struct eye_json_at *root, struct eye_vlm_config *c, struct eye_err *err) {
     c->image_token = EYE_IMAGE_SENTINEL;
+    c->template_unsaid = true; /* the network does not say what its fine-tuning was */
     return eye_config_text_part(root, "", c, err);
 }

@@ -19,7 +19,9 @@ static enum eye_status read_tower(const struct eye_json_at *vision, struct eye_v
 /* The prompt's form goes with the decoder it was tuned on; the registry's row has Vicuna's. */
 static void choose_template(struct eye_vlm_config *c, const char *text_type) {
     if (strcmp(text_type, "qwen2") == 0) c->chat_template = "chatml";
-    else if (strcmp(text_type, "llama") != 0) c->chat_template = "raw"; /* unknown: nothing is added */
+    if (strcmp(text_type, "qwen2") == 0 || strcmp(text_type, "llama") == 0) return;
+    c->chat_template = "raw";
+    c->template_unsaid = true;
 }
 
 /* ---- transformers ---- */

@@ -47,6 +47,9 @@ EYE_MUST_CHECK enum eye_status eye_vlm_graph(const struct eye_vlm *m, enum eye_p
                                              struct eye_err *err);
 /* Has it a vision tower? Else VISION and PROJECTOR are no parts of it: ARG. */
 bool eye_vlm_sees(const struct eye_vlm *m);
+/* Appends the chat template that the checkpoint itself carries, Jinja's text; *file = where it stood, NULL = there is none. */
+EYE_MUST_CHECK enum eye_status eye_vlm_own_template(const struct eye_checkpoint *c, struct eye_buf *out, const char **file,
+                                                    struct eye_err *err);
 /* Rows one picture becomes at that side; 0 = no such side. */
 int64_t eye_vlm_image_tokens(const struct eye_vlm *m, int64_t side_px);
 

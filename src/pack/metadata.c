@@ -186,24 +186,14 @@ static enum eye_status read_vocab(struct vocab *v, const struct eye_vlm *m, stru
     return src.tokenizer_json.p ? read_tokenizer_json(v, src.tokenizer_json, err) : read_merges_txt(v, src.merges_txt, err);
 }
 
-/* The template's text: chat_template.jinja, else the string in chat_template.json or tokenizer_config.json. */
 static enum eye_status put_chat_template(struct eye_gguf_writer *w, const struct eye_vlm *m, struct eye_err *err) {
-    static const char *const in_json[] = {"chat_template.json", "tokenizer_config.json"};
-    struct eye_bytes b = side_file(m, "chat_template.jinja");
-    if (b.p) return eye_gguf_put_str(w, "tokenizer.chat_template", b.p, b.n, err);
-    for (size_t i = 0; i < EYE_COUNT(in_json); i++) {
-        struct eye_json j;
-        b = side_file(m, in_json[i]);
-        if (!b.p) continue;
-        EYE_TRY(eye_json_parse(&j, b.p, b.n, EYE_JSON_MAX_BYTES, in_json[i], err));
-        struct json_t *t = json_object_get(j.root, "chat_template"); /* a list of named templates is left out */
-        enum eye_status st = EYE_OK;
-        bool found = json_is_string(t);
-        if (found) st = eye_gguf_put_str(w, "tokenizer.chat_template", json_string_value(t), json_string_length(t), err);
-        eye_json_clear(&j);
-        if (found || st != EYE_OK) return st;
-    }
-    return EYE_OK;
+    struct eye_buf text;
+    const char *file;
+    eye_buf_init(&text, m->alloc);
+    enum eye_status st = eye_vlm_own_template(m->ckpt, &text, &file, err);
+    if (st == EYE_OK && file) st = eye_gguf_put_str(w, "tokenizer.chat_template", text.p ? text.p : "", text.len, err);
+    eye_buf_clear(&text);
+    return st;
 }
 
 static enum eye_status put_vocab(struct eye_gguf_writer *w, const struct eye_vlm *m, struct eye_err *err) {

@@ -57,6 +57,12 @@ static void add_options(struct eye_sha256 *h, const struct eye_model *m) {
     add_text(h, __VERSION__);
     add_text(h, info.architecture);
     add_text(h, info.chat_template);
+    if (m->script) {
+        size_t n;
+        const char *src = eye_script_source(m->script, &n);
+        add_u64(h, n);
+        eye_sha256_add(h, src, n);
+    }
     for (size_t i = 0; i < EYE_COUNT(number); i++) add_u64(h, number[i]);
 }
 

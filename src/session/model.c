@@ -12,7 +12,7 @@
 _Static_assert((int)EYE_WEIGHT_STORED == (int)EYE_W_EXACT && (int)EYE_WEIGHT_F32 == (int)EYE_W_F32 &&
                    (int)EYE_WEIGHT_F16 == (int)EYE_W_F16 && (int)EYE_WEIGHT_BF16 == (int)EYE_W_BF16 &&
                    (int)EYE_WEIGHT_Q8_0 == (int)EYE_W_Q8_0 && (int)EYE_WEIGHT_Q4_0 == (int)EYE_W_Q4_0 &&
-                   (int)EYE_WEIGHT_Q4_K == (int)EYE_W_Q4_K,
+                   (int)EYE_WEIGHT_Q4_K == (int)EYE_W_Q4_K && (int)EYE_WEIGHT_INT8 == (int)EYE_W_I8,
                "public and engine weight types have the same numbers");
 _Static_assert((int)EYE_CACHE_F16 == (int)EYE_KV_F16 + 1 && (int)EYE_CACHE_F32 == (int)EYE_KV_F32 + 1 &&
                    (int)EYE_CACHE_I8 == (int)EYE_KV_I8 + 1,
@@ -41,6 +41,8 @@ static enum eye_status check_opts(struct eye_model *m, struct eye_err *err) {
     if ((unsigned)o->decoder_type >= EYE_N_WTYPE || (unsigned)o->vision_type >= EYE_N_WTYPE ||
         (unsigned)o->cache_type > EYE_CACHE_I8 || (unsigned)o->fit > EYE_FIT_STRETCH)
         return eye_fail(err, EYE_E_ARG, "decoder_type, vision_type, cache_type or fit is not one of its enum's values");
+    if (o->decoder_type == EYE_WEIGHT_INT8)
+        return eye_fail(err, EYE_E_ARG, "decoder_type (--decoder) is int8, which is for vision towers; q8_0 is the decoder's");
     m->cpu_flags = eye_cpu_flags();
     uint32_t allowed;
     if (!o->cpu_features) return EYE_OK;
@@ -87,32 +89,6 @@ static enum eye_status open_tokenizer(struct eye_model *m, struct eye_err *err) 
     return EYE_OK;
 }
 
-static void add_end(struct eye_model *m, int64_t id) {
-    for (size_t i = 0; i < m->n_end; i++)
-        if (m->end[i] == id) return;
-    m->end[m->n_end++] = (int32_t)id;
-}
-
-/* What ends an answer: what the configuration says, and what closes a turn of the template. */
-static enum eye_status resolve_chat(struct eye_model *m, struct eye_err *err) {
-    const struct eye_vlm_config *c = &m->vlm.config;
-    const char *name = m->opts.chat_template ? m->opts.chat_template : c->chat_template;
-    int32_t stop[EYE_TEMPLATE_MAX_STOP];
-    if (!eye_template_by_name(name, &m->chat)) {
-        struct eye_buf known;
-        eye_buf_init(&known, m->alloc);
-        enum eye_status st = eye_fail(err, m->opts.chat_template ? EYE_E_ARG : EYE_E_UNSUPPORTED,
-                                      "%s: chat template \"%.100s\" is not known, expected one of %s", m->ckpt.path, name,
-                                      eye_template_list(&known));
-        eye_buf_clear(&known);
-        return st;
-    }
-    for (size_t i = 0; i < c->n_eos; i++) add_end(m, c->eos[i]);
-    size_t n = eye_template_stop_ids(m->chat, m->tokenizer, stop);
-    for (size_t i = 0; i < n; i++) add_end(m, stop[i]);
-    return EYE_OK;
-}
-
 /* Tiles are what the family does to an image; a fit that the caller asks for takes their place. */
 static void resolve_tiles(struct eye_model *m) {
     const struct eye_prep_config *prep = &m->vlm.config.prep;
@@ -152,6 +128,17 @@ static enum eye_wtype part_type(const struct eye_model *m, enum eye_part part) {
     enum eye_wtype decoder = m->opts.decoder_type != EYE_WEIGHT_STORED ? (enum eye_wtype)m->opts.decoder_type
                                                                        : m->vlm.decoder_type;
     return eye_vlm_part_type(part, vision, decoder);
+}
+
+/* An int8 tower without ranges, or with broken ones, is found when the file is opened, not with the first picture. */
+static enum eye_status check_int8(struct eye_model *m, struct eye_err *err) {
+    if (!eye_vlm_sees(&m->vlm) || part_type(m, EYE_PART_VISION) != EYE_W_I8) return EYE_OK;
+    for (int part = EYE_PART_VISION; part <= EYE_PART_PROJECTOR; part++) {
+        struct eye_graph g;
+        EYE_TRY(eye_model_graph(m, (enum eye_part)part, false, NULL, &g, NULL, err));
+        eye_graph_clear(&g);
+    }
+    return EYE_OK;
 }
 
 static void resolve_cache(struct eye_model *m) {
@@ -203,8 +190,9 @@ static enum eye_status open_files(struct eye_model *m, const char *path, struct 
     EYE_TRY(eye_vlm_open(&m->vlm, &m->ckpt, m->alloc, err));
     if (m->vlm.warning[0]) eye_model_log(m, EYE_LOG_WARNING, "model.checkpoint", "%s: %s", path, m->vlm.warning);
     EYE_TRY(open_tokenizer(m, err));
-    EYE_TRY(resolve_chat(m, err));
+    EYE_TRY(eye_model_resolve_chat(m, err));
     EYE_TRY(resolve_image(m, err));
+    EYE_TRY(check_int8(m, err));
     EYE_TRY(resolve_context(m, err));
     if (m->opts.n_parallel == 0) m->opts.n_parallel = (int32_t)EYE_MIN(m->vlm.config.n_beams, EYE_MAX_BEAMS);
     resolve_cache(m);
@@ -245,6 +233,7 @@ void eye_model_close(struct eye_model *m) {
     if (m->engine_ready) eye_engine_clear(&m->engine);
     eye_alloc_free(m->alloc, m->layer, m->layers_cap * sizeof *m->layer);
     eye_arena_clear(&m->names);
+    eye_script_close(m->script);
     eye_tokenizer_close(m->tokenizer);
     if (m->vlm.ckpt) eye_vlm_clear(&m->vlm);
     eye_checkpoint_close(&m->ckpt);
@@ -268,6 +257,7 @@ enum eye_status eye_model_graph(const struct eye_model *m, enum eye_part part, b
     EYE_TRY(eye_vlm_graph(&m->vlm, part, part == EYE_PART_VISION ? m->opts.image_side : 0, g, err));
     EYE_TRY_GOTO(eye_graph_fold(g, err));
     eye_graph_quantize(g, part_type(m, part));
+    if (part_type(m, part) == EYE_W_I8) EYE_TRY_GOTO(eye_vlm_ranges(&m->vlm, g, err));
     EYE_TRY_GOTO(eye_graph_fuse(g, keep_taps || tap, err));
     if (tap) {
         eye_val v = eye_graph_find(g, tap);
@@ -279,6 +269,7 @@ enum eye_status eye_model_graph(const struct eye_model *m, enum eye_part part, b
         EYE_TRY_GOTO(eye_graph_compact(g, err));
         if (tapped) *tapped = v;
     }
+    if (part_type(m, part) == EYE_W_I8) EYE_TRY_GOTO(eye_graph_lay_int8(g, err));
     return EYE_OK;
 fail:
     eye_graph_clear(g);
@@ -398,7 +389,7 @@ void eye_model_get_info(const struct eye_model *m, struct eye_model_info *out) {
         .architecture = m->architecture,
         .file_format = m->ckpt.is_gguf ? "gguf" : "safetensors",
         .tokenizer = m->tokenizer_text,
-        .chat_template = eye_template_name(m->chat),
+        .chat_template = eye_model_chat_name(m),
         .n_params = m->n_params,
         .file_bytes = m->param_bytes,
         .n_vocab = (int32_t)c->text.vocab,

@@ -118,6 +118,7 @@ enum eye_status eye_query_assemble(const struct eye_model *m, const struct eye_q
     };
     if (m->vlm.config.prep.tiles.longest_px) a.opts = (struct eye_template_opts){.image = lay_out, .image_ctx = &a};
     a.opts.follows = q->next_turn;
+    a.opts.script = m->script;
     struct eye_prompt p;
     enum eye_status st;
     ids->n = 0;
@@ -184,13 +185,14 @@ enum eye_status eye_model_detokenize(const struct eye_model *m, const int32_t *i
 enum eye_status eye_model_chat_text(const struct eye_model *m, const char *user, int32_t n_images, char *out, size_t cap,
                                     size_t *len, struct eye_err *err) {
     struct eye_turn turn = {EYE_ROLE_USER, user, strlen(user), n_images};
+    const struct eye_template_opts opts = {.script = m->script};
     struct eye_prompt p;
     struct eye_buf text;
     if (n_images < 0 || n_images > m->opts.n_ctx)
         return eye_fail(err, EYE_E_ARG, "n_images is %d, expected 0 to %d", n_images, m->opts.n_ctx);
     eye_prompt_init(&p, m->alloc);
     eye_buf_init(&text, m->alloc);
-    enum eye_status st = eye_prompt_render(&p, m->chat, &turn, 1, NULL, err);
+    enum eye_status st = eye_prompt_render(&p, m->chat, &turn, 1, &opts, err);
     for (size_t i = 0; st == EYE_OK && i < p.n_segment; i++) {
         const struct eye_prompt_piece *s = &p.segment[i];
         if (s->is_image)

@@ -39,6 +39,7 @@ struct eye_model {
     bool key_made;                 /* under lock, as key */
     size_t max_piece_bytes;        /* longest text one token can become */
     enum eye_template chat;
+    struct eye_script *script;     /* of EYE_TEMPLATE_SCRIPT */
     int32_t end[EYE_MAX_EOS + EYE_TEMPLATE_MAX_STOP]; /* [n_end] tokens that end an answer */
     size_t n_end;
     pthread_mutex_t lock;          /* over all below, and over the pool: runs of different sessions take turns */
@@ -101,6 +102,11 @@ EYE_MUST_CHECK enum eye_status eye_model_graph(const struct eye_model *m, enum e
 /* Plan options of a part; progress only when not measuring. */
 struct eye_plan_opts eye_model_plan_opts(const struct eye_model *m, enum eye_part part, bool measure_only);
 EYE_PRINTF(4, 5) void eye_model_log(const struct eye_model *m, enum eye_log_level level, const char *id, const char *fmt, ...);
+
+/* ---- chat.c ---- */
+/* Template and what ends an answer, once tokenizer and configuration are there. */
+EYE_MUST_CHECK enum eye_status eye_model_resolve_chat(struct eye_model *m, struct eye_err *err);
+const char *eye_model_chat_name(const struct eye_model *m);
 
 /* ---- pictures.c ---- */
 size_t eye_model_max_pictures(const struct eye_model *m); /* of one image */

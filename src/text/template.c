@@ -59,6 +59,7 @@ static const struct family {
         .after_image = "\n", .again = "<s>", .need = {"<s>", "</s>"}, .stop = {"</s>"}, .strip = true,
         .system_in_user = true},
     [EYE_TEMPLATE_TINYLLAVA] = {.name = {"tinyllava"}, .images_first = true},
+    [EYE_TEMPLATE_SCRIPT] = {.whole = true},
 };
 
 bool eye_template_by_name(const char *name, enum eye_template *out) {
@@ -74,7 +75,7 @@ bool eye_template_by_name(const char *name, enum eye_template *out) {
 const char *eye_template_name(enum eye_template kind) { return family[kind].name[0]; }
 
 const char *eye_template_list(struct eye_buf *out) {
-    for (size_t i = 0; i < EYE_COUNT(family); i++) {
+    for (size_t i = 0; i < EYE_COUNT(family) && family[i].name[0]; i++) {
         if (i) eye_buf_adds(out, ", ");
         eye_buf_adds(out, family[i].name[0]);
     }
@@ -152,9 +153,9 @@ static const char *find_mark(const char *p, size_t n) {
 }
 
 /* What somebody wrote: image marks in it are never more than text. */
-static enum eye_status add_written(struct eye_prompt *p, const struct eye_turn *t, bool protect, struct eye_err *err) {
-    const char *text = t->text, *end = text + t->len, *mark;
-    if (protect && t->role == EYE_ROLE_USER) return add_text(p, text, t->len, true, err);
+static enum eye_status add_written(struct eye_prompt *p, const char *text, size_t n, bool protect, struct eye_err *err) {
+    const char *end = text + n, *mark;
+    if (protect) return add_text(p, text, n, true, err);
     while ((mark = find_mark(text, (size_t)(end - text)))) {
         EYE_TRY(add_text(p, text, (size_t)(mark - text), false, err));
         text = mark + sizeof EYE_IMAGE_MARK - 1;
@@ -190,7 +191,7 @@ static enum eye_status render_turn(struct eye_prompt *p, const struct family *f,
     if (user && f->again && after_answer) EYE_TRY(add(p, f->again, err));
     EYE_TRY(add(p, open, err));
     if (!f->images_first) EYE_TRY(add_images(p, t.n_images, f->after_image, err));
-    EYE_TRY(add_written(p, &t, opts->protect_user, err));
+    EYE_TRY(add_written(p, t.text, t.len, user && opts->protect_user, err));
     return add(p, f->role[t.role].close, err);
 }
 
@@ -226,17 +227,76 @@ static enum eye_status render_raw(struct eye_prompt *p, const struct eye_turn *t
     return EYE_OK;
 }
 
+/* ---- scripts ---- */
+
+/* Bytes [from, to) that the template wrote: each mark is an image's place if it writes those itself. */
+static enum eye_status add_scripted(struct eye_prompt *p, const char *text, size_t n, bool marks, struct eye_err *err) {
+    const char *end = text + n, *mark;
+    while (marks && (mark = find_mark(text, (size_t)(end - text)))) {
+        EYE_TRY(add_text(p, text, (size_t)(mark - text), false, err));
+        EYE_TRY(add_image(p, err));
+        text = mark + sizeof EYE_IMAGE_MARK - 1;
+    }
+    return add_text(p, text, (size_t)(end - text), false, err);
+}
+
+/* The finished text, cut where its origin changes. */
+static enum eye_status add_runs(struct eye_prompt *p, const struct eye_jout *out, size_t from, struct eye_err *err) {
+    const struct eye_template_opts *o = &p->opts;
+    bool marks = eye_script_writes_images(o->script);
+    for (size_t to; from < out->text.len; from = to) {
+        const char *text = out->text.p + from;
+        enum eye_origin origin = (enum eye_origin)out->origin.p[from];
+        for (to = from + 1; to < out->text.len && (enum eye_origin)out->origin.p[to] == origin;) to++;
+        if (origin == EYE_ORIGIN_TEMPLATE)
+            EYE_TRY(add_scripted(p, text, to - from, marks, err));
+        else if (origin == EYE_ORIGIN_IMAGE)
+            EYE_TRY(add_scripted(p, text, to - from, true, err));
+        else
+            EYE_TRY(add_written(p, text, to - from, o->protect_user && origin == EYE_ORIGIN_USER, err));
+    }
+    return EYE_OK;
+}
+
+static bool begins_with_bos(const struct eye_jout *out, int32_t bos, const struct eye_tokenizer *tk) {
+    const char *p;
+    size_t n;
+    return bos >= 0 && eye_tokenizer_token(tk, bos, &p, &n) && n > 0 && n <= out->text.len && memcmp(out->text.p, p, n) == 0 &&
+           out->origin.p[0] == EYE_ORIGIN_TEMPLATE;
+}
+
+static enum eye_status render_script(struct eye_prompt *p, const struct eye_turn *turns, size_t n, struct eye_err *err) {
+    const struct eye_script *s = p->opts.script;
+    size_t n_images = 0, from;
+    struct eye_jrun r;
+    if (!s) return eye_fail(err, EYE_E_ARG, "the template is a script, but there is none");
+    for (size_t i = 0; i < n; i++) n_images += (size_t)turns[i].n_images;
+    eye_script_run_init(s, &r, p->alloc);
+    enum eye_status st = eye_script_render(s, &r, turns, n, p->opts.follows, !p->opts.no_generation_prompt, &from, err);
+    if (st == EYE_OK) {
+        p->has_bos = begins_with_bos(&r.out, eye_tokenizer_bos(eye_script_tokenizer(s)), eye_script_tokenizer(s));
+        st = add_runs(p, &r.out, from, err);
+    }
+    eye_jinja_run_clear(&r);
+    if (st == EYE_OK && p->n_pictured != n_images)
+        st = eye_fail(err, EYE_E_UNSUPPORTED, "%s: the template wrote %zu places " EYE_IMAGE_MARK " for %zu images",
+                      eye_script_where(s), p->n_pictured, n_images);
+    return st;
+}
+
 enum eye_status eye_prompt_render(struct eye_prompt *p, enum eye_template kind, const struct eye_turn *turns, size_t n_turns,
                                   const struct eye_template_opts *opts, struct eye_err *err) {
     static const struct eye_template_opts plain;
     p->kind = kind;
     p->text.len = p->n_segment = p->n_literal = p->n_images = p->n_pictured = 0;
+    p->has_bos = false;
     for (size_t i = 0; i < n_turns; i++)
         if (turns[i].n_images < 0 || turns[i].role < EYE_ROLE_SYSTEM || turns[i].role > EYE_ROLE_ASSISTANT)
             return eye_fail(err, EYE_E_ARG, "turn %zu: role %d with %d images", i, (int)turns[i].role, turns[i].n_images);
     if (!opts) opts = &plain;
     p->opts = *opts;
     if (kind == EYE_TEMPLATE_RAW) return render_raw(p, turns, n_turns, opts, err);
+    if (kind == EYE_TEMPLATE_SCRIPT) return render_script(p, turns, n_turns, err);
     return render_chat(p, &family[kind], turns, n_turns, opts, err);
 }
 
@@ -255,7 +315,7 @@ enum eye_status eye_prompt_encode(const struct eye_prompt *p, const struct eye_t
     size_t i = 0;
     for (size_t k = 0; k < EYE_COUNT(f->need) && f->need[k]; k++) EYE_TRY(need_special(tk, f->need[k], err));
     for (; f->images_first && i < p->n_segment && p->segment[i].is_image; i++) EYE_TRY(eye_ids_add(ids, EYE_TOKEN_IMAGE, err));
-    if (!p->opts.follows) EYE_TRY(eye_tokenizer_encode(tk, "", 0, &bos, ids, err));
+    if (!p->opts.follows && !p->has_bos) EYE_TRY(eye_tokenizer_encode(tk, "", 0, &bos, ids, err));
     for (; i < p->n_segment; i++) {
         const struct eye_prompt_piece *s = &p->segment[i];
         if (s->is_image) {
@@ -333,11 +393,13 @@ fail:
     return st;
 }
 
-size_t eye_template_stop_ids(enum eye_template kind, const struct eye_tokenizer *tk, int32_t out[EYE_TEMPLATE_MAX_STOP]) {
+size_t eye_template_stop_ids(enum eye_template kind, const struct eye_script *script, const struct eye_tokenizer *tk,
+                             int32_t out[EYE_TEMPLATE_MAX_STOP]) {
     const struct family *f = &family[kind];
     int32_t eos = eye_tokenizer_eos(tk);
     size_t n = 0;
     if (eos >= 0) out[n++] = eos;
+    if (script && eye_script_stop_id(script) >= 0 && eye_script_stop_id(script) != eos) out[n++] = eye_script_stop_id(script);
     for (size_t i = 0; i < EYE_COUNT(f->stop) && f->stop[i]; i++) {
         int32_t id = eye_tokenizer_id(tk, f->stop[i], strlen(f->stop[i]));
         if (id >= 0 && id != eos) out[n++] = id;

@@ -1,6 +1,6 @@
-/* text/template: conversations to prompts. A template is a row of a table chosen by name, not Jinja: a family's prompt is
- * part of the model and has to be exact. Sits on the tokenizer; knows no model and no pixels: an image is a place in the
- * prompt.
+/* text/template: conversations to prompts. A template is a row of a table chosen by name: a family's prompt is part of the model
+ * and has to be exact; or a script (script.h), when nobody here knows the family. Sits on the tokenizer; knows no model and no
+ * pixels: an image is a place in the prompt.
  *
  *   struct eye_turn turns[] = {{EYE_ROLE_USER, "Describe the image.", 19, 1}};
  *   eye_prompt_init(&prompt, alloc);
@@ -12,6 +12,7 @@
 #ifndef EYE_TEMPLATE_H
 #define EYE_TEMPLATE_H
 
+#include "text/script.h"
 #include "text/tokenizer.h"
 
 #define EYE_TOKEN_IMAGE (-200) /* stands in the ids where the rows of one image belong; LLaVA's number */
@@ -25,7 +26,8 @@ enum eye_template {
     EYE_TEMPLATE_LLAVA,    /* llava-1.5 on Hugging Face: USER and ASSISTANT without a system sentence, answers not closed */
     EYE_TEMPLATE_SMOLVLM,  /* SmolVLM, SmolVLM2, Idefics3: images stand right after "User:" */
     EYE_TEMPLATE_LLAMA2,   /* [INST] ... [/INST]; BOS before each question; texts are stripped */
-    EYE_TEMPLATE_TINYLLAVA /* all images, then BOS, then the turns' texts as they stand */
+    EYE_TEMPLATE_TINYLLAVA, /* all images, then BOS, then the turns' texts as they stand */
+    EYE_TEMPLATE_SCRIPT    /* as eye_template_opts.script says; has no name */
 };
 /* "raw", "none", "plain"; "qwen2"; "chatml"; "vicuna", "vicuna_v1"; "llava"; "smolvlm", "idefics3"; "llama2", "llama-2-chat";
  * "tinyllava". false = not known. */
@@ -48,6 +50,7 @@ struct eye_turn {
 
 struct eye_prompt;
 struct eye_template_opts {
+    const struct eye_script *script; /* for EYE_TEMPLATE_SCRIPT; borrowed as long as the prompt is */
     bool no_generation_prompt; /* do not open the assistant's turn at the end */
     bool follows;              /* an answer stands before these turns: close it; without the template's beginning and system */
     /* Special tokens in what users wrote are plain text. Off by default: ids then equal those of the tokenizers library for the
@@ -74,6 +77,7 @@ struct eye_prompt {
     size_t n_literal, literal_cap;
     size_t n_images;               /* image segments */
     size_t n_pictured;             /* images of turns that have come */
+    bool has_bos;                  /* a script has written it */
     struct eye_template_opts opts; /* of the rendering under way */
 };
 void eye_prompt_init(struct eye_prompt *p, const struct eye_alloc *alloc);
@@ -88,8 +92,8 @@ EYE_MUST_CHECK enum eye_status eye_prompt_render(struct eye_prompt *p, enum eye_
 EYE_MUST_CHECK enum eye_status eye_prompt_add_text(struct eye_prompt *p, const char *text, struct eye_err *err);
 EYE_MUST_CHECK enum eye_status eye_prompt_add_image(struct eye_prompt *p, struct eye_err *err);
 /* Appends the ids of a rendered prompt, EYE_TOKEN_IMAGE once per image segment. UNSUPPORTED if the tokenizer lacks the template's
- * special tokens. The post-processor's tokens before a text (BOS) come first, once; not
- * where it follows an answer. */
+ * special tokens. The post-processor's tokens before a text (BOS) come first, once; not where it follows an answer, nor where a
+ * script has written BOS itself. */
 EYE_MUST_CHECK enum eye_status eye_prompt_encode(const struct eye_prompt *p, const struct eye_tokenizer *tk,
                                                  struct eye_ids *ids, struct eye_err *err);
 
@@ -103,6 +107,7 @@ EYE_MUST_CHECK enum eye_status eye_prompt_fit(struct eye_prompt *p, enum eye_tem
 
 /* Tokens that end an answer; returns how many were written. */
 #define EYE_TEMPLATE_MAX_STOP 4
-size_t eye_template_stop_ids(enum eye_template kind, const struct eye_tokenizer *tk, int32_t out[EYE_TEMPLATE_MAX_STOP]);
+size_t eye_template_stop_ids(enum eye_template kind, const struct eye_script *script, const struct eye_tokenizer *tk,
+                             int32_t out[EYE_TEMPLATE_MAX_STOP]);
 
 #endif

@@ -217,6 +217,14 @@ if [ "$rc" = 0 ] && [ "$(wc -l <"$tmp/out")" = 3 ] && [ "$(sed -n 2p "$tmp/out")
 chat 'Hi\n' && cp "$tmp/out" "$tmp/first"
 chat 'Ho\n/reset\nHi' -q
 if [ "$rc" = 0 ] && [ ! -s "$tmp/err" ] && [ "$(sed -n '$p' "$tmp/out")" = "$(sed -n '$p' "$tmp/first")" ]; then good; else bad 'chat /reset'; fi
+cat >"$tmp/own.jinja" <<'END'
+{% for m in messages %}<|im_start|>{{ m.role }}
+{{ m.content }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}
+END
+chat "/image $tmp/a.ppm\nWhat?\nAnd?\n" --chat-template chatml && cp "$tmp/out" "$tmp/first"
+chat "/image $tmp/a.ppm\nWhat?\nAnd?\n" --chat-template "$tmp/own.jinja"
+if [ "$rc" = 0 ] && cmp -s "$tmp/out" "$tmp/first"; then good; else bad "chat with a template file (exit $rc)"; fi
 chat '/lode x\n/load\n/load /nowhere\nHi\n'
 if [ "$rc" = 1 ] && [ -s "$tmp/out" ] && grep -q 'did you mean /load' "$tmp/err" && grep -q '/load: the file name is missing' "$tmp/err" &&
     grep -q '/nowhere: cannot open' "$tmp/err"; then good; else bad "chat errors (exit $rc)"; fi
@@ -318,6 +326,8 @@ fails 'a git-lfs pointer, not the weights: run `git lfs pull`' run -m "$tmp/lfs"
 folder notok 'config.json *.safetensors'
 fails 'no tokenizer: expected tokenizer.json' run -m "$tmp/notok" -p x
 fails 'chat template "vicuna13" is not known, expected one of raw, qwen2' run -m "$model" -p x --chat-template vicuna13
+printf '{%% for m in messages %%}{{ m.content | dictsort }}{%% endfor %%}' >"$tmp/odd.jinja"
+fails 'odd.jinja:1:39: the filter "dictsort" is not supported' run -m "$model" -p x --chat-template "$tmp/odd.jinja"
 fails 'model.onnx: an ONNX file; expected a checkpoint folder' run -m "$tmp/onnx/model.onnx" -p x
 fails 'config.json: one file of a checkpoint: name its folder' run -m "$model/config.json" -p x
 : >"$tmp/zero.gguf"

@@ -49,9 +49,9 @@ static void chats_equal_fastvlms(void **state) {
         expect_text(&p, json_string_value(json_object_get(c, "text")));
     }
     assert_true(i > 3);
-    assert_int_equal(eye_template_stop_ids(EYE_TEMPLATE_QWEN2, tk, stop), 2);
+    assert_int_equal(eye_template_stop_ids(EYE_TEMPLATE_QWEN2, NULL, tk, stop), 2);
     assert_int_equal(stop[0], eye_tokenizer_id(tk, "<|im_end|>", 10));
-    assert_int_equal(eye_template_stop_ids(EYE_TEMPLATE_RAW, tk, stop), 0);
+    assert_int_equal(eye_template_stop_ids(EYE_TEMPLATE_RAW, NULL, tk, stop), 0);
     struct eye_tokenizer *other = open_json(GOLDEN "gpt2.json");
     assert_int_equal(eye_prompt_encode(&p, other, &ids, &err), EYE_E_UNSUPPORTED);
     eye_tokenizer_close(other);
