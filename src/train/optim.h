@@ -40,7 +40,7 @@ double eye_optim_norm(const struct eye_engine *e, const struct eye_optim_param *
 double eye_optim_clip(double norm, double max);
 /* sum += g; the micro-batches of one step. */
 void eye_optim_add(const struct eye_engine *e, float *sum, const float *g, size_t n);
-/* average += (1 - decay) (w - average). */
+/* average = decay average + (1 - decay) w. */
 void eye_optim_average(const struct eye_engine *e, float *average, const float *w, size_t n, double decay);
 
 #endif
