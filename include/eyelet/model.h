@@ -105,7 +105,7 @@ struct eye_model_info { /* texts live as long as the model */
     const char *architecture;  /* "llava_qwen2 (fastvithd + mlp2x_gelu + qwen2)" */
     const char *file_format;   /* "safetensors", "gguf" */
     const char *tokenizer;     /* "bpe, 151646 tokens" */
-    const char *chat_template; /* "chatml", "vicuna", … */
+    const char *chat_template; /* "chatml", "vicuna", …, or the file that a template was read from */
     uint64_t n_params;         /* elements of all weights in use */
     uint64_t file_bytes;       /* of these weights, as stored */
     int32_t n_vocab;           /* columns of the logits */
