@@ -70,6 +70,38 @@ void eye_convert_report_clear(struct eye_convert_report *report);
 EYE_MUST_CHECK enum eye_status eye_convert(const char *path, const char *out, const struct eye_convert_opts *opts,
                                            struct eye_convert_report *report, struct eye_err *err);
 
+/* ---- what a conversion cost, end to end ---- */
+
+struct eye_quality_opts { /* all zero = defaults */
+    const char *pairs;         /* folder of pictures with captions, as for calibration; of it every fourth pair is used */
+    uint32_t max_pairs;        /* 0 = 64: the same number as in eye_convert_opts gives pairs that calibration did not see */
+    int32_t n_greedy;          /* tokens of each greedy answer; 0 = 32 */
+    void (*progress)(void *ctx, double done_0_to_1);
+    void *progress_ctx;
+    eye_cancel_fn *cancel;
+    void *cancel_ctx;
+    const struct eye_alloc *alloc;
+};
+
+struct eye_quality { /* of b against a */
+    uint64_t n_pairs, n_images;
+    bool held_out;             /* false: the folder has one pair, calibration may have seen it */
+    uint64_t n_unreadable;     /* pictures left out */
+    uint64_t n_positions;      /* at which a token of an answer is predicted */
+    double kl_mean, kl_max;    /* of a's distribution from b's, nats */
+    double top1;               /* share of positions with the same likeliest token */
+    double perplexity_a, perplexity_b; /* of the captions; 0 = none */
+    uint64_t n_answers, n_equal;       /* greedy answers; those without a difference */
+    double first_difference;   /* of the others: its mean position, in tokens from 0 */
+    double edit_distance;      /* mean over answers: edits from a's tokens to b's / the longer one's length */
+    uint64_t n_features;       /* of the vision tower, over all pictures; 0 = no picture */
+    double features_cosine, features_snr_db; /* infinite = the same */
+};
+/* a, b: checkpoints of one model, b rounded; both run as stored. Returns EYE_OK; ARG (not one model; no pairs); what
+ * eye_model_open, sessions and calibration return. */
+EYE_MUST_CHECK enum eye_status eye_quality_measure(const char *a, const char *b, const struct eye_quality_opts *opts,
+                                                   struct eye_quality *out, struct eye_err *err);
+
 #ifdef __cplusplus
 }
 #endif

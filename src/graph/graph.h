@@ -227,8 +227,8 @@ EYE_MUST_CHECK enum eye_status eye_graph_fuse(struct eye_graph *g, bool keep_tap
  * fits fall back: see eye_wtype_for. */
 void eye_graph_quantize(struct eye_graph *g, enum eye_wtype want);
 /* The storage type a weight of rows of k elements gets when want is asked for: q8_0 and q4_0 need k % 32 == 0, else f16; q4_K
- * needs k % 256 == 0, else q8_0, as llama.cpp falls back to larger blocks. The one rule that convert and load share, so that a
- * folder and its GGUF run the same. */
+ * needs k % 256 == 0, else q4_0, which is as large. The one rule that convert and load share, so that a folder and its GGUF run the
+ * same. */
 enum eye_wtype eye_wtype_for(enum eye_wtype want, int64_t k);
 /* How a type's weights are stored; EYE_W_EXACT: f32. */
 enum eye_dtype eye_wtype_dtype(enum eye_wtype t);

@@ -4,7 +4,7 @@
 static bool is_block(enum eye_wtype t) { return t == EYE_W_Q8_0 || t == EYE_W_Q4_0 || t == EYE_W_Q4_K; }
 
 enum eye_wtype eye_wtype_for(enum eye_wtype want, int64_t k) {
-    if (want == EYE_W_Q4_K && k % 256 != 0) want = EYE_W_Q8_0;
+    if (want == EYE_W_Q4_K && k % 256 != 0) want = EYE_W_Q4_0;
     return is_block(want) && k % 32 != 0 ? EYE_W_F16 : want;
 }
 

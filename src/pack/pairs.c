@@ -17,7 +17,7 @@ struct open {
     struct eye_model *m;
     struct eye_session *s;
     int32_t ids[EYE_PAIR_MAX_ROWS];
-    bool raw; /* no words around a question: it would be the beginning of the answer */
+    size_t room; /* of these, positions the model has */
 };
 
 /* ---- ids ---- */
@@ -44,15 +44,21 @@ static enum eye_status add_pair(struct open *o, const struct eye_pair *from, siz
 
 /* text's ids behind the first n; returns how many there are now, cut to the room. */
 static enum eye_status append_text(struct open *o, const char *text, uint32_t flags, size_t *n, struct eye_err *err) {
-    size_t more, room = EYE_COUNT(o->ids) - *n;
+    size_t more, room = o->room - *n;
     EYE_TRY(eye_model_tokenize(o->m, text, strlen(text), flags, o->ids + *n, room, &more, err));
     *n += EYE_MIN(more, room);
     return EYE_OK;
 }
 
-static struct eye_query question(const struct open *o, const struct eye_image *img) {
-    struct eye_query q = {.text = o->raw ? "" : NULL, .images = img, .n_images = 1, .truncate = true};
-    return q;
+/* No words around a question: it would be the beginning of the answer. */
+static bool is_bare(const struct eye_model *m) {
+    struct eye_model_info info;
+    eye_model_get_info(m, &info);
+    return strcmp(info.chat_template, "raw") == 0 || strcmp(info.chat_template, "tinyllava") == 0;
+}
+
+struct eye_query eye_pair_question(struct eye_model *m, const struct eye_image *img) {
+    return (struct eye_query){.text = is_bare(m) ? "" : NULL, .images = img, .n_images = 1, .truncate = true};
 }
 
 static enum eye_status answer_itself(struct open *o, const struct eye_query *q, size_t *n, struct eye_err *err) {
@@ -61,7 +67,7 @@ static enum eye_status answer_itself(struct open *o, const struct eye_query *q, 
     eye_session_reset(o->s);
     EYE_TRY(eye_session_generate(o->s, q, &opts, &r, err));
     eye_session_reset(o->s);
-    for (size_t i = 0; i < r.n_tokens && *n < EYE_COUNT(o->ids); i++) o->ids[(*n)++] = r.tokens[i];
+    for (size_t i = 0; i < r.n_tokens && *n < o->room; i++) o->ids[(*n)++] = r.tokens[i];
     return EYE_OK;
 }
 
@@ -69,11 +75,11 @@ static enum eye_status add_picture(struct open *o, const struct eye_calibration_
                                    struct eye_err *err) {
     struct eye_pair pair = {.path = eye_arena_strdup(&o->p->arena, item->path, strlen(item->path)),
                             .text = eye_arena_strdup(&o->p->arena, item->caption, strlen(item->caption))};
-    struct eye_query q = question(o, img);
+    struct eye_query q = eye_pair_question(o->m, img);
     size_t n;
     if (!pair.path || !pair.text) return eye_fail_nomem(err, strlen(item->path));
     EYE_TRY(eye_session_assemble(o->s, &q, o->ids, EYE_COUNT(o->ids), &n, NULL, err));
-    n = EYE_MIN(n, EYE_COUNT(o->ids));
+    n = EYE_MIN(n, o->room);
     pair.n_prompt = n;
     if (pair.text[0]) EYE_TRY(append_text(o, pair.text, 0, &n, err));
     else EYE_TRY(answer_itself(o, &q, &n, err));
@@ -172,9 +178,9 @@ static enum eye_status add_texts(struct open *o, const char *dir, size_t max, st
 static enum eye_status open_pairs(struct open *o, const char *dir, size_t max, struct eye_err *err) {
     struct eye_model_info info;
     eye_model_get_info(o->m, &info);
-    o->raw = strcmp(info.chat_template, "raw") == 0 || strcmp(info.chat_template, "tinyllava") == 0;
     bool sees = info.image_side > 0;
-    struct eye_session_opts opts = {.n_ctx = (int32_t)EYE_MIN(info.n_ctx, EYE_PAIR_MAX_ROWS)};
+    o->room = EYE_MIN((size_t)info.n_ctx, EYE_COUNT(o->ids));
+    struct eye_session_opts opts = {.n_ctx = (int32_t)o->room};
     EYE_TRY(eye_session_new(o->m, &opts, &o->s, err));
     EYE_TRY(sees ? add_pictures(o, dir, max, err) : add_texts(o, dir, max, err));
     if (o->p->n == 0) return eye_fail(err, EYE_E_ARG, "%s: no pair of at least two tokens", dir);
@@ -208,25 +214,16 @@ void eye_pairs_close(struct eye_pairs *p) {
 
 /* ---- through the model ---- */
 
-static enum eye_status probe(const struct eye_pair *pair, struct eye_model *m, enum eye_probe_stage stage, struct eye_array *out,
-                             struct eye_err *err) {
-    struct eye_image img;
-    struct eye_query q = {.text = "", .images = &img, .n_images = 1};
-    struct eye_probe p = {.stage = stage, .query = pair->path ? &q : NULL, .ids = pair->ids, .n_ids = pair->n};
-    if (pair->path) EYE_TRY(eye_image_load(pair->path, NULL, &img, err));
-    enum eye_status st = eye_probe_run(m, &p, out, err);
-    if (pair->path) eye_image_free(&img);
-    return st;
-}
-
 enum eye_status eye_pair_rows(const struct eye_pair *pair, struct eye_model *m, float *rows, struct eye_err *err) {
+    struct eye_image img;
     struct eye_array a;
-    EYE_TRY(probe(pair, m, EYE_PROBE_EMBEDDINGS, &a, err));
+    struct eye_query q = {.images = &img, .n_images = 1};
+    struct eye_probe p = {.stage = EYE_PROBE_EMBEDDINGS, .query = pair->path ? &q : NULL, .ids = pair->ids, .n_ids = pair->n};
+    if (pair->path) EYE_TRY(eye_image_load(pair->path, NULL, &img, err));
+    enum eye_status st = eye_probe_run(m, &p, &a, err);
+    if (pair->path) eye_image_free(&img);
+    if (st != EYE_OK) return st;
     memcpy(rows, a.data, a.bytes);
     eye_array_free(&a);
     return EYE_OK;
-}
-
-enum eye_status eye_pair_logits(const struct eye_pair *pair, struct eye_model *m, struct eye_array *out, struct eye_err *err) {
-    return probe(pair, m, EYE_PROBE_LOGITS, out, err);
 }

@@ -29,8 +29,8 @@ struct eye_pairs {
     bool nothing_held_out; /* a single pair: it is judged on what it was calibrated with */
 };
 
-/* m: opened; its session's memory is taken for the while. max 0 = EYE_CALIBRATION_DEFAULT. Pairs are cut to EYE_PAIR_MAX_ROWS, and
- * there are at most EYE_PAIRS_MAX_ROWS rows of all: memory is bounded whatever the folder. ARG: no picture or no line of text. */
+/* m: opened; its session's memory is taken for the while. max 0 = EYE_CALIBRATION_DEFAULT. Pairs are cut to the model's context and EYE_PAIR_MAX_ROWS,
+ * and there are at most EYE_PAIRS_MAX_ROWS rows of all: memory is bounded whatever the folder. ARG: no picture or no line of text. */
 #define EYE_PAIR_MAX_ROWS 2048
 #define EYE_PAIRS_MAX_ROWS 16384
 EYE_MUST_CHECK enum eye_status eye_pairs_open(struct eye_pairs *p, struct eye_model *m, const char *dir, size_t max,
@@ -38,10 +38,8 @@ EYE_MUST_CHECK enum eye_status eye_pairs_open(struct eye_pairs *p, struct eye_mo
 void eye_pairs_close(struct eye_pairs *p);
 /* Rows of pair i as the decoder gets them, [n, hidden], caller's memory. */
 EYE_MUST_CHECK enum eye_status eye_pair_rows(const struct eye_pair *pair, struct eye_model *m, float *rows, struct eye_err *err);
-/* Logits of all its rows, [n, vocab] in out->data; free it with eye_array_free. */
-struct eye_array;
-EYE_MUST_CHECK enum eye_status eye_pair_logits(const struct eye_pair *pair, struct eye_model *m, struct eye_array *out,
-                                               struct eye_err *err);
+/* The question of a picture's pair: what its prompt was made of. img is borrowed. */
+struct eye_query eye_pair_question(struct eye_model *m, const struct eye_image *img);
 /* Is it to be judged (or calibrated) on? */
 static inline bool eye_pair_judges(const struct eye_pairs *p, size_t i) { return p->pair[i].held_out || p->nothing_held_out; }
 

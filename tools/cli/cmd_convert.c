@@ -1,13 +1,17 @@
 /* eyelet convert: a checkpoint to one .gguf file, quantized as asked for. */
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cli.h"
 #include "eyelet/convert.h"
 #include "json.h"
+#include "report.h"
 
 struct convert_opts {
-    const char *out, *calibration;
+    const char *out, *calibration, *report, *judge;
     int32_t decoder, vision; /* enum eye_weight_type */
+    int32_t max_pairs;
     bool decoder_only, json, quiet;
 };
 
@@ -18,6 +22,11 @@ static const struct arg convert_args[] = {
     {ARG_CHOICE, 0, "vision", "TYPE", "matrices of vision tower and projector", offsetof(T, vision),
      .choices = cli_weight_names},
     {ARG_TEXT, 0, "calibration", "DIR", "round the decoder for these pictures and captions", offsetof(T, calibration)},
+    {ARG_INT, 0, "max-pairs", "N", "pictures used of a folder, spread evenly", offsetof(T, max_pairs), 1, 65536, .def = 64},
+    {ARG_TEXT, 0, "report", "FILE", "what rounding cost, by matrix and on pictures; - = stdout; JSON with --json",
+     offsetof(T, report)},
+    {ARG_TEXT, 0, "judge", "DIR", "pictures for --report; left out: those of --calibration that it did not see",
+     offsetof(T, judge)},
     {ARG_FLAG, 0, "decoder-only", NULL, "no vision tower: a file that llama.cpp loads as it is", offsetof(T, decoder_only)},
     {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
     {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
@@ -27,10 +36,57 @@ static const struct arg convert_args[] = {
 
 static void on_progress(void *ctx, double done) { ui_progress(ctx, "converting", done); }
 
-static int print_json(struct ui *ui, const char *out, const struct eye_convert_report *r) {
-    return json_print(ui, json_pack("{s:o,s:I,s:I,s:I,s:I}", "file", json_outside(out), "tensors", (json_int_t)r->n_tensors,
-                                    "bytes_in", (json_int_t)r->bytes_in, "bytes_out", (json_int_t)r->bytes_out, "fallbacks",
-                                    (json_int_t)r->n_fallback));
+static void on_judging(void *ctx, double done) { ui_progress(ctx, "comparing with the checkpoint", done); }
+
+static int print_json(struct ui *ui, const char *out, const struct eye_convert_report *r, json_t *report) {
+    json_t *o = json_pack("{s:o,s:I,s:I,s:I,s:I}", "file", json_outside(out), "tensors", (json_int_t)r->n_tensors, "bytes_in",
+                          (json_int_t)r->bytes_in, "bytes_out", (json_int_t)r->bytes_out, "fallbacks",
+                          (json_int_t)r->n_fallback);
+    if (o && report) json_object_set_new(o, "report", report);
+    return json_print(ui, o);
+}
+
+/* ---- --report ---- */
+
+/* The file against its checkpoint, if there are pictures and the file is a whole model. */
+static enum eye_status judge(struct ui *ui, const struct convert_opts *o, const char *checkpoint, struct report *r,
+                             struct eye_quality *q, struct eye_err *err) {
+    struct eye_quality_opts opts = {.pairs = o->judge ? o->judge : o->calibration, .max_pairs = (uint32_t)o->max_pairs,
+                                    .progress = on_judging, .progress_ctx = ui, .cancel = ui_interrupted};
+    if (!opts.pairs) r->why_not = "no pictures; give a folder of them with --judge";
+    else if (o->decoder_only) r->why_not = "a decoder alone looks at no pictures";
+    if (r->why_not) return EYE_OK;
+    enum eye_status st = eye_quality_measure(checkpoint, o->out, &opts, q, err);
+    ui_clear(ui);
+    if (st == EYE_OK) r->quality = q;
+    return st;
+}
+
+static int write_report(struct ui *ui, const struct convert_opts *o, const struct report *r) {
+    FILE *f = fopen(o->report, "w");
+    if (!f) return ui_failf(ui, "%s: %s", o->report, strerror(errno));
+    json_t *j = o->json ? report_json(r) : NULL;
+    if (o->json) json_dumpf(j, f, JSON_INDENT(1));
+    else report_text(f, r);
+    json_decref(j);
+    bool bad = ferror(f) != 0;
+    return fclose(f) != 0 || bad ? ui_failf(ui, "%s: %s", o->report, strerror(errno)) : EXIT_DONE;
+}
+
+static int finish(struct ui *ui, const struct convert_opts *o, const char *checkpoint, const struct eye_convert_report *c) {
+    struct report r = {.convert = c};
+    struct eye_quality q;
+    struct eye_err err = {0};
+    char in[32], out[32];
+    bool here = o->report && strcmp(o->report, "-") == 0;
+    if (o->report && judge(ui, o, checkpoint, &r, &q, &err) != EYE_OK) return ui_fail(ui, &err);
+    if (o->report && !here && write_report(ui, o, &r) != EXIT_DONE) return EXIT_FAILED;
+    if (o->json) return print_json(ui, o->out, c, here ? report_json(&r) : NULL);
+    if (here) report_text(stdout, &r);
+    else
+        printf("%s: %llu tensors, %s from %s\n", o->out, (unsigned long long)c->n_tensors,
+               cli_bytes(c->bytes_out, out, sizeof out), cli_bytes(c->bytes_in, in, sizeof in));
+    return EXIT_DONE;
 }
 
 static int run(void *opts, char *const *operand, int n_operands) {
@@ -38,39 +94,39 @@ static int run(void *opts, char *const *operand, int n_operands) {
     struct ui ui;
     struct eye_err err = {0};
     struct eye_convert_report r;
-    char in[32], out[32];
     (void)n_operands;
     if (!o->out) return args_usage(&cmd_convert, "-o is missing: the .gguf file to write");
     ui_init(&ui, o->quiet, false);
     struct eye_convert_opts copts = {
         .part = o->decoder_only ? EYE_CONVERT_DECODER : EYE_CONVERT_ALL, .decoder_type = (enum eye_weight_type)o->decoder,
-        .vision_type = (enum eye_weight_type)o->vision, .calibration = o->calibration, .per_tensor = true, .progress = on_progress, .progress_ctx = &ui,
-        .cancel = ui_interrupted,
+        .vision_type = (enum eye_weight_type)o->vision, .calibration = o->calibration, .max_pairs = (uint32_t)o->max_pairs,
+        .per_tensor = o->report != NULL, .progress = on_progress, .progress_ctx = &ui, .cancel = ui_interrupted,
     };
     ui_catch_interrupt(); /* an unfinished file is removed */
     if (eye_convert(operand[0], o->out, &copts, &r, &err) != EYE_OK) return ui_fail(&ui, &err);
     ui_clear(&ui);
     if (r.warning[0]) ui_note(&ui, "warning: %s: %s", operand[0], r.warning);
     if (r.n_fallback)
-        ui_note(&ui, "warning: %llu matrices (%s, …) have rows that are no multiple of 32: kept as f16",
+        ui_note(&ui, "warning: %llu matrices (%s, …) have rows that the block does not divide: kept in another type",
                 (unsigned long long)r.n_fallback, r.first_fallback);
-    if (o->json) return print_json(&ui, o->out, &r);
-    printf("%s: %llu tensors, %s from %s\n", o->out, (unsigned long long)r.n_tensors, cli_bytes(r.bytes_out, out, sizeof out),
-           cli_bytes(r.bytes_in, in, sizeof in));
-    return EXIT_DONE;
+    int code = finish(&ui, o, operand[0], &r);
+    eye_convert_report_clear(&r);
+    return code;
 }
 
 static const struct example examples[] = {
     {"A folder into one small file", "eyelet convert FastVLM-0.5B -o fastvlm.gguf --decoder q4_0 --vision bf16"},
     {"The decoder alone, for llama.cpp", "eyelet convert FastVLM-0.5B -o decoder.gguf --decoder q8_0 --decoder-only"},
+    {"4 bits, rounded for pictures like yours, and what it cost",
+     "eyelet convert FastVLM-0.5B -o fastvlm.gguf --decoder q4_0 --calibration pictures --report -"},
     {NULL, NULL},
 };
 
 const struct command cmd_convert = {
     .name = "convert",
-    .usage = "CHECKPOINT -o FILE.gguf [--decoder TYPE] [--vision TYPE]",
+    .usage = "CHECKPOINT -o FILE.gguf [--decoder TYPE] [--vision TYPE] [--calibration DIR] [--report FILE]",
     .summary = "pack a checkpoint into one .gguf file, quantized",
-    .details = "A q4_0 decoder keeps embedding and head as q8_0. The file runs like the checkpoint does with the same types.",
+    .details = "A q4_0 or q4_k decoder keeps embedding and head as q8_0. The file runs like the checkpoint does with the same types.",
     .args = convert_args,
     .examples = examples,
     .opts_bytes = sizeof(struct convert_opts),
