@@ -6,10 +6,53 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* ---- sums of gradients; those of neighbouring slices (a fused q, k, v) are laid side by side instead ---- */
+
+static bool same_shape(const struct eye_graph *g, eye_val a, eye_val b) {
+    const struct eye_value *x = &g->value[a], *y = &g->value[b];
+    return x->rank == y->rank && memcmp(x->dims, y->dims, (size_t)x->rank * sizeof x->dims[0]) == 0;
+}
+
+/* The node that makes v, reshapes to and fro apart. */
+static const struct eye_node *maker(struct eye_graph *g, eye_val v) {
+    eye_val at = v, found = v;
+    for (const struct eye_node *p = eye_producer(g, at); p && p->op == EYE_OP_reshape; p = eye_producer(g, at)) {
+        at = p->in[0];
+        if (same_shape(g, at, v)) found = at;
+    }
+    return eye_producer(g, found);
+}
+
+/* a, then b along the axis: what they were cut from where that is so. */
+static eye_val side_by_side(struct eye_graph *g, eye_val a, eye_val b, int axis) {
+    const struct eye_node *p = maker(g, a), *q = maker(g, b);
+    bool cut = p && q && p->op == EYE_OP_slice && q->op == EYE_OP_slice && p->in[0] == q->in[0] && p->attr.axis == axis &&
+               q->attr.axis == axis && p->attr.begin + p->attr.length == q->attr.begin;
+    if (!cut) return eye_concat(g, a, b, axis);
+    int64_t length = (int64_t)p->attr.length + q->attr.length;
+    return length == eye_dim(g, p->in[0], axis) ? p->in[0] : eye_slice(g, p->in[0], axis, p->attr.begin, length);
+}
+
+static eye_val add(struct eye_graph *g, eye_val a, eye_val b) {
+    const struct eye_node *p = eye_producer(g, a), *q = eye_producer(g, b);
+    if (!p || !q || p->op != EYE_OP_slice_grad || q->op != EYE_OP_slice_grad || p->attr.axis != q->attr.axis)
+        return eye_add(g, a, b);
+    if (p->attr.begin > q->attr.begin) {
+        const struct eye_node *swap = p;
+        p = q;
+        q = swap;
+    }
+    struct eye_attr at = p->attr;
+    if (at.begin + eye_dim(g, p->in[0], at.axis) != q->attr.begin) return eye_add(g, a, b);
+    eye_val both = side_by_side(g, p->in[0], q->in[0], at.axis);
+    if (both == EYE_NONE || eye_dim(g, both, at.axis) == at.length) return both;
+    return eye_node_add(g, EYE_OP_slice_grad, &both, 1, &at);
+}
+
 void eye_grad_give(struct eye_grad *s, const struct eye_node *n, int i, eye_val part) {
     if (part == EYE_NONE || !eye_grad_wants(s, n, i)) return;
     eye_val *sum = &s->sum[n->in[i]];
-    *sum = *sum == EYE_NONE ? part : eye_add(s->g, *sum, part);
+    *sum = *sum == EYE_NONE ? part : add(s->g, *sum, part);
 }
 
 void eye_grad_refuse(struct eye_grad *s, const struct eye_node *n, int i) {

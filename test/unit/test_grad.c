@@ -200,10 +200,19 @@ static eye_val check_concat(struct eye_graph *g, int variant) {
     return eye_concat(g, var(g, DIMS(2, 3)), var(g, DIMS(4, 3)), 0);
 }
 
+/* Whose gradients are laid side by side: parts that cover x, some of it, or overlap; and the parts of a fused q, k, v. */
 static eye_val check_slice(struct eye_graph *g, int variant) {
-    if (variant > 1) return EYE_NONE;
-    if (variant) return eye_slice(g, var(g, DIMS(5, 3)), 0, 3, 2);
-    return eye_slice(g, var(g, DIMS(EYE_DIM_T, 6)), 1, 1, 3);
+    static const int64_t begin[3][3] = {{4, 0, 2}, {4, 1, 1}, {1, 3, 2}};
+    eye_val x, part[3];
+    if (variant == 0) return eye_slice(g, var(g, DIMS(5, 3)), 0, 3, 2);
+    if (variant > 4) return EYE_NONE;
+    x = var(g, DIMS(EYE_DIM_T, 6));
+    if (variant == 4) {
+        for (int i = 0; i < 3; i++) part[i] = eye_reshape(g, eye_slice(g, x, 1, 2 * i, 2), DIMS(EYE_DIM_T, 1, 2));
+        return eye_attention(g, part[0], part[1], part[2], EYE_NONE, EYE_NONE, 1, true);
+    }
+    for (int i = 0; i < 3; i++) part[i] = eye_slice(g, x, 1, begin[variant - 1][i], 2);
+    return eye_add(g, eye_mul(g, part[0], part[1]), part[2]);
 }
 
 static eye_val check_dropout(struct eye_graph *g, int variant) {
@@ -404,6 +413,23 @@ static enum eye_status refuse(enum refusal what, struct eye_err *err) {
     return st;
 }
 
+/* The gradient of attention is that of its fused q, k, v: nothing is cut, padded and added. */
+static void fused_qkv_is_not_copied(void **state) {
+    struct eye_graph g;
+    struct eye_err err;
+    eye_val x, grad;
+    n_leaves = 0;
+    reuse = false;
+    eye_graph_init(&g, NULL);
+    eye_val loss = eye_sum(&g, check_slice(&g, 4), 1);
+    x = leaf[0].v;
+    ok(eye_graph_gradient(&g, loss, &x, 1, &grad, &err), &err);
+    assert_int_equal(g.node[eye_value_at(&g, grad)->node].op, EYE_OP_attention_grad);
+    assert_int_equal(count_op(&g, EYE_OP_slice), 3); /* the forward's */
+    assert_int_equal(count_op(&g, EYE_OP_slice_grad), 0);
+    eye_graph_clear(&g);
+}
+
 static void refusals(void **state) {
     static const char *const says[N_REFUSALS] = {"input 2 of cross_entropy", "attention over a cache",
                                                  "linear with an activation", "a loss is one number"};
@@ -426,6 +452,7 @@ static int teardown(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_row), cmocka_unit_test(prunes), cmocka_unit_test(refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_row), cmocka_unit_test(prunes),
+                                       cmocka_unit_test(fused_qkv_is_not_copied), cmocka_unit_test(refusals)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
