@@ -4,14 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench_caption.h"
 #include "cli.h"
 #include "eyelet/experimental.h"
 #include "json.h"
 
 struct bench_opts {
     struct model_args model;
-    const char *image;
-    int32_t n_runs, n_prefill, n_decode;
+    const char *image, *caption;
+    int32_t n_runs, n_prefill, n_decode, n_captions;
     bool json, csv, ops;
 };
 
@@ -23,6 +24,9 @@ static const struct arg bench_args[] = {
     {ARG_INT, 0, "prefill", "N", "tokens of the prefill; 0 = one image and 32 tokens of text", offsetof(T, n_prefill), 0,
      1 << 20},
     {ARG_INT, 0, "decode", "N", "tokens decoded after it", offsetof(T, n_decode), 1, 1 << 20, .def = 64},
+    {ARG_TEXT, 0, "caption", "DIR", "instead: finished captions a second, of the pictures in this folder, from file to end token",
+     offsetof(T, caption)},
+    {ARG_INT, 0, "captions", "N", "captions that measures", offsetof(T, n_captions), 1, 1 << 20, .def = 200},
     {ARG_FLAG, 0, "ops", NULL, "time per op as well (of the last run)", offsetof(T, ops)},
     {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
     {ARG_FLAG, 0, "csv", NULL, "comma-separated values", offsetof(T, csv)},
@@ -261,6 +265,9 @@ static int run(void *opts, char *const *operand, int n_operands) {
     (void)operand, (void)n_operands;
     ui_init(&ui, o->model.quiet, o->model.verbose);
     if (o->json && o->csv) return args_usage(&cmd_bench, "--json and --csv exclude each other");
+    if (o->caption && (o->csv || o->ops || o->image))
+        return args_usage(&cmd_bench, "--caption measures whole captions: no --image, --csv or --ops beside it");
+    if (o->caption) return bench_captions(&ui, &o->model, o->caption, o->n_captions, o->json);
     int code = cli_open(&ui, &o->model, &b.model);
     if (code == EXIT_DONE) code = bench(&b);
     ui_clear(&ui);
@@ -270,6 +277,7 @@ static int run(void *opts, char *const *operand, int n_operands) {
 
 static const struct example examples[] = {
     {"Time per stage", "eyelet bench -m fastvlm.gguf -i photo.jpg"},
+    {"Captions a second, on one core and on all", "eyelet bench -m captioner --caption photos"},
     {"Where the time goes", "eyelet bench -m fastvlm.gguf --ops --json"},
     {NULL, NULL},
 };
