@@ -104,12 +104,12 @@ static inline eye_val eye_node_in(const struct eye_node *n, int i) { return i < 
 static inline bool eye_lower_is_live(const struct eye_lower *l, eye_val v) {
     return v != EYE_NONE && eye_value_at(l->g, v)->trainable;
 }
-/* UNSUPPORTED unless v is a stored float weight. */
-EYE_MUST_CHECK enum eye_status eye_lower_want_weight(struct eye_lower *l, const struct eye_node *n, eye_val v,
 /* The same of any value. */
 static inline bool eye_lower_changes(const struct eye_lower *l, eye_val v) {
     return v != EYE_NONE && (eye_value_at(l->g, v)->kind != EYE_VAL_WEIGHT || eye_lower_is_live(l, v));
 }
+/* UNSUPPORTED unless v is a stored float weight. */
+EYE_MUST_CHECK enum eye_status eye_lower_want_weight(struct eye_lower *l, const struct eye_node *n, eye_val v,
                                                      struct eye_err *err);
 /* Largest element count of v: T = max_t. */
 size_t eye_lower_elems(const struct eye_lower *l, eye_val v);
