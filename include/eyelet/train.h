@@ -158,6 +158,23 @@ struct eye_train_result {
  * Returns EYE_OK; CORRUPT (recipe, student, data: by file and key); ARG; IO; CANCELLED (saved); NOMEM; UNSUPPORTED. */
 EYE_MUST_CHECK enum eye_status eye_train(const struct eye_train_opts *opts, struct eye_train_result *result, struct eye_err *err);
 
+/* ---- synthetic scenes ---- */
+
+struct eye_synth_opts { /* all zero = default */
+    int level;                /* objects in a picture, 1 to 3; 0 = 1, which a small model learns in minutes */
+    int side;                 /* pixels; 0 = 64 */
+    uint64_t seed;
+    size_t n[EYE_N_SPLITS];   /* pictures of each split; all 0 = 4000 for training, 500 for dev, 500 for test */
+};
+/* Pictures of coloured shapes with five captions each, as files: dir/images/SPLIT_NNNNNN.png, dir/dataset_synth.json (Karpathy's
+ * form) and dir/annotations/captions_SPLIT.json (COCO's). No combination of attributes is in two splits. The folder is made if
+ * absent; files of these names are replaced.
+ * progress, cancel   may be NULL.
+ * Returns EYE_OK; ARG; IO; CANCELLED; NOMEM. */
+EYE_MUST_CHECK enum eye_status eye_synth_write(const char *dir, const struct eye_synth_opts *opts,
+                                               void (*progress)(void *ctx, double done_0_to_1), eye_cancel_fn *cancel,
+                                               void *ctx, struct eye_err *err);
+
 /* ---- tokenizers ---- */
 
 struct eye_tokenizer_train_opts { /* all zero = default */
