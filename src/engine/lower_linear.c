@@ -147,6 +147,10 @@ static void embed_task(void *ctx, int i_task, int i_thread) {
     size_t first = (size_t)i_task * r->piece, end = EYE_MIN(first + r->piece, r->n);
     for (size_t t = first; t < end; t++) {
         float *row = r->y + t * r->c;
+        if (r->ids[t] < 0) {
+            memset(row, 0, r->c * sizeof *row);
+            continue;
+        }
         if (r->computed) {
             memcpy(row, r->computed + (size_t)r->ids[t] * r->c, r->c * sizeof *row);
             continue;
@@ -167,7 +171,7 @@ static enum eye_status run_embed(struct eye_exec *x, const struct eye_step *s, s
     r.c = (size_t)r.table->dims[1];
     r.piece = eye_exec_piece(x, r.n, 4);
     for (size_t t = 0; t < r.n; t++)
-        if (r.ids[t] < 0 || r.ids[t] >= r.table->dims[0])
+        if (r.ids[t] < -1 || r.ids[t] >= r.table->dims[0]) /* -1: a row of zeros */
             return eye_fail(err, EYE_E_ARG, "embed: id %d is outside the table of %lld rows", r.ids[t],
                             (long long)r.table->dims[0]);
     eye_exec_tasks(x, r.n * r.c, eye_ceil_div(r.n, r.piece), embed_task, &r);

@@ -13,8 +13,9 @@ struct eye_train_state {
     int64_t stage;        /* index of the recipe's stage that runs */
     int64_t stage_step;   /* steps made in it */
     int64_t step;         /* in all */
-    int64_t next_eval;    /* evaluations made in this stage */
+    int64_t evals;        /* made in this stage */
     int64_t bad_evals;    /* since the best one */
+    int64_t bad_steps;    /* without a finite loss, in a row */
     double best_loss;     /* of this stage; 0 = none yet */
     double seconds;       /* spent training before this process */
     double sum_loss;      /* since the last line of the log */
