@@ -40,6 +40,8 @@ static const struct eye_field student_fields[] = {
     INT(student, free_dim, 0, 1 << 20, 0, "size of what the configuration leaves to the tensors: a classifier's output"),
     LIST(student, import, import_fields, import, "pretrained weights"),
     TEXT(student, tokenizer, NULL, "folder to copy the tokenizer from; absent: byte-level BPE trained on captions and texts"),
+    INT(student, vocab, 257, 1 << 20, 4096, "tokens of a trained tokenizer, at most"),
+    BOOL(student, lowercase, 0, "a trained tokenizer puts all text in lower case"),
     END};
 static const struct eye_field data_fields[] = {
     TEXTS(data, path, "captions files or folders, as `eyelet data check` takes them; none: synth, scenes that are drawn. Here "
@@ -47,6 +49,7 @@ static const struct eye_field data_fields[] = {
     TEXT(data, images, NULL, "folder of the pictures, where it is not beside the list"),
     TEXT(data, train_list, NULL, "file that names the pictures to train on, where it is not beside the list"),
     TEXT(data, dev_list, NULL, "the same for the dev loss and the samples"),
+    INT(data, synth_level, 1, 3, 1, "synth: objects in a scene"),
     INT(data, synth_train, 1, 1 << 24, 4000, "synth: pictures of the training split"),
     INT(data, synth_dev, 1, 1 << 20, 200, "synth: pictures of the dev split"),
     INT(data, max_images, 0, 1 << 24, 0, "at most so many training pictures; 0 = all"),
@@ -196,6 +199,26 @@ enum eye_status eye_recipe_open(struct eye_recipe *r, const char *path, const ch
     enum eye_status st = eye_recipe_parse(r, m.p, m.size, path, set, n_set, alloc, err);
     eye_map_close(&m);
     return st;
+}
+
+static enum eye_status resolve(struct eye_recipe *r, const char **path, const char *data, struct eye_err *err) {
+    if (!*path || strncmp(*path, "DATA/", 5) != 0) return EYE_OK;
+    if (!data)
+        return eye_fail(err, EYE_E_ARG, "%s: which folder does DATA/ stand for? Give --data DIR, or set EYELET_DATA", *path);
+    *path = eye_arena_printf(&r->arena, "%s/%s", data, *path + 5);
+    return *path ? EYE_OK : eye_fail_nomem(err, strlen(data));
+}
+
+enum eye_status eye_recipe_resolve(struct eye_recipe *r, const char *data, struct eye_err *err) {
+    struct eye_recipe_import *import = r->student.import.item;
+    const char **const paths[] = {&r->student.path,    &r->student.tokenizer, &r->data.images,
+                                  &r->data.train_list, &r->data.dev_list,     &r->teacher.path};
+    const struct eye_texts *const lists[] = {&r->data.path, &r->data.texts};
+    for (size_t i = 0; i < EYE_COUNT(paths); i++) EYE_TRY(resolve(r, paths[i], data, err));
+    for (size_t i = 0; i < EYE_COUNT(lists); i++)
+        for (size_t k = 0; k < lists[i]->n; k++) EYE_TRY(resolve(r, &lists[i]->item[k], data, err));
+    for (size_t i = 0; i < r->student.import.n; i++) EYE_TRY(resolve(r, &import[i].file, data, err));
+    return EYE_OK;
 }
 
 void eye_recipe_clear(struct eye_recipe *r) {

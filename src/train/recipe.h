@@ -26,11 +26,14 @@ struct eye_recipe_student {
     int64_t free_dim;          /* what the configuration leaves to the tensors */
     struct eye_items import;    /* struct eye_recipe_import */
     const char *tokenizer;     /* folder whose tokenizer files are copied; NULL: trained from the data's captions and texts */
+    int64_t vocab;             /* of a trained one */
+    bool lowercase;
 };
 struct eye_recipe_data {
     struct eye_texts path;              /* lists or folders, as eye_dataset_open takes them; none = synth, without files */
     const char *images;                 /* folder of the pictures */
     const char *train_list, *dev_list;  /* files that name the pictures of a split */
+    int64_t synth_level;                /* objects in a scene */
     int64_t synth_train, synth_dev;     /* pictures */
     int64_t max_images;                 /* of the training split; 0 = all */
     int64_t captions;                   /* per picture at most; 0 = all */
@@ -94,6 +97,8 @@ EYE_MUST_CHECK enum eye_status eye_recipe_open(struct eye_recipe *r, const char 
 EYE_MUST_CHECK enum eye_status eye_recipe_parse(struct eye_recipe *r, const void *p, size_t n, const char *where,
                                                 const char *const *set, size_t n_set, const struct eye_alloc *alloc,
                                                 struct eye_err *err);
+/* DATA/ at the head of the recipe's paths becomes data/, which may be NULL unless there is such a path (ARG). */
+EYE_MUST_CHECK enum eye_status eye_recipe_resolve(struct eye_recipe *r, const char *data, struct eye_err *err);
 void eye_recipe_clear(struct eye_recipe *r);
 static inline const struct eye_recipe_stage *eye_recipe_stage(const struct eye_recipe *r, size_t i) {
     return (const struct eye_recipe_stage *)r->stages.item + i;
