@@ -100,7 +100,7 @@ static void *work(void *arg) {
     struct worker *w = arg;
     struct measurement *m = w->all;
     struct eye_result r;
-    uint64_t read_us;
+    uint64_t read_us = 0;
     for (size_t i; w->status == EYE_OK && (i = atomic_fetch_add(&m->next, 1)) < m->n;) {
         uint64_t begin = ui_now_us();
         w->status = caption(w, m->pictures->path[i % m->pictures->n], &r, &read_us);
