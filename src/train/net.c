@@ -15,7 +15,9 @@ struct build { /* one net under construction */
     int64_t text_hidden;
 };
 
-static bool is_language(const struct eye_net_opts *o) { return o->use != EYE_NET_TAP && o->stage->loss != EYE_LOSS_VISION; }
+/* Pictures in, rows out: no loss. */
+static bool looks_only(const struct eye_net_opts *o) { return o->use == EYE_NET_TAP || o->use == EYE_NET_ROWS; }
+static bool is_language(const struct eye_net_opts *o) { return !looks_only(o) && o->stage->loss != EYE_LOSS_VISION; }
 static bool sees(const struct build *b) { return eye_vlm_sees(b->m) && b->o->stage->loss != EYE_LOSS_LM; }
 
 /* ---- the parts ---- */
@@ -151,7 +153,7 @@ static enum eye_status bind_weights(struct build *b, struct eye_err *err) {
         bool moves = !stays(b, v->name) || (is_buffer(v->name) && b->o->stage->train_norms);
         v->data = q->w;
         v->dtype = EYE_F32;
-        if (!moves || b->o->use == EYE_NET_TAP || v->n_uses == 0) continue;
+        if (!moves || looks_only(b->o) || v->n_uses == 0) continue;
         if (q->transposed)
             return eye_fail(err, EYE_E_UNSUPPORTED, "weight \"%s\" is stored transposed: freeze it, or convert the model first",
                             v->name);
@@ -231,8 +233,9 @@ static enum eye_status add_gradients(struct build *b, struct eye_err *err) {
 static enum eye_status build(struct build *b, struct eye_err *err) {
     struct eye_net *n = b->n;
     eye_val features = EYE_NONE;
-    if (sees(b) || b->o->use == EYE_NET_TAP) EYE_TRY(add_tower(b, &features, err));
-    if (b->o->use == EYE_NET_TAP) {
+    if (sees(b) || looks_only(b->o)) EYE_TRY(add_tower(b, &features, err));
+    if (looks_only(b->o)) {
+        if (b->o->use == EYE_NET_ROWS) n->tap = eye_vlm_add(b->m, EYE_PART_PROJECTOR, b->g, features);
         eye_output(b->g, n->tap);
         EYE_TRY(bind_weights(b, err));
         EYE_TRY(eye_graph_finish(b->g, err));
@@ -288,6 +291,30 @@ void eye_net_clear(struct eye_net *n) {
     eye_graph_clear(&n->g);
     eye_arena_clear(&n->arena);
     *n = (struct eye_net){0};
+}
+
+enum eye_status eye_net_part(struct eye_graph *g, const struct eye_vlm *m, enum eye_part part, struct eye_params *p,
+                             enum eye_wtype type, struct eye_err *err) {
+    enum eye_status st;
+    EYE_TRY(eye_vlm_graph(m, part, 0, g, err));
+    for (size_t i = 0; i < g->n_values; i++) {
+        struct eye_value *v = &g->value[i];
+        if (v->kind != EYE_VAL_WEIGHT || v->name[0] == '\0') continue;
+        const struct eye_train_param *q = eye_params_find(p, v->name);
+        if (!q) {
+            st = eye_fail(err, EYE_E_UNSUPPORTED, "weight \"%s\" is no tensor of the student's file", v->name);
+            goto fail;
+        }
+        v->data = q->w;
+        v->dtype = EYE_F32;
+    }
+    EYE_TRY_GOTO(eye_graph_fold(g, err));
+    eye_graph_quantize(g, type);
+    EYE_TRY_GOTO(eye_graph_fuse(g, false, err));
+    return EYE_OK;
+fail:
+    eye_graph_clear(g);
+    return st;
 }
 
 /* ---- running ---- */

@@ -14,7 +14,11 @@
 #include "train/params.h"
 #include "train/recipe.h"
 
-enum eye_net_use { EYE_NET_TRAIN, EYE_NET_JUDGE, EYE_NET_TAP };
+enum eye_net_use {
+    EYE_NET_TRAIN, EYE_NET_JUDGE,
+    EYE_NET_TAP, /* pictures to the value that the stage caches */
+    EYE_NET_ROWS /* pictures, or the cached value, to the rows that the decoder sees */
+};
 
 struct eye_net_opts {
     enum eye_net_use use;
@@ -48,7 +52,7 @@ struct eye_net {
     eye_val loss;           /* [1], the weighted sum; JUDGE and VISION: rows, see row_loss */
     eye_val row_loss;       /* [T] or [pictures x rows]: each row's own */
     eye_val logits;         /* [T, vocab]; JUDGE only */
-    eye_val tap;            /* TAP: the value */
+    eye_val tap;            /* TAP, ROWS: the value */
     size_t tap_elems;       /* of one picture */
     struct eye_net_weight *train; /* [n_train] */
     size_t n_train;
@@ -61,6 +65,9 @@ struct eye_net {
 EYE_MUST_CHECK enum eye_status eye_net_init(struct eye_net *n, const struct eye_net_opts *o, const struct eye_engine *engine,
                                             const struct eye_vlm *m, struct eye_params *p, struct eye_err *err);
 void eye_net_clear(struct eye_net *n);
+/* One part alone with the params' weights of the moment, which the plan may pack: matrices in type. The caller clears g. */
+EYE_MUST_CHECK enum eye_status eye_net_part(struct eye_graph *g, const struct eye_vlm *m, enum eye_part part, struct eye_params *p,
+                                            enum eye_wtype type, struct eye_err *err);
 
 struct eye_net_call { /* what a run gets; members whose input the net lacks are not read */
     const struct eye_batch *batch;   /* NULL: pictures alone */

@@ -7,7 +7,7 @@
 #include "base/sys.h"
 
 static const char *const kinds[] = {"caption", "lm", "distil_vision", "distil_joint", NULL};
-static const char *const losses[] = {"caption", "lm", "vision", "joint", NULL};
+static const char *const losses[] = {"caption", "lm", "self_critical", "vision", "joint", NULL};
 static const char *const schedules[] = {"cosine", "step", "constant", NULL};
 static const char *const optimizers[] = {"adamw", "adam", "sgd", NULL};
 static const char *const feature_losses[] = {"mse", "cosine", "centred_cosine", "softmax_kl", NULL};
@@ -86,6 +86,8 @@ static const struct eye_field stage_fields[] = {
     INT(stage, steps, 0, 1 << 30, 0, "instead of epochs"),
     INT(stage, batch, 1, 65536, 32, "pictures of a step; loss lm: texts"),
     INT(stage, accumulate, 1, 4096, 1, "batches whose gradients make one step"),
+    INT(stage, samples, 2, 16, 5, "self_critical: captions drawn of each picture"),
+    REAL(stage, temperature, 0.01, 10, 1, "self_critical: that they are drawn with"),
     REAL(stage, lr, 0, 100, 1e-3, "highest learning rate"),
     REAL(stage, min_lr, 0, 1, 0.1, "cosine ends at this part of it"),
     REAL(stage, warmup, 0, 1, 0.03, "part of the steps during which it rises"),
@@ -139,8 +141,8 @@ static const struct eye_field recipe_fields[] = {
 /* What no single key shows. */
 static enum eye_status check(const struct eye_recipe *r, const struct eye_json_at *root, struct eye_err *err) {
     const struct eye_recipe_student *s = &r->student;
-    static const unsigned allowed[] = {1u << EYE_LOSS_CAPTION | 1u << EYE_LOSS_LM, 1u << EYE_LOSS_LM, 1u << EYE_LOSS_VISION,
-                                       1u << EYE_LOSS_JOINT | 1u << EYE_LOSS_CAPTION | 1u << EYE_LOSS_LM};
+    enum { LANGUAGE = 1u << EYE_LOSS_CAPTION | 1u << EYE_LOSS_LM | 1u << EYE_LOSS_CRITICAL };
+    static const unsigned allowed[] = {LANGUAGE, 1u << EYE_LOSS_LM, 1u << EYE_LOSS_VISION, LANGUAGE | 1u << EYE_LOSS_JOINT};
     if (!s->path == !s->config.p) return eye_json_fail(root, "student", "expected either a path or a config", err);
     if (s->path && s->import.n) return eye_json_fail(root, "student", "import belongs to a config, not to a path", err);
     if (r->stages.n == 0) return eye_json_fail(root, "stages", "expected at least one", err);

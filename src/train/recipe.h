@@ -7,7 +7,7 @@
 #include "train/fields.h"
 
 enum eye_recipe_kind { EYE_RECIPE_CAPTION, EYE_RECIPE_LM, EYE_RECIPE_DISTIL_VISION, EYE_RECIPE_DISTIL_JOINT };
-enum eye_stage_loss { EYE_LOSS_CAPTION, EYE_LOSS_LM, EYE_LOSS_VISION, EYE_LOSS_JOINT };
+enum eye_stage_loss { EYE_LOSS_CAPTION, EYE_LOSS_LM, EYE_LOSS_CRITICAL, EYE_LOSS_VISION, EYE_LOSS_JOINT };
 enum eye_stage_schedule { EYE_SCHEDULE_COSINE, EYE_SCHEDULE_STEP, EYE_SCHEDULE_CONSTANT };
 enum eye_stage_optimizer { EYE_STAGE_ADAMW, EYE_STAGE_ADAM, EYE_STAGE_SGD };
 enum eye_feature_loss { EYE_FEATURE_MSE, EYE_FEATURE_COSINE, EYE_FEATURE_CENTRED_COSINE, EYE_FEATURE_SOFTMAX_KL };
@@ -57,6 +57,8 @@ struct eye_recipe_stage {
     int64_t steps;             /* 0: epochs decide */
     int64_t batch;             /* pictures of a step; LM: sequences */
     int64_t accumulate;        /* steps whose gradients are summed */
+    int64_t samples;           /* CRITICAL: captions drawn of a picture */
+    double temperature;        /* CRITICAL: that they are drawn with */
     double lr, min_lr, warmup; /* min_lr, warmup: fractions */
     double step_every, step_gamma; /* schedule "step": epochs, factor */
     double beta1, beta2, eps, momentum, weight_decay, clip;

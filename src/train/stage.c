@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "train/critical.h"
 #include "train/folder.h"
 #include "train/trainer.h"
 
@@ -78,11 +79,15 @@ static enum eye_status run_batch(struct eye_stage *g, int64_t k, int64_t i_batch
     struct eye_net_call call = {.batch = &g->batch, .image = g->image, .seed = {(uint32_t)seed, (uint32_t)(seed >> 32)},
                                 .loss = loss, .gradients = true, .cancel = eye_trainer_cancelled, .cancel_ctx = t};
     batch_groups(g, k, group);
-    eye_batch_fill(&g->batch, g->corpus, group, n, g->net.image_rows, g->text_pos);
-    eye_batch_weigh(&g->batch, 1.0f / (float)n_targets);
     if (g->image) {
-        for (size_t i = 0; i < n; i++) group[i] = g->corpus->picture[group[i]];
-        EYE_TRY(eye_stage_images(g, group, n, k, g->image, err));
+        for (size_t i = 0; i < n; i++) g->picture[i] = g->corpus->picture[group[i]];
+        EYE_TRY(eye_stage_images(g, g->picture, n, k, g->image, err));
+    }
+    if (g->critical) {
+        EYE_TRY(eye_critical_fill(g->critical, group, &g->reward, err));
+    } else {
+        eye_batch_fill(&g->batch, g->corpus, group, n, g->net.image_rows, g->text_pos);
+        eye_batch_weigh(&g->batch, 1.0f / (float)n_targets);
     }
     g->n_rows += g->batch.t;
     g->n_pictures += (int64_t)n;
@@ -168,10 +173,10 @@ static enum eye_status log_step(struct eye_stage *g, struct eye_err *err) {
     g->n_rows = g->n_pictures = 0;
     g->line_ns = eye_now_ns();
     return eye_log_add(&g->t->log,
-                       json_pack("{s:s, s:I, s:s, s:I, s:f, s:f, s:f, s:f, s:f}", "event", "step", "step", (json_int_t)s->step,
+                       json_pack("{s:s, s:I, s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:o*}", "event", "step", "step", (json_int_t)s->step,
                                  "stage", g->s->name, "stage_step", (json_int_t)s->stage_step, "loss", mean, "lr", lr,
                                  "grad_norm", isfinite(g->grad_norm) ? g->grad_norm : -1, "rows_per_s", p.rows_per_s,
-                                 "images_per_s", p.images_per_s),
+                                 "images_per_s", p.images_per_s, "reward", g->critical ? json_real(g->reward) : NULL),
                        err);
 }
 
@@ -242,6 +247,7 @@ static enum eye_status open_nets(struct eye_stage *g, struct eye_err *err) {
     struct eye_net_opts o = {.use = EYE_NET_TRAIN, .stage = g->s, .teacher = &t->recipe.teacher, .n_pictures = g->s->batch};
     g->max_rows = eye_corpus_max_rows(g->corpus, (size_t)g->s->batch, rows);
     if (!lm && t->dev.n_groups) g->max_rows = EYE_MAX(g->max_rows, eye_corpus_max_rows(&t->dev, (size_t)g->s->batch, rows));
+    if (g->s->loss == EYE_LOSS_CRITICAL) g->max_rows = EYE_MAX(g->max_rows, eye_critical_max_rows(g));
     o.max_rows = g->max_rows;
     EYE_TRY(eye_net_init(&g->net, &o, &t->engine, &t->vlm, &t->params, err));
     o.use = EYE_NET_JUDGE;
@@ -262,7 +268,8 @@ static enum eye_status open_stage(struct eye_stage *g, struct eye_optim_param **
     g->stream.pass = -1;
     g->stream.order = eye_arena_alloc(&g->arena, g->stream.n * sizeof *g->stream.order);
     *group = eye_arena_alloc(&g->arena, (size_t)g->s->batch * sizeof **group);
-    if (!g->stream.order || !*group) return eye_fail_nomem(err, g->stream.n * sizeof *g->stream.order);
+    g->picture = eye_arena_alloc(&g->arena, (size_t)g->s->batch * sizeof *g->picture);
+    if (!g->stream.order || !*group || !g->picture) return eye_fail_nomem(err, g->stream.n * sizeof *g->stream.order);
     g->n_steps = g->s->steps ? g->s->steps : EYE_MAX((int64_t)llround(g->s->epochs * steps_per_epoch(g)), 1);
     set_augment(g);
     if (g->s->cache && !lm) EYE_TRY(open_features(g, err));
@@ -273,6 +280,7 @@ static enum eye_status open_stage(struct eye_stage *g, struct eye_optim_param **
         return eye_fail_nomem(err, image_bytes);
     *p = eye_arena_alloc(&g->arena, (g->net.n_train + 1) * sizeof **p);
     if (!*p) return eye_fail_nomem(err, g->net.n_train * sizeof **p);
+    if (g->s->loss == EYE_LOSS_CRITICAL) EYE_TRY(eye_critical_new(&g->critical, g, err));
     for (size_t i = 0; i < g->net.n_train; i++) {
         struct eye_net_weight *w = &g->net.train[i];
         size_t at = (size_t)(w->param - t->params.param);
@@ -284,6 +292,7 @@ static enum eye_status open_stage(struct eye_stage *g, struct eye_optim_param **
 }
 
 static void close_stage(struct eye_stage *g) {
+    eye_critical_free(g->critical);
     eye_features_close(&g->features);
     eye_net_clear(&g->net);
     if (g->has_judge) eye_net_clear(&g->judge);

@@ -29,16 +29,21 @@ struct eye_trainer {
 
 static inline size_t eye_trainer_dev_texts(const struct eye_trainer *t) { return EYE_MIN(t->texts.n_groups / 50, 1000); }
 
+struct eye_critical;
+
 struct eye_stage { /* the stage that runs */
     struct eye_trainer *t;
     const struct eye_recipe_stage *s;
     struct eye_net net, judge;
     bool has_judge;
+    struct eye_critical *critical; /* loss self_critical: who writes the batches' captions; else NULL */
+    double reward;                 /* theirs, of the last step */
     struct eye_batch batch;
     struct eye_features features;  /* f16 NULL: none */
     const struct eye_corpus *corpus; /* what is trained on */
     struct eye_stream stream;
     struct eye_augment augment;
+    uint32_t *picture;             /* [batch] of the data set */
     float *image;                  /* [batch, image_elems] */
     struct eye_arena arena;
     int64_t n_steps, text_pos, max_rows;
