@@ -28,8 +28,8 @@ struct eye_convert_opts { /* all zero = everything, as stored: nothing is lost *
     enum eye_weight_type decoder_type; /* of a q4_0 decoder, embedding and head are q8_0 */
     enum eye_weight_type
         vision_type; /* tower and projector; STORED keeps what folding leaves: f32 where a factor was folded in */
-    const char *calibration;   /* folder of pictures with captions (models of text: lines of text) that the decoder's matrices are
-                                  rounded for: NULL = plainly. See doc/QUANTIZATION.md */
+    const char *calibration;   /* folder of pictures with captions (models of text: lines of text) that the decoder's matrices
+                                  are rounded for: NULL = plainly. See doc/QUANTIZATION.md */
     uint32_t max_pairs;        /* of it at most, spread evenly; 0 = 64. Every fourth is kept for eye_quality_measure */
     bool per_tensor;           /* fill report.tensor */
     void (*progress)(void *ctx, double done_0_to_1); /* may be NULL */
@@ -65,8 +65,8 @@ void eye_convert_report_clear(struct eye_convert_report *report);
  * report    may be NULL; set on success.
  * Memory: the checkpoint is mapped, rows are converted as they are written; folded convolutions and the tokenizer are in
  * memory; with calibration also the decoder as stored while pictures become rows, then its rounded matrices and one layer.
- * Returns EYE_OK; ARG (out is part of path, a type that is none, calibration: a folder without pictures, a decoder type that is not
- * of blocks); what eye_model_open returns; IO (disk full, no such folder); CANCELLED (nothing is left behind). */
+ * Returns EYE_OK; ARG (out is part of path, a type that is none, calibration: a folder without pictures, a decoder type
+ * that is not of blocks); what eye_model_open returns; IO (disk full, no such folder); CANCELLED (nothing is left behind). */
 EYE_MUST_CHECK enum eye_status eye_convert(const char *path, const char *out, const struct eye_convert_opts *opts,
                                            struct eye_convert_report *report, struct eye_err *err);
 

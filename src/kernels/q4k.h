@@ -1,8 +1,9 @@
-/* q4_K weights in kernels: 256 elements along K are one step, 8 groups of 32 with a 6-bit scale and a 6-bit minimum each:
- * w = d scale q - dmin min. Layout of the file's block: tensor/ggml_blocks.h.
+/* q4_K weights in kernels: 256 elements along K are one step, 8 groups of 32 with a 6-bit scale and a 6-bit minimum each: w = d
+ * scale q - dmin min. Layout of the file's block: tensor/ggml_blocks.h.
  *
- * An output is bias (or c), then per group, in order: += isum (d_a (d scale)), then -= asum (d_a (dmin min)), with isum the exact
- * sum of products and asum the exact sum of the group's activations. d scale and dmin min are exact in f32: 11 + 6 bits. */
+ * An output is bias (or c), then per group, in order: += isum (d_a (d scale)), then -= asum (d_a (dmin min)), with isum the
+ * exact sum of products and asum the exact sum of the group's activations. d scale and dmin min are exact in f32: 11 + 6 bits.
+ * */
 #ifndef EYE_KERNEL_Q4K_H
 #define EYE_KERNEL_Q4K_H
 

@@ -81,8 +81,8 @@ static enum eye_status add_tensor(struct eye_calibrated *c, const struct eye_val
 /* ---- sections ---- */
 
 static enum eye_status check_cancel(const struct walk *w, struct eye_err *err) {
-    if (w->opts->cancel && w->opts->cancel(w->opts->cancel_ctx)) return eye_fail(err, EYE_E_CANCELLED, "calibration: cancelled");
-    return EYE_OK;
+    bool stop = w->opts->cancel && w->opts->cancel(w->opts->cancel_ctx);
+    return stop ? eye_fail(err, EYE_E_CANCELLED, "calibration: cancelled") : EYE_OK;
 }
 
 static eye_val layer_value(const struct eye_graph *g, int64_t layer) {
@@ -123,7 +123,8 @@ static void section_clear(struct section *s) {
     if (s->has_graph) eye_graph_clear(&s->g);
 }
 
-static enum eye_status section_run(const struct walk *w, struct section *s, float *in, size_t n, float *out, struct eye_err *err) {
+static enum eye_status section_run(const struct walk *w, struct section *s, float *in, size_t n, float *out,
+                                   struct eye_err *err) {
     struct eye_io i = {s->in, in}, o = {s->wanted, out};
     return eye_exec_run(s->exec, s->kv, &(struct eye_bind){.t = (int64_t)n}, &i, 1, &o, 1, w->opts->cancel, w->opts->cancel_ctx,
                         err);
@@ -190,8 +191,8 @@ static bool rounded_to(const struct walk *w, const struct eye_graph *g, const st
     return eye_grid_has(*dtype) && !eye_calibrated_find(w->c, v->name);
 }
 
-static enum eye_status round_matrix(struct walk *w, const struct eye_value *v, enum eye_dtype dtype, const struct eye_rounder *r,
-                                    struct eye_err *err) {
+static enum eye_status round_matrix(struct walk *w, const struct eye_value *v, enum eye_dtype dtype,
+                                    const struct eye_rounder *r, struct eye_err *err) {
     struct eye_calibrated_tensor *t = NULL;
     size_t n = (size_t)v->dims[0], k = (size_t)v->dims[1];
     EYE_TRY(check_cancel(w, err));

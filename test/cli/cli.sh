@@ -265,6 +265,27 @@ same 'the tokenizer travels along' "tokens -m $model --template hello" "tokens -
 prints 'gguf, ' inspect "$tmp/model.gguf"
 prints 'eyelet.' inspect "$tmp/model.gguf" --metadata --no-tensors
 
+# ---- convert: calibration and its report ----
+mkdir "$tmp/pictures" "$tmp/no-pictures"
+for i in 1 2 3 4 5; do
+    printf 'P3 2 2 255 %d 0 90 0 %d 9 200 7 %d 40 50 60\n' $((i * 50)) $((i * 40)) $((i * 30)) >"$tmp/pictures/p$i.ppm"
+    printf 'p%d.ppm\tpicture number %d\n' $i $i >>"$tmp/pictures/captions.tsv"
+done
+usage '--judge shows in --report only; see "eyelet help convert"' convert "$model" -o "$tmp/c.gguf" --judge "$tmp/pictures"
+fails 'no pictures; expected ' convert "$model" -o "$tmp/c.gguf" --decoder q4_0 --calibration "$tmp/no-pictures"
+fails "the decoder's type is exact; expected q8_0, q4_0 or q4_k" convert "$model" -o "$tmp/c.gguf" --calibration "$tmp/pictures"
+for line in 'blk.0.attn_q.weight  *q4_0 .* %.* %.* %$' 'calibrated on  *4 pairs, ' 'judged on  *1 pairs held out, ' 'KL divergence  *[0-9]' \
+    'greedy answers ' 'vision features  *cosine 1.000000, SNR inf dB' 'matrices as stored$'; do
+    [ -s "$tmp/report" ] || run convert "$model" -o "$tmp/c.gguf" --decoder q4_0 --calibration "$tmp/pictures" --report "$tmp/report" -q
+    if grep -q -- "$line" "$tmp/report"; then good; else bad "a report without $line"; cat "$tmp/report"; fi
+done
+prints 'end to end           not measured: no pictures' convert "$model" -o "$tmp/c.gguf" --decoder q4_0 --report - -q
+prints 'judged on            1 pairs held out' convert "$model" -o "$tmp/c.gguf" --decoder q4_k --report - --judge "$tmp/pictures" -q
+fails '/nowhere/r' convert "$model" -o "$tmp/c.gguf" --report /nowhere/r -q
+prints '"end_to_end": {' convert "$model" -o "$tmp/c.gguf" --decoder q8_0 --calibration "$tmp/pictures" --report - --json -q
+run convert "$model" -o "$tmp/c.gguf" --report "$tmp/r.json" --json -q
+if grep -q '"end_to_end_missing": "no pictures' "$tmp/r.json"; then good; else bad 'a report in JSON'; fi
+
 # ---- inspect, bench ----
 prints 'architecture' inspect "$model"
 prints '"memory_bytes": ' inspect "$model" --json

@@ -142,14 +142,17 @@ static struct expected expect_float(const struct gemm_spec *s, const double *a, 
     return (struct expected){sum, s->lhs == LHS_BF16 ? tol + flushed : tol};
 }
 
-/* Integer part exact; per block three roundings (scale product, its use, the sum). w: quant * scale, exact in f32. min: NULL, or
- * what was subtracted in w (q4_K): w itself is then rounded, and each block adds two numbers that may be larger than their sum. */
-static struct expected expect_blocks(const double *q, const double *d, const float *w, const float *min, size_t k, double start) {
+/* Integer part exact; per block three roundings (scale product, its use, the sum). w: quant * scale, exact in f32. min: NULL,
+ * or what was subtracted in w (q4_K): w itself is then rounded, and each block adds two numbers that may be larger than their
+ * sum. */
+static struct expected expect_blocks(const double *q, const double *d, const float *w, const float *min, size_t k,
+                                     double start) {
     double sum = start, mag = fabs(start);
     for (size_t e = 0; e < k; e += 32) {
         double part = 0.0;
         for (size_t i = e; i < k && i < e + 32; i++) part += q[i] * w[i];
-        for (size_t i = e; min && i < k && i < e + 32; i++) mag += fabs(q[i]) * (fabs((double)w[i]) + 2.0 * (double)min[i]) * d[e / 32];
+        for (size_t i = e; min && i < k && i < e + 32; i++)
+            mag += fabs(q[i]) * (fabs((double)w[i]) + 2.0 * (double)min[i]) * d[e / 32];
         sum += part * d[e / 32];
         mag += fabs(part * d[e / 32]);
     }
@@ -184,8 +187,10 @@ static void check_values(const struct check *c, const struct gemm_case *g) {
         lhs_row(g->spec, (const float *)g->a.p + i * g->a_stride, g->k, x, d);
         for (size_t j = 0; j < g->n; j++) {
             double start = g->bias ? ((const float *)g->b.p)[j] : 0.0;
-            struct expected want = g->spec->lhs == LHS_Q8B32 ? expect_blocks(x, d, w + j * g->k, min ? min + j * g->k : NULL, g->k, start)
-                                                             : expect_float(g->spec, x, w + j * g->k, g->k, start);
+            const float *wj = w + j * g->k;
+            struct expected want = g->spec->lhs == LHS_Q8B32
+                                       ? expect_blocks(x, d, wj, min ? min + j * g->k : NULL, g->k, start)
+                                       : expect_float(g->spec, x, wj, g->k, start);
             check_close(c, "c", i * g->n + j, want.value, ((const float *)g->c.p)[i * g->c_stride + j], want.tol);
         }
         if (i + 1 < g->m && !gbuf_untouched((float *)g->c.p + i * g->c_stride + g->n, (g->c_stride - g->n) * 4))

@@ -1,5 +1,5 @@
-/* Calibrated conversion from end to end, and what is measured of it: tiny checkpoints of each family, a folder of made-up pictures
- * with captions. */
+/* Calibrated conversion from end to end, and what is measured of it: tiny checkpoints of each family, a folder of made-up
+ * pictures with captions. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -64,11 +64,13 @@ static const char *pictures(const char *name, int n, int n_captions) {
         uint8_t rgb[sizeof head - 1 + 24 * 24 * 3];
         memcpy(rgb, head, sizeof head - 1);
         for (int k = 0; k < 24 * 24 * 3; k++)
-            rgb[sizeof head - 1 + (size_t)k] = (uint8_t)(127 + 120 * sin(0.1 * (i + 1) * (k / 3 % 24) + 0.07 * (k / 72) + k % 3));
+            rgb[sizeof head - 1 + (size_t)k] =
+                (uint8_t)(127 + 120 * sin(0.1 * (i + 1) * (k / 3 % 24) + 0.07 * (k / 72) + k % 3));
         snprintf(file, sizeof file, "%s/p%02d.ppm", name, i);
         eye_scratch_write(file, rgb, sizeof rgb);
         if (i < n_captions)
-            len += (size_t)snprintf(captions + len, sizeof captions - len, "p%02d.ppm\twaves of colour, picture %d of many\n", i, i);
+            len += (size_t)snprintf(captions + len, sizeof captions - len, "p%02d.ppm\twaves of colour, picture %d of many\n",
+                                    i, i);
     }
     char file[96];
     snprintf(file, sizeof file, "%s/captions.tsv", name);

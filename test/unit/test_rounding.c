@@ -1,5 +1,5 @@
-/* Calibrated rounding: the linear algebra under it, and what it promises: never worse than plain on its own inputs, legal blocks,
- * the same bytes for any number of threads. */
+/* Calibrated rounding: the linear algebra under it, and what it promises: never worse than plain on its own inputs, legal
+ * blocks, the same bytes for any number of threads. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -33,7 +33,8 @@ static void products_are_sums(void **state) {
     struct eye_err err = {0};
     for (size_t s = 0; s < EYE_COUNT(shape); s++) {
         size_t m = shape[s][0], n = shape[s][1], k = shape[s][2];
-        float *a = numbers(m * (k + 3)), *b = numbers(n * (k + 1)), *c = numbers(m * (n + 2)), *d = malloc(m * (n + 2) * sizeof *d);
+        float *a = numbers(m * (k + 3)), *b = numbers(n * (k + 1)), *c = numbers(m * (n + 2));
+        float *d = malloc(m * (n + 2) * sizeof *d);
         memcpy(d, c, m * (n + 2) * sizeof *d);
         ok(eye_dense_mul_add(&engine[0], m, n, k, a, k + 3, b, k + 1, c, n + 2, &err), &err);
         for (size_t i = 0; i < m; i++)

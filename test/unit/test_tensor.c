@@ -218,9 +218,9 @@ static void blocks_stay_within_half_a_step(void **state) {
     }
 }
 
-/* q4_K: a scale and a minimum per 32 elements. The best grid is never worse than the one from lowest to highest in 15 steps, whose
- * values are half a step off at most, but for the two 6-bit roundings: of the scale (15 levels) and of the minimum, each half a
- * unit of 1/63 of the block's largest. */
+/* q4_K: a scale and a minimum per 32 elements. The best grid is never worse than the one from lowest to highest in 15 steps,
+ * whose values are half a step off at most, but for the two 6-bit roundings: of the scale (15 levels) and of the minimum, each
+ * half a unit of 1/63 of the block's largest. */
 static void q4_k_blocks_follow_their_groups(void **state) {
     enum { N = 256 * 20 };
     static float x[N], y[N];

@@ -96,6 +96,7 @@ static int run(void *opts, char *const *operand, int n_operands) {
     struct eye_convert_report r;
     (void)n_operands;
     if (!o->out) return args_usage(&cmd_convert, "-o is missing: the .gguf file to write");
+    if (o->judge && !o->report) return args_usage(&cmd_convert, "--judge shows in --report only");
     ui_init(&ui, o->quiet, false);
     struct eye_convert_opts copts = {
         .part = o->decoder_only ? EYE_CONVERT_DECODER : EYE_CONVERT_ALL, .decoder_type = (enum eye_weight_type)o->decoder,
@@ -126,7 +127,8 @@ const struct command cmd_convert = {
     .name = "convert",
     .usage = "CHECKPOINT -o FILE.gguf [--decoder TYPE] [--vision TYPE] [--calibration DIR] [--report FILE]",
     .summary = "pack a checkpoint into one .gguf file, quantized",
-    .details = "A q4_0 or q4_k decoder keeps embedding and head as q8_0. The file runs like the checkpoint does with the same types.",
+    .details = "A q4_0 or q4_k decoder keeps embedding and head as q8_0. Without --calibration the file runs like the\n"
+               "checkpoint does with the same types.",
     .args = convert_args,
     .examples = examples,
     .opts_bytes = sizeof(struct convert_opts),

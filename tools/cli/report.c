@@ -89,12 +89,13 @@ static json_t *json_tensors(const struct eye_convert_report *r) {
 
 static json_t *json_quality(const struct eye_quality *q) {
     return json_pack("{s:I,s:I,s:b,s:I,s:I,s:o,s:o,s:f,s:f,s:f,s:I,s:I,s:f,s:f,s:I,s:f,s:o}", "pairs", (json_int_t)q->n_pairs,
-                     "images", (json_int_t)q->n_images, "held_out", (int)q->held_out, "unreadable", (json_int_t)q->n_unreadable,
-                     "positions", (json_int_t)q->n_positions, "kl_mean", number(q->kl_mean), "kl_max", number(q->kl_max), "top1",
-                     q->top1, "perplexity", q->perplexity_b, "perplexity_checkpoint", q->perplexity_a, "answers",
-                     (json_int_t)q->n_answers, "answers_equal", (json_int_t)q->n_equal, "first_difference",
-                     q->first_difference, "edit_distance", q->edit_distance, "features", (json_int_t)q->n_features,
-                     "features_cosine", q->features_cosine, "features_snr_db", number(q->features_snr_db));
+                     "images", (json_int_t)q->n_images, "held_out", (int)q->held_out, "unreadable",
+                     (json_int_t)q->n_unreadable, "positions", (json_int_t)q->n_positions, "kl_mean", number(q->kl_mean),
+                     "kl_max", number(q->kl_max), "top1", q->top1, "perplexity", q->perplexity_b, "perplexity_checkpoint",
+                     q->perplexity_a, "answers", (json_int_t)q->n_answers, "answers_equal", (json_int_t)q->n_equal,
+                     "first_difference", q->first_difference, "edit_distance", q->edit_distance, "features",
+                     (json_int_t)q->n_features, "features_cosine", q->features_cosine, "features_snr_db",
+                     number(q->features_snr_db));
 }
 
 json_t *report_json(const struct report *r) {

@@ -1,8 +1,8 @@
-/* GEMM tiles with q4_K weights, Arm. Formula: kernels/q4k.h. Included once by each gemm_q8b32_q4k_<isa>.c, which defines before:
- * dot(a_lo, a_hi, w_lo, w_hi), the sums of products of 32 int8 in any four lanes.
+/* GEMM tiles with q4_K weights, Arm. Formula: kernels/q4k.h. Included once by each gemm_q8b32_q4k_<isa>.c, which defines
+ * before: dot(a_lo, a_hi, w_lo, w_hi), the sums of products of 32 int8 in any four lanes.
  *
- * rhs step, 32 columns: f16 d, f16 dmin of each, [8 groups][32] scale bytes and [32] min bytes, [8 groups][32] quants of 16 bytes
- * in q4_0's order. lhs step: [8 groups] of gemm_neon.h's steps. */
+ * rhs step, 32 columns: f16 d, f16 dmin of each, [8 groups][32] scale bytes and [32] min bytes, [8 groups][32] quants of 16
+ * bytes in q4_0's order. lhs step: [8 groups] of gemm_neon.h's steps. */
 #include <assert.h>
 
 #include "kernels/arm/gemm_neon.h"

@@ -93,4 +93,5 @@ static void run(size_t m, size_t n, size_t k, const void *lhs, const void *rhs, 
 }
 
 const struct eye_gemm_ukr eye_gemm_f32_q8b32_q4k_avx512vnni = {
-    EYE_B512_MR, EYE_BLOCK_NR, EYE_Q4K_KR, EYE_Q4K_GROUPS * sizeof(struct eye_block_row), EYE_Q4K_STEP, pack_lhs, pack_rhs, run};
+    EYE_B512_MR, EYE_BLOCK_NR, EYE_Q4K_KR, EYE_Q4K_GROUPS * sizeof(struct eye_block_row), EYE_Q4K_STEP,
+    pack_lhs, pack_rhs, run};
