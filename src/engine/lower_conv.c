@@ -248,8 +248,8 @@ static enum eye_status lower_dense(struct eye_lower *l, const struct eye_node *n
 enum eye_status eye_lower_conv2d(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
     struct conv *d = eye_lower_data(l, s, sizeof *d);
     if (!d) return eye_fail_nomem(err, sizeof *d);
-    EYE_TRY(eye_conv_read(eye_value_at(l->g, n->in[0]), eye_value_at(l->g, n->in[1]), eye_value_at(l->g, n->out), &n->attr, &d->s,
-                          err));
+    const struct eye_value *x = eye_value_at(l->g, n->in[0]), *w = eye_value_at(l->g, n->in[1]);
+    EYE_TRY(eye_conv_read(x, w, eye_value_at(l->g, n->out), &n->attr, &d->s, err));
     d->act = eye_act_kernel(&l->e->kernels, n->attr.act);
     EYE_TRY(eye_lower_operand(l, n, n->in[0], err));
     if (d->s.groups == 1) return lower_dense(l, n, s, d, err);

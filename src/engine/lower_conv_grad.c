@@ -1,10 +1,10 @@
 /* engine/lower_conv_grad: gradients of convolutions, of their input (dx) and of their weights (dw).
  *
- *   groups 1     products. dx: a row of patches of d (the taps that lead from an input pixel to output pixels) times the weights
- *                turned round; dw: the sum over all output pixels of d times the patch, in parts. 1x1 at stride 1: d, x and w
- *                as they lie.
- *   depthwise    kernels that take one image row; dx at stride 1 is a convolution with the taps reversed. dw: rows are summed in
- *                parts that follow from the shape, added in order.
+ *   groups 1     products. dx: rows of patches of d (the taps that lead from an input pixel to output pixels) times the
+ *                weights turned round; dw: the sum over all output pixels of d times the patch, in parts. 1x1 at stride 1:
+ *                d, x and w as they lie.
+ *   depthwise    kernels that take one image row; dx at stride 1 is a convolution with the taps reversed. dw: rows are summed
+ *                in parts that follow from the shape, added in order.
  *   other groups plain loops: right, not fast */
 #include "engine/conv.h"
 

@@ -1,5 +1,5 @@
 /* engine/lower_norm_maps: batch norm, applied and taken back: per channel y = p a + q (b - from) + shift, or without b
- * p (a - from) + shift, with numbers that are worked out when the step runs: statistics and trainable weights are known only then. */
+ * p (a - from) + shift, with numbers worked out when the step runs: statistics and trainable weights are known only then. */
 #include "engine/engine_impl.h"
 
 #include <math.h>

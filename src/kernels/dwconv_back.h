@@ -1,7 +1,7 @@
-/* Gradients of a depthwise convolution, one row, for the vec of dwconv_tile.h. These rows mostly come from memory: at batch 32 an
- * early layer's images are hundreds of megabytes, so the loops are plain and only keep the sums in registers.
+/* Gradients of a depthwise convolution, one row, for the vec of dwconv_tile.h. These rows mostly come from memory: at batch 32
+ * an early layer's images are hundreds of megabytes, so the loops are plain and only keep the sums in registers.
  *
- * Included once by each dwconv_<isa>.c, after vec, lanes, LANES, first(n), zero(), load(p, l), store(p, l, v), mul_add(a, b, c). */
+ * Included once by each dwconv_<isa>.c, after vec, lanes, LANES, first, zero, load, store and mul_add. */
 #include "kernels/inline.h"
 #include "kernels/rows.h"
 
@@ -28,8 +28,8 @@ EYE_INLINE void dwconv_dx(const struct eye_dwconv_back_args *a) {
 }
 
 /* One output column: its gradient times each input column its taps meet. */
-EYE_INLINE void dw_column(const struct eye_dwconv_back_args *a, const float *row, size_t x, size_t c, lanes l, int kw, vec acc[],
-                          int inside) {
+EYE_INLINE void dw_column(const struct eye_dwconv_back_args *a, const float *row, size_t x, size_t c, lanes l, int kw,
+                          vec acc[], int inside) {
     const size_t at = x * a->stride - a->pad_left; /* of tap 0; left of the image it wraps to a huge number */
     vec d = load(a->with + x * a->channels + c, l);
     EYE_UNROLL
