@@ -221,6 +221,14 @@ static void close_run(struct eye_trainer *t) {
     eye_recipe_clear(&t->recipe);
 }
 
+void eye_train_keys(void (*out)(void *ctx, const char *text, size_t n), void *ctx) {
+    struct eye_buf text;
+    eye_buf_init(&text, NULL);
+    eye_recipe_document(&text);
+    if (!text.failed) out(ctx, text.p, text.len);
+    eye_buf_clear(&text);
+}
+
 enum eye_status eye_train(const struct eye_train_opts *opts, struct eye_train_result *result, struct eye_err *err) {
     static const char *const names[] = {"train caption", "train lm", "distil vision", "distil joint"};
     struct eye_train_result mine = {0};

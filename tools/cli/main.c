@@ -8,7 +8,8 @@
 #include "docs.h"
 
 static const struct command *const commands[] = {&cmd_run, &cmd_chat, &cmd_cache, &cmd_probe, &cmd_tokens, &cmd_convert,
-                                               &cmd_inspect, &cmd_bench, &cmd_doctor, &cmd_eval, &cmd_version, NULL};
+                                               &cmd_inspect, &cmd_bench, &cmd_doctor, &cmd_train, &cmd_eval,
+                                               &cmd_version, NULL};
 #define N_COMMANDS (sizeof commands / sizeof commands[0] - 1)
 
 static void print_overview(void) {
@@ -27,7 +28,7 @@ static const struct command *find_command(const char *name) {
 
 static int unknown_command(const char *name) {
     static const char *const planned[] = {"batch", "calibrate", "compile", "data", "device", "distill",
-                                          "export", "onnx", "pull", "serve", "train"};
+                                          "export", "onnx", "pull", "serve"};
     for (size_t i = 0; i < sizeof planned / sizeof planned[0]; i++)
         if (strcmp(planned[i], name) == 0) return args_usage(NULL, "\"%s\" is not in this version (%s)", name, eye_version());
     const char *names[N_COMMANDS + 1] = {"help"};

@@ -1,0 +1,254 @@
+/* Whole runs, small: captions learnt by heart with their end, resumed = uninterrupted, one thread = two, drawn scenes from
+ * nothing with the picture worth more than another one, and bad data.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "eyelet/eyelet.h"
+#include "eyelet/train.h"
+#include "format/safetensors.h"
+#include "support/support.h"
+
+static struct eye_err err;
+
+static void ok(enum eye_status st) {
+    if (st != EYE_OK) fail_msg("%s: %s", eye_status_name(st), err.text);
+}
+
+/* ---- eight pictures ---- */
+
+enum { SIDE = 32 };
+static const struct { const char *name; uint8_t rgb[3]; } boards[] = {
+    {"red", {220, 30, 30}},     {"green", {30, 200, 40}},  {"blue", {30, 60, 220}},    {"yellow", {230, 220, 40}},
+    {"white", {240, 240, 240}}, {"black", {10, 10, 10}},   {"pink", {250, 150, 180}},  {"grey", {128, 128, 128}},
+};
+
+/* A checkered board of each colour with one caption; the first of them for dev as well, under another name. */
+static void make_pictures(const char *dir) {
+    struct eye_buf list;
+    char path[1200];
+    mkdir(dir, 0777);
+    eye_buf_init(&list, NULL);
+    for (size_t i = 0; i < EYE_COUNT(boards) + 2; i++) {
+        size_t b = i % EYE_COUNT(boards);
+        bool dev = i >= EYE_COUNT(boards);
+        snprintf(path, sizeof path, "%s/%s%s.ppm", dir, dev ? "dev_" : "", boards[b].name);
+        FILE *f = fopen(path, "wb");
+        assert_non_null(f);
+        fprintf(f, "P6 %d %d 255\n", SIDE, SIDE);
+        for (int k = 0; k < SIDE * SIDE; k++)
+            for (int c = 0; c < 3; c++) fputc((k / 8 + k / SIDE / 8) % 2 ? boards[b].rgb[c] : boards[b].rgb[c] / 2, f);
+        fclose(f);
+        eye_buf_printf(&list, "%s%s.ppm\ta %s board with squares\t%s\n", dev ? "dev_" : "", boards[b].name, boards[b].name,
+                       dev ? "dev" : "train");
+    }
+    snprintf(path, sizeof path, "%s/index.tsv", dir);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    fwrite(list.p, 1, list.len, f);
+    fclose(f);
+    eye_buf_clear(&list);
+}
+
+#define STUDENT \
+    "\"student\": {\"vocab\": 300, \"config\": {\"model_type\": \"eyelet_vlm\", \"vision\": {\"type\": \"mobilenetv3\", " \
+    "\"variant\": \"small_minimalistic\", \"width\": 0.25, \"image_size\": 32, \"tap\": 3}, " \
+    "\"projector\": {\"type\": \"linear\"}, \"text\": {\"type\": \"gpt2\", \"n_embd\": 48, \"n_layer\": 2, " \
+    "\"n_head\": 4, \"n_positions\": 64}, \"prompt\": \"\", " \
+    "\"image_position\": \"first\", \"preprocessing\": {\"fit\": \"stretch\", \"resample\": \"bilinear\"}}}"
+
+static char data_dir[1024], recipe_path[1024];
+
+static int setup(void **state) {
+    static const char recipe[] =
+        "{\"seed\": 5, " STUDENT ", \"data\": {\"path\": \"DATA/index.tsv\"}, \"stages\": [{\"epochs\": 12, \"batch\": 4, "
+        "\"lr\": 4e-3, \"dropout\": 0.1, \"train_norms\": true, \"ema\": 0.9, \"accumulate\": 2, "
+        "\"augment\": {\"flip\": true}}], \"eval\": {\"every_epochs\": 4}}";
+    snprintf(data_dir, sizeof data_dir, "%s/pictures", eye_scratch_dir());
+    make_pictures(data_dir);
+    snprintf(recipe_path, sizeof recipe_path, "%s", eye_scratch_write("recipe.json", recipe, sizeof recipe - 1));
+    return 0;
+}
+
+static int teardown(void **state) {
+    eye_scratch_remove();
+    return 0;
+}
+
+/* ---- runs ---- */
+
+struct run {
+    const char *name;             /* of its folder */
+    const char *set[8];
+    int n_set, n_threads;
+    bool resume;
+    int64_t stop_after;           /* cancelled once so many steps are made; 0 = never */
+    int64_t steps;
+};
+
+static bool stop(void *ctx) {
+    const struct run *r = ctx;
+    return r->stop_after && r->steps >= r->stop_after;
+}
+
+static void count_step(void *ctx, const struct eye_train_progress *p) { ((struct run *)ctx)->steps = p->step; }
+
+static enum eye_status train(struct run *r, struct eye_train_result *result) {
+    char out[1200];
+    snprintf(out, sizeof out, "%s/%s", eye_scratch_dir(), r->name);
+    const struct eye_train_opts o = {.recipe = recipe_path, .out = out, .data = data_dir, .set = r->set,
+                                     .n_set = (size_t)r->n_set, .resume = r->resume,
+                                     .n_threads = r->n_threads ? r->n_threads : 2, .progress = count_step, .ctx = r,
+                                     .cancel = stop, .cancel_ctx = r};
+    return eye_train(&o, result, &err);
+}
+
+static void assert_same_students(const char *a, const char *b) {
+    struct eye_safetensors s[2];
+    const char *const name[] = {a, b};
+    for (int i = 0; i < 2; i++) {
+        char path[1300];
+        snprintf(path, sizeof path, "%s/%s/student/model.safetensors", eye_scratch_dir(), name[i]);
+        ok(eye_safetensors_open(&s[i], path, true, NULL, &err));
+    }
+    assert_int_equal(s[0].table.n, s[1].table.n);
+    for (size_t i = 0; i < s[0].table.n; i++) {
+        const struct eye_entry *e = &s[0].table.entry[i], *f = eye_table_find(&s[1].table, e->name);
+        if (!f || f->bytes != e->bytes || memcmp(e->t.data, f->t.data, e->bytes) != 0) fail_msg("%s differs", e->name);
+    }
+    for (int i = 0; i < 2; i++) eye_safetensors_close(&s[i]);
+}
+
+/* Dropout, augmentation, averages, batch norms, accumulation, cut at any step, and by any number of threads. */
+static void resumed_equals_uninterrupted(void **state) {
+    struct eye_train_result whole, result;
+    struct run r = {.name = "whole", .n_threads = 1};
+    ok(train(&r, &whole));
+    assert_int_equal(whole.steps, 12); /* 8 pictures, 2 batches of 4 a step: an epoch each */
+    static const int64_t cuts[] = {1, 4, 11};
+    for (size_t i = 0; i < EYE_COUNT(cuts); i++) {
+        char name[16];
+        snprintf(name, sizeof name, "cut%zu", i);
+        struct run first = {.name = name, .stop_after = cuts[i]}, again = {.name = name};
+        struct run second = {.name = name, .resume = true};
+        assert_int_equal(train(&first, NULL), EYE_E_CANCELLED);
+        assert_true(eye_error_is("again", train(&again, NULL), EYE_E_ARG, &err, "there is a run in it"));
+        ok(train(&second, &result));
+        assert_int_equal(result.steps, whole.steps);
+        assert_true(result.dev_loss == whole.dev_loss && result.shuffled_loss == whole.shuffled_loss);
+        assert_same_students("whole", name);
+    }
+    struct run other = {.name = "cut0", .resume = true, .set = {"stages.0.lr=1"}, .n_set = 1};
+    assert_true(eye_error_is("recipe", train(&other, NULL), EYE_E_ARG, &err, "another recipe"));
+}
+
+static void threads_change_nothing(void **state) {
+    static const char *const bf16[] = {"stages.0.bf16=false", "stages.0.bf16=true"};
+    for (int i = 0; i < 2; i++) {
+        struct run one = {.name = i ? "one_bf16" : "one", .n_threads = 1, .set = {bf16[i]}, .n_set = 1};
+        struct run three = {.name = i ? "three_bf16" : "three", .n_threads = 3, .set = {bf16[i]}, .n_set = 1};
+        ok(train(&one, NULL));
+        ok(train(&three, NULL));
+        assert_same_students(one.name, three.name);
+    }
+}
+
+/* The caption of a picture, by the same session that everybody uses. */
+static void caption(const char *student, const char *picture, char out[200]) {
+    struct eye_model *model;
+    struct eye_session *session;
+    struct eye_result result;
+    struct eye_image image;
+    ok(eye_model_open(student, NULL, &model, &err));
+    ok(eye_session_new(model, NULL, &session, &err));
+    ok(eye_image_load(picture, NULL, &image, &err));
+    struct eye_query q = {.images = &image, .n_images = 1}; /* no words: the model's own prompt, which is empty */
+    ok(eye_session_generate(session, &q, NULL, &result, &err));
+    snprintf(out, 200, "%s%s", result.text, result.finish == EYE_FINISH_STOP ? "" : " (no end)");
+    eye_image_free(&image);
+    eye_session_free(session);
+    eye_model_close(model);
+}
+
+static void eight_captions_by_heart(void **state) {
+    struct eye_train_result result;
+    char student[1200], picture[1300], text[200], want[64];
+    struct run r = {.name = "heart", .n_set = 6, .set = {"stages.0.epochs=150", "stages.0.dropout=0", "stages.0.ema=0",
+                    "stages.0.augment={}", "stages.0.weight_decay=0", "stages.0.accumulate=1"}};
+    ok(train(&r, &result));
+    /* The dev pictures are two of the training ones: their loss is that of what was learnt. */
+    assert_true(result.dev_loss < 0.05);
+    assert_true(result.shuffled_loss > 10 * result.dev_loss);
+    snprintf(student, sizeof student, "%s/heart/student", eye_scratch_dir());
+    for (size_t i = 0; i < EYE_COUNT(boards); i++) {
+        snprintf(picture, sizeof picture, "%s/%s.ppm", data_dir, boards[i].name);
+        snprintf(want, sizeof want, "a %s board with squares", boards[i].name);
+        caption(student, picture, text);
+        assert_string_equal(text, want);
+    }
+}
+
+/* Rows of a cached value train what rows from pixels do: the tower is frozen, so both see the same numbers, to f16. */
+static void cached_features_serve(void **state) {
+    struct eye_train_result a, b;
+    struct run pixels = {.name = "pixels", .set = {"stages.0.freeze=v.*", "stages.0.train_norms=false"}, .n_set = 2};
+    struct run cached = {.name = "cached", .set = {"stages.0.freeze=v.*", "stages.0.train_norms=false",
+                         "stages.0.cache=v.features.2"}, .n_set = 3};
+    ok(train(&pixels, &a));
+    ok(train(&cached, &b));
+    assert_true(a.dev_loss > 0 && b.dev_loss / a.dev_loss > 0.9 && b.dev_loss / a.dev_loss < 1.1);
+    struct run wrong = {.name = "wrong", .set = {"stages.0.cache=v.nothing", "stages.0.train_norms=false"}, .n_set = 2};
+    assert_true(eye_error_is("cache", train(&wrong, NULL), EYE_E_ARG, &err, "no value \"v.nothing\""));
+}
+
+/* The shipped recipe in short: scenes whose combinations were never seen, described with and without their picture. */
+static void drawn_scenes_from_nothing(void **state) {
+    struct eye_train_result result;
+    snprintf(recipe_path, sizeof recipe_path, "%s", TEST_DATA "/../recipes/synth.json");
+    struct run r = {.name = "synth", .n_set = 5, .set = {"data.synth_train=960", "data.synth_dev=100", "stages.0.epochs=4",
+                    "data.captions=3", "eval.every_epochs=4"}};
+    ok(train(&r, &result));
+    print_message("dev loss %.4f, with the pictures of others %.4f, %.0f s\n", result.dev_loss, result.shuffled_loss,
+                  result.seconds);
+    assert_true(result.dev_loss < 0.35);
+    assert_true(result.shuffled_loss > 1.5 * result.dev_loss);
+}
+
+static void bad_data_is_named(void **state) {
+    char list[1200];
+    struct run r = {.name = "bad", .set = {list}, .n_set = 1};
+    snprintf(list, sizeof list, "data.path=/nowhere.tsv");
+    assert_true(eye_error_is("no list", train(&r, NULL), EYE_E_IO, &err, "/nowhere.tsv"));
+    /* A broken picture and a missing one are left out and told. */
+    eye_scratch_write("pictures/broken.ppm", "P6 32 32 255\nabc", 16);
+    snprintf(list, sizeof list, "%s/pictures/bad.tsv", eye_scratch_dir());
+    FILE *f = fopen(list, "wb");
+    assert_non_null(f);
+    fputs("red.ppm\ta red board\ttrain\nbroken.ppm\tx\ttrain\nmissing.ppm\ty\ttrain\ndev_red.ppm\ta red board\tdev\n", f);
+    fclose(f);
+    snprintf(list, sizeof list, "data.path=%s/pictures/bad.tsv", eye_scratch_dir());
+    r.set[1] = "stages.0.epochs=1";
+    r.n_set = 2;
+    ok(train(&r, NULL));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(resumed_equals_uninterrupted),
+        cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(eight_captions_by_heart),
+        cmocka_unit_test(cached_features_serve),
+        cmocka_unit_test(bad_data_is_named),
+        cmocka_unit_test(drawn_scenes_from_nothing),
+    };
+    return cmocka_run_group_tests_name("train", tests, setup, teardown);
+}
