@@ -121,7 +121,6 @@ EYE_MUST_CHECK enum eye_status eye_dataset_check(const struct eye_dataset *set, 
 
 /* ---- training ---- */
 
-enum eye_train_use { EYE_TRAIN_CAPTION, EYE_TRAIN_LM, EYE_DISTIL_VISION, EYE_DISTIL_JOINT };
 struct eye_train_progress { /* after each step */
     const char *stage;
     int64_t step, n_steps;           /* of the stage */
@@ -138,7 +137,7 @@ struct eye_train_opts {
     bool resume;                     /* go on with the run in out; else a folder with a run in it is refused */
     bool measure_only;               /* count the student's parameters, train nothing */
     int n_threads;                   /* 0 = all processors */
-    enum eye_train_use use;          /* must be the recipe's kind */
+    enum eye_recipe_use { EYE_TRAIN_CAPTION, EYE_TRAIN_LM, EYE_DISTIL_VISION, EYE_DISTIL_JOINT } use; /* must be the recipe's kind */
     void (*progress)(void *ctx, const struct eye_train_progress *p);
     void (*say)(void *ctx, const char *what, double done_0_to_1); /* long preparations */
     void (*note)(void *ctx, const char *line);                    /* a line for people: evaluations, warnings */
@@ -157,10 +156,34 @@ struct eye_train_result {
  * folders that everything else takes.
  * Results depend on recipe, data and seed alone: not on the number of threads, nor on being stopped and resumed.
  * Returns EYE_OK; CORRUPT (recipe, student, data: by file and key); ARG; IO; CANCELLED (saved); NOMEM; UNSUPPORTED. */
-EYE_MUST_CHECK enum eye_status eye_train(const struct eye_train_opts *opts, struct eye_train_result *result,
-                                         struct eye_err *err);
-/* All keys of a recipe, their ranges, defaults and meaning, as a Markdown list. */
-void eye_train_keys(void (*out)(void *ctx, const char *text, size_t n), void *ctx);
+EYE_MUST_CHECK enum eye_status eye_train(const struct eye_train_opts *opts, struct eye_train_result *result, struct eye_err *err);
+
+/* ---- pixel cache ---- */
+
+struct eye_pixel_cache_opts { /* all zero = default */
+    int side;                 /* of the squares that are kept; 0 = 224 */
+    enum eye_fit fit;         /* how pictures become square; EYE_FIT_MODEL = CROP */
+    int resample;             /* 0 bicubic, 1 bilinear, 2 Lanczos; as a student's preprocessor says */
+    uint8_t pad[3];           /* R,G,B around a picture with EYE_FIT_PAD */
+    int n_threads;            /* 0 = all processors */
+    void (*progress)(void *ctx, double done_0_to_1);
+    void *progress_ctx;
+    eye_cancel_fn *cancel;
+    void *cancel_ctx;
+};
+struct eye_pixel_cache_result {
+    bool made;                /* false: it was there, fits and has been verified */
+    size_t n_images, n_unreadable;
+    uint64_t bytes;           /* of the file */
+};
+/* The pictures of a set, decoded and made square, in one file that training maps (eye_dataset's order; about 150 KB a picture at
+ * side 224). Training makes it itself where it lacks; this is for making it ahead, elsewhere or on other terms. A cache that fits
+ * the set, its files' sizes and times, and opts is verified and kept; any other cache is replaced once the new one is whole.
+ * report   gets the unreadable pictures; may be NULL.
+ * Returns EYE_OK; ARG (path is another kind of file; no pictures); IO (disk full; no picture can be read); CANCELLED; NOMEM. */
+EYE_MUST_CHECK enum eye_status eye_pixel_cache(const char *path, const struct eye_dataset *set,
+                                               const struct eye_pixel_cache_opts *opts, struct eye_pixel_cache_result *result,
+                                               struct eye_data_report *report, struct eye_err *err);
 
 /* ---- synthetic scenes ---- */
 

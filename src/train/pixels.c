@@ -32,7 +32,7 @@ static void make_key(const struct eye_dataset *set, const struct eye_preproc *pp
     hash_u64(&h, (uint64_t)pp->width);
     hash_u64(&h, (uint64_t)pp->mode);
     hash_u64(&h, (uint64_t)pp->resample);
-    eye_sha256_add(&h, pp->fill, sizeof pp->fill);
+    if (pp->mode == EYE_PREPROC_PAD) eye_sha256_add(&h, pp->fill, sizeof pp->fill);
     hash_u64(&h, set->n_images);
     for (size_t i = 0; i < set->n_images; i++) {
         uint64_t size = UINT64_MAX;
@@ -222,4 +222,36 @@ enum eye_status eye_pixels_verify(const struct eye_pixels *px, const char *path,
         if (get_le(hash + 8 * i, 8) != eye_hash64(eye_pixels_at(px, i), picture, 0))
             return eye_fail(err, EYE_E_CORRUPT, "%s: the pixels of picture %zu have changed: make it anew", path, i);
     return EYE_OK;
+}
+
+/* ---- the public call ---- */
+
+static enum eye_preproc_mode mode_of(enum eye_fit fit) {
+    return fit == EYE_FIT_PAD ? EYE_PREPROC_PAD : fit == EYE_FIT_STRETCH ? EYE_PREPROC_SQUASH : EYE_PREPROC_CROP;
+}
+
+enum eye_status eye_pixel_cache(const char *path, const struct eye_dataset *set, const struct eye_pixel_cache_opts *opts,
+                                struct eye_pixel_cache_result *result, struct eye_data_report *report, struct eye_err *err) {
+    static const struct eye_pixel_cache_opts plain;
+    struct eye_data_report unread = {0};
+    struct eye_pixels px;
+    if (!opts) opts = &plain;
+    int side = opts->side ? opts->side : 224, n_threads = opts->n_threads > 0 ? opts->n_threads : eye_cpu_count();
+    struct eye_pixels_opts o = {
+        .pp = {.width = side, .height = side, .mode = mode_of(opts->fit), .resample = (enum eye_resample)opts->resample,
+               .fill = {opts->pad[0], opts->pad[1], opts->pad[2]}},
+        .progress = opts->progress, .progress_ctx = opts->progress_ctx, .cancel = opts->cancel, .cancel_ctx = opts->cancel_ctx};
+    if (opts->resample < 0 || opts->resample > EYE_RESAMPLE_LANCZOS)
+        return eye_fail(err, EYE_E_ARG, "resampling %d, expected 0 to %d", opts->resample, EYE_RESAMPLE_LANCZOS);
+    EYE_TRY(eye_pool_new(&o.pool, n_threads, set->alloc, err));
+    *result = (struct eye_pixel_cache_result){0};
+    enum eye_status st = eye_pixels_ensure(path, set, &o, &px, &result->made, report ? report : &unread, err);
+    eye_pool_free(o.pool);
+    if (st != EYE_OK) return st;
+    if (!result->made) st = eye_pixels_verify(&px, path, err);
+    result->n_images = px.n;
+    result->bytes = px.map.size;
+    for (size_t i = 0; i < px.n; i++) result->n_unreadable += !px.have[i];
+    eye_pixels_close(&px);
+    return st;
 }

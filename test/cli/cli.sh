@@ -86,17 +86,19 @@ EYELET_TOP_K=many usage 'EYELET_TOP_K is "many", expected a whole number from 0 
 run version
 if [ "$rc" = 0 ] && grep -qxE 'eyelet [0-9]+\.[0-9]+\.[0-9]+' "$tmp/out"; then good; else bad version; fi
 prints 'Usage: eyelet COMMAND [OPTIONS]' help
-for c in $(sed -n 's/^  \([a-z]*\) .*/\1/p' "$tmp/out"); do
-    [ "$c" = help ] && continue
-    prints "Usage: eyelet $c " help "$c"
-    prints "Usage: eyelet $c " "$c" --help
+names=$(sed -n 's/^  \([a-z]*\)\( [a-z][a-z]*\)\{0,1\}  *[^ ].*/\1\2/p' "$tmp/out" | grep -vx help | tr ' ' '+') # data+check
+for c in $names; do
+    c=$(echo "$c" | tr + ' ')
+    # shellcheck disable=SC2086
+    prints "Usage: eyelet $c " help $c
+    # shellcheck disable=SC2086
+    prints "Usage: eyelet $c " $c --help
     if awk 'length($0) > 128 { exit 1 }' "$tmp/out"; then good; else bad "help of $c is wider than 128 columns"; fi
 done
 
 # ---- manual pages, completion: from the same tables ----
-run help
-names=$(sed -n 's/^  \([a-z]*\) .*/\1/p' "$tmp/out" | grep -vx help)
 for c in '' $names; do
+    c=$(echo "$c" | tr + ' ')
     # shellcheck disable=SC2086
     run help --man $c
     cp "$tmp/out" "$tmp/man"
@@ -105,7 +107,8 @@ for c in '' $names; do
     done
     if command -v groff >/dev/null && [ -n "$(groff -man -Tutf8 -Kutf8 -ww -z "$tmp/man" 2>&1)" ]; then bad "manual page $c: groff warns"; else good; fi
     [ -n "$c" ] || continue
-    run help "$c"
+    # shellcheck disable=SC2086
+    run help $c
     for option in $(sed -n 's/^  .. *,* *--\([a-z0-9-]*\).*/\1/p' "$tmp/out"); do
         if sed 's/\\//g' "$tmp/man" | grep -q -- "fB--$option"; then good; else bad "manual page $c lacks --$option"; fi
     done
@@ -130,7 +133,34 @@ if command -v bash >/dev/null; then
     completes 'eyelet run --im' '--image --image-position --image-side'
     completes 'eyelet run --kv ' 'auto f16 f32 i8'
     completes 'eyelet run -m ' ''
+    completes 'eyelet data ch' check
+    completes 'eyelet data check --no' --no-images
 fi
+
+# ---- data sets ----
+usage '"data" needs a second word: info, check, cache, synth, tokenizer; see "eyelet help"' data
+usage '"data chek": expected data and one of info, check, cache, synth, tokenizer; see "eyelet help"' data chek
+usage 'LIST|DIR is missing; see "eyelet help data check"' data check
+usage '-o is missing: the folder to write; see "eyelet help data synth"' data synth
+usage '--pad-colour is "12345", expected six hexadecimal digits; see "eyelet help data cache"' data cache -o x --pad-colour 12345 y
+fails '/nowhere: cannot open' data info /nowhere
+printf 'neither\001fish' >"$tmp/fish"
+fails 'fish: not a known list: accepted are COCO captions JSON' data check "$tmp/fish"
+exactly 'data synth' 0 "$tmp/shapes: 70 pictures, 350 captions" "" data synth -o "$tmp/shapes" --train 50 --dev 10 --test 10
+prints '0 errors, ' data check "$tmp/shapes"
+prints '"errors": 0' data check "$tmp/shapes" --json
+prints 'train              50        250' data info "$tmp/shapes"
+prints '70 pictures, ' data cache "$tmp/shapes" -o "$tmp/shapes.pixels" --side 32
+prints 'up to date, every picture verified' data cache "$tmp/shapes" -o "$tmp/shapes.pixels" --side 32
+(ulimit -f 100 && fails 'shapes.pixels: cannot write: File too large' data cache "$tmp/shapes" -o "$tmp/shapes.pixels" --side 512
+    [ "$n_bad" = 0 ]) && prints 'up to date' data cache "$tmp/shapes" -o "$tmp/shapes.pixels" --side 32 || bad 'a full disk leaves the old cache'
+prints ' tokens from 250 texts of ' data tokenizer "$tmp/shapes" --vocab 300 -o "$tmp/tokenizer.json"
+printf 'x.ppm\ta cat\ttrain\ny.ppm\ta cat\ttest\nz.ppm\tnone\ttrain\n' >"$tmp/leak.tsv"
+printf 'P6 2 2 255\nabcdefghijkl' | tee "$tmp/x.ppm" >"$tmp/y.ppm"
+run data check "$tmp/leak.tsv"
+if [ "$rc" = 1 ] && grep -q 'error           1  the same picture in two splits (duplicate_across)' "$tmp/out" &&
+    grep -q 'error           1  missing pictures (image_missing)' "$tmp/out" && grep -q '(leak)' "$tmp/out" &&
+    grep -qx '3 errors, 0 warnings' "$tmp/out" && [ ! -s "$tmp/err" ]; then good; else bad "data check of leaking splits"; fi
 
 # ---- failures ----
 fails 'no model: ' run -p hello

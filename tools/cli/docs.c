@@ -4,6 +4,44 @@
 #include <stdio.h>
 #include <string.h>
 
+/* ---- commands of two words ("data check") ---- */
+
+/* The second word of a name; NULL = it has one word. */
+static const char *second_word(const struct command *cmd) {
+    const char *blank = strchr(cmd->name, ' ');
+    return blank ? blank + 1 : NULL;
+}
+
+static int first_len(const struct command *cmd) { return (int)strcspn(cmd->name, " "); }
+
+/* Does a command before this one have the same first word? */
+static bool group_begun(const struct command *const *commands, const struct command *cmd) {
+    for (; *commands != cmd; commands++)
+        if (first_len(*commands) == first_len(cmd) && strncmp((*commands)->name, cmd->name, (size_t)first_len(cmd)) == 0)
+            return true;
+    return false;
+}
+
+/* Second words of all commands that begin like this one. */
+static void print_second_words(const struct command *const *commands, const struct command *cmd, const char *between) {
+    bool first = true;
+    for (; *commands; commands++)
+        if (second_word(*commands) && strncmp((*commands)->name, cmd->name, (size_t)first_len(cmd) + 1) == 0) {
+            printf("%s%s", first ? "" : between, second_word(*commands));
+            first = false;
+        }
+}
+
+/* The name of a manual page: "data-check", with the dashes as given. */
+static void print_page_name(const char *name, const char *dash) {
+    for (; *name; name++) {
+        if (*name == ' ' || *name == '-')
+            fputs(dash, stdout);
+        else
+            putchar(*name);
+    }
+}
+
 /* ---- manual pages ---- */
 
 /* Text for roff: backslashes and dashes escaped, no line that begins like a macro. */
@@ -78,7 +116,7 @@ static void man_exit_status(void) {
 
 static void man_command(const struct command *const *commands, const struct command *cmd) {
     fputs(".SH NAME\neyelet\\-", stdout); /* one line: what whatis and apropos read */
-    roff(cmd->name);
+    print_page_name(cmd->name, "\\-");
     roff_line(" \\- ", cmd->summary, "");
     roff_line(".SH SYNOPSIS\n.B eyelet ", cmd->name, "");
     roff_line("", cmd->usage, "");
@@ -92,8 +130,12 @@ static void man_command(const struct command *const *commands, const struct comm
         roff_line(".PP\n.nf\n.RS\n", e->line, "\n.RE\n.fi");
     }
     printf(".SH SEE ALSO\n\\fBeyelet\\fR(1)");
-    for (; *commands; commands++)
-        if (*commands != cmd) printf(", \\fBeyelet\\-%s\\fR(1)", (*commands)->name);
+    for (; *commands; commands++) {
+        if (*commands == cmd) continue;
+        printf(", \\fBeyelet\\-");
+        print_page_name((*commands)->name, "\\-");
+        printf("\\fR(1)");
+    }
     printf("\n");
 }
 
@@ -103,7 +145,9 @@ static void man_program(const struct command *const *commands) {
            ".SH DESCRIPTION\nRuns vision\\-language models on the CPUs of phones, boards and mini\\-PCs: a picture and a "
            "question in, text out. Results go to standard output, messages to standard error.\n.SH COMMANDS\n");
     for (const struct command *const *c = commands; *c; c++) {
-        roff_line(".TP\n\\fBeyelet\\-", (*c)->name, "\\fR(1)");
+        printf(".TP\n\\fBeyelet\\-");
+        print_page_name((*c)->name, "\\-");
+        printf("\\fR(1)\n");
         roff_line("", (*c)->summary, "");
     }
     printf(".TP\n\\fBeyelet help\\fR [COMMAND]\nthe options of a command\n");
@@ -119,7 +163,12 @@ static void man_program(const struct command *const *commands) {
 
 void docs_man(const struct command *const *commands, const struct command *cmd, const char *version) {
     printf(".TH EYELET");
-    for (const char *p = cmd ? cmd->name : ""; *p; p++) printf("%s%c", p == cmd->name ? "\\-" : "", *p - 'a' + 'A');
+    if (cmd) printf("\\-");
+    for (const char *p = cmd ? cmd->name : ""; *p; p++)
+        if (*p == ' ')
+            printf("\\-");
+        else
+            putchar(*p - 'a' + 'A');
     printf(" 1 \"\" \"eyelet %s\" \"eyelet\"\n", version);
     if (cmd)
         man_command(commands, cmd);
@@ -142,12 +191,13 @@ static void print_choices(const struct arg *a) {
 }
 
 static void print_names(const struct command *const *commands) {
-    for (; *commands; commands++) printf("%s ", (*commands)->name);
+    for (const struct command *const *c = commands; *c; c++)
+        if (!group_begun(commands, *c)) printf("%.*s ", first_len(*c), (*c)->name);
     printf("help");
 }
 
 static void bash_command(const struct command *cmd) {
-    printf("    %s)\n        case $prev in\n", cmd->name);
+    printf("    '%s')\n        case $prev in\n", cmd->name);
     for (const struct arg *a = cmd->args; a->type != ARG_END; a++) {
         if (!a->value || is_path(a->value)) continue; /* files: what readline does by itself */
         printf("        ");
@@ -174,7 +224,14 @@ static void bash(const struct command *const *commands) {
     print_names(commands);
     printf("\"\n    COMPREPLY=()\n"
            "    if [[ $COMP_CWORD -eq 1 ]]; then COMPREPLY=($(compgen -W \"$names\" -- \"$cur\")); return; fi\n"
-           "    case ${COMP_WORDS[1]} in\n    help) COMPREPLY=($(compgen -W \"$names\" -- \"$cur\")) ;;\n");
+           "    local name=${COMP_WORDS[1]}\n    case $name in\n");
+    for (const struct command *const *c = commands; *c; c++) {
+        if (!second_word(*c) || group_begun(commands, *c)) continue;
+        printf("    %.*s)\n        if [[ $COMP_CWORD -eq 2 ]]; then COMPREPLY=($(compgen -W \"", first_len(*c), (*c)->name);
+        print_second_words(commands, *c, " ");
+        printf("\" -- \"$cur\")); return; fi\n        name=\"$name ${COMP_WORDS[2]}\" ;;\n");
+    }
+    printf("    esac\n    case $name in\n    help) COMPREPLY=($(compgen -W \"$names\" -- \"$cur\")) ;;\n");
     for (; *commands; commands++) bash_command(*commands);
     printf("    esac\n}\ncomplete -o bashdefault -o default -F _eyelet eyelet\n");
 }
@@ -218,16 +275,26 @@ static void zsh_option(const struct arg *a) {
 static void zsh(const struct command *const *commands) {
     printf("#compdef eyelet\n_eyelet() {\n    local -a names\n    names=(\n");
     for (const struct command *const *c = commands; *c; c++) {
-        printf("        '%s:", (*c)->name);
-        quoted((*c)->summary, ":\\");
+        if (group_begun(commands, *c)) continue;
+        printf("        '%.*s:", first_len(*c), (*c)->name);
+        if (second_word(*c))
+            print_second_words(commands, *c, ", ");
+        else
+            quoted((*c)->summary, ":\\");
         printf("'\n");
     }
     printf("        'help:what a command does'\n    )\n"
            "    if (( CURRENT == 2 )); then _describe command names; return; fi\n"
-           "    local name=$words[2]\n    shift words\n    (( CURRENT-- ))\n    case $name in\n"
-           "    help) _describe command names ;;\n");
+           "    local name=$words[2]\n    shift words\n    (( CURRENT-- ))\n    case $name in\n");
+    for (const struct command *const *c = commands; *c; c++) {
+        if (!second_word(*c) || group_begun(commands, *c)) continue;
+        printf("    %.*s)\n        if (( CURRENT == 2 )); then compadd ", first_len(*c), (*c)->name);
+        print_second_words(commands, *c, " ");
+        printf("; return; fi\n        name=\"$name $words[2]\"\n        shift words\n        (( CURRENT-- )) ;;\n");
+    }
+    printf("    esac\n    case $name in\n    help) _describe command names ;;\n");
     for (; *commands; commands++) {
-        printf("    %s)\n        _arguments -s", (*commands)->name);
+        printf("    '%s')\n        _arguments -s", (*commands)->name);
         for (const struct arg *a = (*commands)->args; a->type != ARG_END; a++)
             if (a->type != ARG_GROUP) zsh_option(a);
         printf(" \\\n            '(-h --help)'{-h,--help}'[help]'");
@@ -238,8 +305,15 @@ static void zsh(const struct command *const *commands) {
     printf("    esac\n}\n_eyelet \"$@\"\n");
 }
 
+/* "complete" for what follows a command. */
+static void fish_after(const struct command *cmd) {
+    printf("complete -c eyelet -n '__fish_seen_subcommand_from %.*s", first_len(cmd), cmd->name);
+    if (second_word(cmd)) printf("; and __fish_seen_subcommand_from %s", second_word(cmd));
+    printf("'");
+}
+
 static void fish_option(const struct command *cmd, const struct arg *a) {
-    printf("complete -c eyelet -n '__fish_seen_subcommand_from %s'", cmd->name);
+    fish_after(cmd);
     if (a->letter) printf(" -s %c", a->letter);
     printf(" -l %s", a->name);
     if (a->value) printf(is_path(a->value) ? " -r -F" : " -x");
@@ -256,7 +330,20 @@ static void fish_option(const struct command *cmd, const struct arg *a) {
 static void fish(const struct command *const *commands) {
     printf("# fish completion of eyelet\n");
     for (const struct command *const *c = commands; *c; c++) {
-        printf("complete -c eyelet -n __fish_use_subcommand -f -a %s -d '", (*c)->name);
+        const char *second = second_word(*c);
+        if (!group_begun(commands, *c)) {
+            printf("complete -c eyelet -n __fish_use_subcommand -f -a %.*s -d '", first_len(*c), (*c)->name);
+            if (second)
+                print_second_words(commands, *c, ", ");
+            else
+                quoted((*c)->summary, "\\");
+            printf("'\n");
+        }
+        if (!second) continue;
+        printf("complete -c eyelet -n '__fish_seen_subcommand_from %.*s; and not __fish_seen_subcommand_from ", first_len(*c),
+               (*c)->name);
+        print_second_words(commands, *c, " ");
+        printf("' -f -a %s -d '", second);
         quoted((*c)->summary, "\\");
         printf("'\n");
     }
@@ -265,8 +352,10 @@ static void fish(const struct command *const *commands) {
     print_names(commands);
     printf("'\n");
     for (; *commands; commands++) {
-        if (!is_path((*commands)->operand))
-            printf("complete -c eyelet -n '__fish_seen_subcommand_from %s' -f\n", (*commands)->name);
+        if (!is_path((*commands)->operand)) {
+            fish_after(*commands);
+            printf(" -f\n");
+        }
         for (const struct arg *a = (*commands)->args; a->type != ARG_END; a++)
             if (a->type != ARG_GROUP) fish_option(*commands, a);
     }

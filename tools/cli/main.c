@@ -8,27 +8,50 @@
 #include "docs.h"
 
 static const struct command *const commands[] = {&cmd_run, &cmd_chat, &cmd_cache, &cmd_probe, &cmd_tokens, &cmd_convert,
-                                               &cmd_inspect, &cmd_bench, &cmd_doctor, &cmd_train, &cmd_eval,
-                                               &cmd_version, NULL};
+                                               &cmd_inspect, &cmd_bench, &cmd_doctor, &cmd_eval,
+                                               &cmd_data_info, &cmd_data_check, &cmd_data_cache, &cmd_data_synth,
+                                               &cmd_data_tokenizer, &cmd_version, NULL};
 #define N_COMMANDS (sizeof commands / sizeof commands[0] - 1)
 
 static void print_overview(void) {
     printf("eyelet %s: vision-language models on edge devices\n\n"
            "Usage: eyelet COMMAND [OPTIONS]\n\n", eye_version());
-    for (size_t i = 0; i < N_COMMANDS; i++) printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
-    printf("  %-10s %s\n", "help", "this text, or \"eyelet help COMMAND\"");
+    for (size_t i = 0; i < N_COMMANDS; i++) printf("  %-16s %s\n", commands[i]->name, commands[i]->summary);
+    printf("  %-16s %s\n", "help", "this text, or \"eyelet help COMMAND\"");
     printf("\nResults go to standard output, messages to standard error. Exit status: 0 done, 1 failed, 2 wrong usage.\n");
 }
 
-static const struct command *find_command(const char *name) {
-    for (size_t i = 0; i < N_COMMANDS; i++)
-        if (strcmp(commands[i]->name, name) == 0) return commands[i];
+/* The command that argv begins with, of one word or of two ("data check"); *n_words of them. */
+static const struct command *find_command(int argc, char *const *argv, int *n_words) {
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        const char *name = commands[i]->name, *second = strchr(name, ' ');
+        size_t len = second ? (size_t)(second - name) : strlen(name);
+        *n_words = second ? 2 : 1;
+        if (argc >= *n_words && strlen(argv[0]) == len && memcmp(argv[0], name, len) == 0 &&
+            (!second || strcmp(argv[1], second + 1) == 0))
+            return commands[i];
+    }
     return NULL;
 }
 
-static int unknown_command(const char *name) {
-    static const char *const planned[] = {"batch", "calibrate", "compile", "data", "device", "distill",
-                                          "export", "onnx", "pull", "serve"};
+/* Of a group ("data") without a command of it. True: it is one, and was said. */
+static bool lacks_second_word(const char *group, const char *second) {
+    char list[256];
+    size_t at = 0, len = strlen(group);
+    for (size_t i = 0; i < N_COMMANDS && at < sizeof list; i++)
+        if (strncmp(commands[i]->name, group, len) == 0 && commands[i]->name[len] == ' ')
+            at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", at ? ", " : "", commands[i]->name + len + 1);
+    if (at && second && second[0] != '-')
+        args_usage(NULL, "\"%s %s\": expected %s and one of %s", group, second, group, list);
+    else if (at)
+        args_usage(NULL, "\"%s\" needs a second word: %s", group, list);
+    return at > 0;
+}
+
+static int unknown_command(const char *name, const char *second) {
+    if (lacks_second_word(name, second)) return EXIT_USAGE;
+    static const char *const planned[] = {"batch", "calibrate", "compile", "device", "distill",
+                                          "export", "onnx", "pull", "serve", "train"};
     for (size_t i = 0; i < sizeof planned / sizeof planned[0]; i++)
         if (strcmp(planned[i], name) == 0) return args_usage(NULL, "\"%s\" is not in this version (%s)", name, eye_version());
     const char *names[N_COMMANDS + 1] = {"help"};
@@ -72,8 +95,9 @@ static int help(int argc, char *const *argv) {
             print_overview();
         return EXIT_DONE;
     }
-    const struct command *cmd = find_command(argv[man]);
-    if (!cmd) return unknown_command(argv[man]);
+    int n_words;
+    const struct command *cmd = find_command(argc - man, argv + man, &n_words);
+    if (!cmd) return unknown_command(argv[man], argc > man + 1 ? argv[man + 1] : NULL);
     if (man)
         docs_man(commands, cmd, eye_version());
     else
@@ -90,15 +114,16 @@ int main(int argc, char **argv) {
         fprintf(stderr, "eyelet: no command; see \"eyelet help\"\n");
         return EXIT_USAGE;
     }
-    const char *name = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
-    const struct command *cmd = find_command(name);
+    const char *name = argv[1];
+    int n_words = 1;
+    const struct command *cmd = strcmp(name, "--version") == 0 ? &cmd_version : find_command(argc - 1, argv + 1, &n_words);
     if (cmd)
-        code = run_command(cmd, argc - 2, argv + 2);
+        code = run_command(cmd, argc - 1 - n_words, argv + 1 + n_words);
     else if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         code = help(argc - 2, argv + 2);
     else if (name[0] == '-')
         code = args_usage(NULL, "unknown option \"%s\" before a command", name);
     else
-        code = unknown_command(name);
+        code = unknown_command(name, argc > 2 ? argv[2] : NULL);
     return ui_finish(&ui, code);
 }
