@@ -121,6 +121,7 @@ EYE_MUST_CHECK enum eye_status eye_dataset_check(const struct eye_dataset *set, 
 
 /* ---- training ---- */
 
+enum eye_train_use { EYE_TRAIN_CAPTION, EYE_TRAIN_LM, EYE_DISTIL_VISION, EYE_DISTIL_JOINT };
 struct eye_train_progress { /* after each step */
     const char *stage;
     int64_t step, n_steps;           /* of the stage */
@@ -137,7 +138,7 @@ struct eye_train_opts {
     bool resume;                     /* go on with the run in out; else a folder with a run in it is refused */
     bool measure_only;               /* count the student's parameters, train nothing */
     int n_threads;                   /* 0 = all processors */
-    enum eye_recipe_use { EYE_TRAIN_CAPTION, EYE_TRAIN_LM, EYE_DISTIL_VISION, EYE_DISTIL_JOINT } use; /* must be the recipe's kind */
+    enum eye_train_use use;          /* must be the recipe's kind */
     void (*progress)(void *ctx, const struct eye_train_progress *p);
     void (*say)(void *ctx, const char *what, double done_0_to_1); /* long preparations */
     void (*note)(void *ctx, const char *line);                    /* a line for people: evaluations, warnings */
@@ -156,7 +157,10 @@ struct eye_train_result {
  * folders that everything else takes.
  * Results depend on recipe, data and seed alone: not on the number of threads, nor on being stopped and resumed.
  * Returns EYE_OK; CORRUPT (recipe, student, data: by file and key); ARG; IO; CANCELLED (saved); NOMEM; UNSUPPORTED. */
-EYE_MUST_CHECK enum eye_status eye_train(const struct eye_train_opts *opts, struct eye_train_result *result, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_train(const struct eye_train_opts *opts, struct eye_train_result *result,
+                                         struct eye_err *err);
+/* All keys of a recipe, their ranges, defaults and meaning, as a Markdown list. */
+void eye_train_keys(void (*out)(void *ctx, const char *text, size_t n), void *ctx);
 
 /* ---- pixel cache ---- */
 
