@@ -23,6 +23,12 @@ enum eye_convert_part {
     EYE_CONVERT_DECODER /* what llama.cpp loads as it is: it refuses files with tensors it does not know */
 };
 
+enum eye_range_method { /* of int8 activations, out of what calibration saw */
+    EYE_RANGE_MSE = 0,    /* least squared error of rounding and cutting off */
+    EYE_RANGE_MINMAX,     /* nothing is cut off */
+    EYE_RANGE_PERCENTILE  /* 1 in 10,000 on either side is */
+};
+
 struct eye_convert_opts { /* all zero = everything, as stored: nothing is lost */
     enum eye_convert_part part;
     enum eye_weight_type decoder_type; /* of a q4_0 decoder, embedding and head are q8_0 */
@@ -30,6 +36,7 @@ struct eye_convert_opts { /* all zero = everything, as stored: nothing is lost *
         vision_type; /* tower and projector; STORED keeps what folding leaves: f32 where a factor was folded in */
     const char *calibration;   /* folder of pictures with captions (models of text: lines of text) that the decoder's matrices
                                   are rounded for: NULL = plainly. See doc/QUANTIZATION.md */
+    enum eye_range_method range_method; /* vision_type INT8, which needs calibration as well */
     uint32_t max_pairs;        /* of it at most, spread evenly; 0 = 64. Every fourth is kept for eye_quality_measure */
     bool per_tensor;           /* fill report.tensor */
     void (*progress)(void *ctx, double done_0_to_1); /* may be NULL */
@@ -54,6 +61,7 @@ struct eye_convert_report {
     char first_fallback[64];   /* the name of one of them, or "" */
     char warning[256];         /* what eye_model_open would log, or "" */
     uint64_t n_pairs, n_rows;  /* the decoder was calibrated on; 0 = it was not */
+    uint64_t n_pictures, n_int8; /* the tower was calibrated on; its matrices and kernels that became int8 */
     struct eye_convert_tensor *tensor; /* [n_matrices] with per_tensor: give it back with eye_convert_report_clear */
     uint64_t n_matrices, tensor_cap;
     const struct eye_alloc *alloc;     /* private */

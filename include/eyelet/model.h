@@ -36,7 +36,8 @@ enum eye_weight_type {
     EYE_WEIGHT_BF16,
     EYE_WEIGHT_Q8_0, /* blocks of 32: int8 and an f16 scale */
     EYE_WEIGHT_Q4_0, /* blocks of 32: 4 bit and an f16 scale */
-    EYE_WEIGHT_Q4_K  /* blocks of 256: 4 bit, a scale and a minimum per 32; rows that 256 does not divide become q4_0 */
+    EYE_WEIGHT_Q4_K, /* blocks of 256: 4 bit, a scale and a minimum per 32; rows that 256 does not divide become q4_0 */
+    EYE_WEIGHT_INT8  /* vision only: int8 weights and activations, by the ranges that calibration wrote into the file */
 };
 
 /* How a session keeps keys and values. */

@@ -67,6 +67,8 @@ struct eye_exec {
     size_t scratch_bytes;
     uint64_t *ns;           /* [n_steps] */
     bool timing;
+    eye_observe_fn *observe; /* or NULL */
+    void *observe_ctx;
 };
 
 /* ---- while planning ---- */

@@ -147,12 +147,18 @@ enum eye_status eye_exec_run(struct eye_exec *x, struct eye_kv *kv, const struct
         uint64_t start = x->timing ? eye_now_ns() : 0;
         EYE_TRY(s->run(x, s, err));
         if (x->timing) x->ns[i] = eye_now_ns() - start;
+        if (x->observe) x->observe(x->observe_ctx, s->node->out, eye_exec_ptr(x, s->node->out), eye_exec_elems(x, s->node->out));
     }
     copy_outputs(x, out, n_out);
     return EYE_OK;
 }
 
-/* ---- timing ---- */
+/* ---- timing, observing ---- */
+
+void eye_exec_observe(struct eye_exec *x, eye_observe_fn *fn, void *ctx) {
+    x->observe = fn;
+    x->observe_ctx = ctx;
+}
 
 void eye_exec_timing(struct eye_exec *x, bool on) { x->timing = on; }
 

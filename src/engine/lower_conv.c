@@ -7,6 +7,7 @@
  *
  * Weights that change between runs are packed by the product (dense) or turned (depthwise) when the step runs. */
 #include "engine/conv.h"
+#include "engine/int8.h"
 
 #include <string.h>
 
@@ -246,6 +247,7 @@ static enum eye_status lower_dense(struct eye_lower *l, const struct eye_node *n
 }
 
 enum eye_status eye_lower_conv2d(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
+    if (eye_lower_reads_u8(l, n)) return eye_lower_conv2d_i8(l, n, s, err);
     struct conv *d = eye_lower_data(l, s, sizeof *d);
     if (!d) return eye_fail_nomem(err, sizeof *d);
     const struct eye_value *x = eye_value_at(l->g, n->in[0]), *w = eye_value_at(l->g, n->in[1]);

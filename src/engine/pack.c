@@ -39,7 +39,7 @@ enum eye_status eye_lower_blob(struct eye_lower *l, size_t bytes, eye_fill_fn *f
 
 enum eye_status eye_lower_want_weight(struct eye_lower *l, const struct eye_node *n, eye_val v, struct eye_err *err) {
     const struct eye_value *w = eye_value_at(l->g, v);
-    if (w->kind == EYE_VAL_WEIGHT && eye_dtype_info(w->dtype)->is_float && w->data) return EYE_OK;
+    if (w->kind == EYE_VAL_WEIGHT && (eye_dtype_info(w->dtype)->is_float || w->dtype == EYE_I8) && w->data) return EYE_OK;
     return eye_fail(err, EYE_E_UNSUPPORTED, "engine: %s wants \"%s\" to be a stored weight of a float type, got %s %s",
                     n ? eye_op_info(n->op)->name : "an output", w->name,
                     w->kind == EYE_VAL_WEIGHT ? "a weight of" : "a computed", eye_dtype_info(w->dtype)->name);
@@ -174,7 +174,7 @@ static const struct eye_gemm_ukr *choose_ukr(const struct eye_kernels *k, const 
                                              bool conv, enum eye_dtype *dtype) {
     if (wtype == EYE_W_EXACT) {
         bool block = eye_dtype_info(w->dtype)->block_elems > 1;
-        bool read_only = w->dtype == EYE_F64 || (block && w->dtype != EYE_Q8_0 && w->dtype != EYE_Q4_0 &&
+        bool read_only = w->dtype == EYE_F64 || w->dtype == EYE_I8 || (block && w->dtype != EYE_Q8_0 && w->dtype != EYE_Q4_0 &&
                                                    w->dtype != EYE_Q4_K);
         *dtype = w->row_scale || (conv && block) || read_only ? EYE_F32 : w->dtype;
     } else {

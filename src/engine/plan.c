@@ -34,13 +34,14 @@ size_t eye_lower_elems(const struct eye_lower *l, eye_val v) {
 void eye_lower_in_place(struct eye_lower *l, const struct eye_node *n, eye_val over) {
     for (eye_val v = over; v != EYE_NONE; v = l->alias[v]) /* through views: nobody may read the memory under another name */
         if (eye_value_at(l->g, v)->kind != EYE_VAL_NODE || l->uses[v] != 1) return;
+    if (eye_value_at(l->g, over)->dtype != eye_value_at(l->g, n->out)->dtype) return;
     if (eye_lower_elems(l, over) == eye_lower_elems(l, n->out)) l->alias[n->out] = over;
 }
 
 enum eye_status eye_lower_operand(struct eye_lower *l, const struct eye_node *n, eye_val v, struct eye_err *err) {
     while (l->alias[v] != EYE_NONE) v = l->alias[v];
     const struct eye_value *x = eye_value_at(l->g, v);
-    if (x->kind == EYE_VAL_STATE || (x->kind == EYE_VAL_INPUT && x->dtype != EYE_F32))
+    if (x->kind == EYE_VAL_STATE || (x->kind != EYE_VAL_WEIGHT && x->dtype != EYE_F32))
         return eye_fail(err, EYE_E_UNSUPPORTED, "engine: \"%s\" (%s) cannot be read as f32 numbers", x->name,
                         eye_dtype_info(x->dtype)->name);
     if (x->kind != EYE_VAL_WEIGHT || x->trainable || l->plan->operand[v] != EYE_NO_BLOB) return EYE_OK;
@@ -142,7 +143,7 @@ static enum eye_status place_memory(struct eye_lower *l, struct eye_err *err) {
         p->root[v] = (eye_val)v;
         while (l->alias[p->root[v]] != EYE_NONE) p->root[v] = l->alias[p->root[v]];
         if (l->g->value[v].kind == EYE_VAL_NODE && l->alias[v] == EYE_NONE && l->uses[v])
-            bytes[v] = eye_lower_elems(l, (eye_val)v) * sizeof(float);
+            bytes[v] = eye_lower_elems(l, (eye_val)v) * (l->g->value[v].dtype == EYE_U8 ? 1 : sizeof(float));
     }
     return eye_graph_place(l->g, bytes, l->alias, p->offset, &p->activations_bytes, err);
 }

@@ -68,7 +68,10 @@ static enum eye_status run_node(struct eval *e, const struct eye_node *n, struct
         if (!c.in[i]->f) return eye_fail(err, EYE_E_ARG, "graph: \"%s\" was given no data", e->g->value[n->in[i]].name);
     }
     EYE_TRY(give_memory(e, n->out, err));
-    return fn[n->op](&c, err);
+    EYE_TRY(fn[n->op](&c, err));
+    const struct eye_value *out = &e->g->value[n->out];
+    for (int64_t i = 0; out->dtype == EYE_U8 && i < c.out->n; i++) c.out->f[i] = eye_quant_round(&out->quant, c.out->f[i]);
+    return EYE_OK;
 }
 
 static bool has_states(const struct eye_graph *g) {

@@ -70,6 +70,7 @@ static void fuse_residual(struct fuse *f, struct eye_node *n) {
 static void fuse_ffn(struct fuse *f, struct eye_node *n) {
     struct eye_node *p = inner_producer(f, n->in[0], EYE_OP_linear);
     if (!p || p->n_in > 3 || n->attr.act != EYE_ACT_NONE) return;
+    if (eye_node_is_int8(f->g, p) || eye_node_is_int8(f->g, n)) return; /* its hidden rows have a range of their own */
     if (p->attr.wtype != n->attr.wtype) return; /* one attribute for both; a converted file holds each in its own type */
     if (f->g->value[p->in[1]].kind != EYE_VAL_WEIGHT || f->g->value[n->in[1]].kind != EYE_VAL_WEIGHT) return;
     eye_val in[6] = {p->in[0], p->in[1], p->n_in > 2 ? p->in[2] : EYE_NONE, n->in[1], n->n_in > 2 ? n->in[2] : EYE_NONE,

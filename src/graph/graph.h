@@ -52,7 +52,9 @@ const char *eye_act_name(enum eye_act_kind a);
 enum eye_wtype {
     EYE_W_EXACT,  /* as stored (f32, f16, bf16; block types as such), f32 activations */
     EYE_W_F32, EYE_W_F16, EYE_W_BF16, /* bf16: activations rounded to bf16 as well, when packed for this type */
-    EYE_W_Q8_0, EYE_W_Q4_0, EYE_W_Q4_K, EYE_N_WTYPE
+    EYE_W_Q8_0, EYE_W_Q4_0, EYE_W_Q4_K,
+    EYE_W_I8,     /* static int8: where a value's range and int8 weights say so (eye_graph_lay_int8), else as stored */
+    EYE_N_WTYPE
 };
 
 struct eye_attr { /* each op reads its own fields; all-zero otherwise */
@@ -76,11 +78,17 @@ struct eye_attr { /* each op reads its own fields; all-zero otherwise */
     float smoothing, temp;                    /* losses */
 };
 
+/* Static int8: number = scale (q - zero), q in 0 … 255. scale 0: no range is known. */
+struct eye_quant {
+    float scale;
+    int32_t zero; /* 0 … 255 */
+};
+
 enum eye_val_kind { EYE_VAL_INPUT, EYE_VAL_WEIGHT, EYE_VAL_STATE, EYE_VAL_NODE };
 
 struct eye_value {
     enum eye_val_kind kind;
-    enum eye_dtype dtype;        /* f32 for all results; inputs f32 or i32; weights as stored */
+    enum eye_dtype dtype;        /* results f32, or u8 as quant says (eye_graph_lay_int8); inputs f32 or i32; weights as stored */
     int rank;
     int64_t dims[EYE_MAX_RANK];  /* outermost first; negative = symbolic */
     const char *name;            /* tap and weight name, "v.stage0.block1"; in the graph's arena; never NULL ("" = unnamed) */
@@ -93,6 +101,7 @@ struct eye_value {
                                     through eye_weight_row */
     bool transposed;             /* weights [N,K]: data is [K,N] (GPT-2's Conv1D), of a plain dtype; read by eye_weight_row too */
     bool trainable;              /* weights: data is f32, plain, and changes between runs: nothing may be packed from it beforehand */
+    struct eye_quant quant;      /* results and inputs: the range calibration found */
 };
 
 #define EYE_MAX_IN 6
@@ -230,6 +239,23 @@ void eye_graph_quantize(struct eye_graph *g, enum eye_wtype want);
  * needs k % 256 == 0, else q4_0, which is as large. The one rule that convert and load share, so that a folder and its GGUF run the
  * same. */
 enum eye_wtype eye_wtype_for(enum eye_wtype want, int64_t k);
+/* equalize, folded and unfused: brings the channels of what int8 nodes read to like size. x_max[v] (v < n_values): largest magnitude
+ * of each channel of v, or NULL; rules in equalize.c. */
+EYE_MUST_CHECK enum eye_status eye_graph_equalize(struct eye_graph *g, const float *const *x_max, size_t n_values,
+                                                  struct eye_err *err);
+/* int8_weights: weights of nodes that fit and whose input has a range become int8, a scale per row. mean[v] (v < n_values): mean of
+ * each channel of v, or NULL: biases then take back what rounding did to the node's mean. */
+EYE_MUST_CHECK enum eye_status eye_graph_int8_weights(struct eye_graph *g, const double *const *mean, size_t n_values,
+                                                      struct eye_err *err);
+/* lay_int8, after fuse: nodes with a range on their input and int8 weights (dtype i8, row_scale) multiply integers, and the edges
+ * between them become u8; see int8.c. */
+EYE_MUST_CHECK enum eye_status eye_graph_lay_int8(struct eye_graph *g, struct eye_err *err);
+/* Could n be such a node: a linear, a dense or a depthwise convolution with constant weights whose sums stay in range? */
+bool eye_graph_int8_fits(const struct eye_graph *g, const struct eye_node *n);
+/* Is it one: it fits, its weights are int8, and its input has a range? */
+bool eye_node_is_int8(const struct eye_graph *g, const struct eye_node *n);
+/* The number that stands for x in u8. */
+double eye_quant_round(const struct eye_quant *q, double x);
 /* How a type's weights are stored; EYE_W_EXACT: f32. */
 enum eye_dtype eye_wtype_dtype(enum eye_wtype t);
 /* Makes v an output and removes nodes no output needs; renumbers nothing. */

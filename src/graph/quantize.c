@@ -9,7 +9,7 @@ enum eye_wtype eye_wtype_for(enum eye_wtype want, int64_t k) {
 }
 
 enum eye_dtype eye_wtype_dtype(enum eye_wtype t) {
-    static const enum eye_dtype dtype[EYE_N_WTYPE] = {EYE_F32, EYE_F32, EYE_F16, EYE_BF16, EYE_Q8_0, EYE_Q4_0, EYE_Q4_K};
+    static const enum eye_dtype dtype[EYE_N_WTYPE] = {EYE_F32, EYE_F32, EYE_F16, EYE_BF16, EYE_Q8_0, EYE_Q4_0, EYE_Q4_K, EYE_I8};
     return dtype[t];
 }
 
@@ -21,6 +21,7 @@ static enum eye_wtype linear_type(const struct eye_value *w, enum eye_wtype want
 }
 
 void eye_graph_quantize(struct eye_graph *g, enum eye_wtype want) {
+    if (want == EYE_W_I8) want = EYE_W_EXACT; /* int8 nodes are told by their ranges and weights */
     for (size_t i = 0; i < g->n_nodes; i++) {
         struct eye_node *n = &g->node[i];
         if (n->op == EYE_OP_linear) {

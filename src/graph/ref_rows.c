@@ -152,6 +152,10 @@ enum eye_status eye_ref_reshape(const struct eye_ref_ctx *c, struct eye_err *err
     return EYE_OK;
 }
 
+/* Rounding to bytes is the executor's: it knows the result's quant. */
+enum eye_status eye_ref_quantize(const struct eye_ref_ctx *c, struct eye_err *err) { return eye_ref_reshape(c, err); }
+enum eye_status eye_ref_dequantize(const struct eye_ref_ctx *c, struct eye_err *err) { return eye_ref_reshape(c, err); }
+
 enum eye_status eye_ref_transpose(const struct eye_ref_ctx *c, struct eye_err *err) {
     const struct eye_ref_value *x = c->in[0];
     int r = x->rank;

@@ -220,6 +220,12 @@ static enum eye_status eye_shape_swiglu(G *g, N *n, V *out, E *err) {
     return EYE_OK;
 }
 
+static enum eye_status eye_shape_quantize(G *g, N *n, V *out, E *err) {
+    copy_shape(out, in(g, n, 0));
+    return EYE_OK;
+}
+#define eye_shape_dequantize eye_shape_quantize
+
 /* ---- training ---- */
 
 static bool is_shape(const struct eye_value *v, int rank, const int64_t *dims) {

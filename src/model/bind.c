@@ -184,6 +184,31 @@ static eye_val grant(struct eye_build *m, enum how how, const struct eye_shape *
     return how == TRANSPOSED ? eye_weight_transposed(m->g, name, &t) : eye_weight(m->g, name, &t);
 }
 
+/* An int8 matrix or kernel of a converted tower: its row scales are in a tensor of their own. */
+static eye_val bind_int8(struct eye_build *m, size_t i, const struct eye_tensor *t, const char *name) {
+    struct eye_name scales = eye_namef("%s_scale", name);
+    int32_t at = eye_strmap_get(&m->b->map, scales.s, strlen(scales.s));
+    const struct eye_tensor *s = at < 0 ? NULL : &eye_checkpoint_tensor(m->b->ckpt, (size_t)at)->t;
+    if (!s || s->dtype != EYE_F32 || s->rank != 1 || s->dims[0] != t->dims[0])
+        return eye_graph_fail(m->g, EYE_E_CORRUPT, "%s: tensor \"%.100s\" is int8: expected its %lld scales in \"%.100s\", f32",
+                              m->b->ckpt->path, eye_checkpoint_tensor(m->b->ckpt, i)->name, (long long)t->dims[0], scales.s);
+    if (m->b->account) m->b->state[at] = USED;
+    float *scale = eye_arena_alloc(&m->g->arena, (size_t)s->dims[0] * sizeof *scale);
+    if (!scale) return eye_graph_fail(m->g, EYE_E_NOMEM, "out of memory");
+    memcpy(scale, s->data, (size_t)s->dims[0] * sizeof *scale);
+    for (int64_t k = 0; k < s->dims[0]; k++)
+        if (!(scale[k] >= 1e-36f && scale[k] <= 1e30f))
+            return eye_graph_fail(m->g, EYE_E_CORRUPT, "%s: tensor \"%.100s\": scale %lld is not a positive number",
+                                  m->b->ckpt->path, scales.s, (long long)k);
+    eye_val v = eye_weight(m->g, name, t);
+    if (v != EYE_NONE) m->g->value[v].row_scale = scale;
+    return v;
+}
+
+static bool may_be_int8(const struct eye_build *m, enum how how, const char *name) {
+    return m->folded && how == REQUIRED && (strncmp(name, "v.", 2) == 0 || strncmp(name, "mm.", 3) == 0);
+}
+
 static eye_val bind(struct eye_build *m, enum how how, struct eye_shape shape, const char *name) {
     const struct eye_binder *b = m->b;
     int32_t i = eye_strmap_get(&b->map, name, strlen(name));
@@ -207,6 +232,7 @@ static eye_val bind(struct eye_build *m, enum how how, struct eye_shape shape, c
         t.dims[0] = 1;
     }
     if (!fits(&t, &shape)) return fault(m, (size_t)i, EYE_E_CORRUPT, "shape", &shape);
+    if (t.dtype == EYE_I8 && t.rank >= 2 && may_be_int8(m, how, name)) return bind_int8(m, (size_t)i, &t, name);
     if (!usable_dtype(&t)) return fault(m, (size_t)i, EYE_E_UNSUPPORTED, "data type", &shape);
     eye_val first = how == AGAIN ? eye_graph_find(m->g, name) : EYE_NONE; /* both parts in one graph: one value, one gradient */
     if (first != EYE_NONE) return first;

@@ -6,7 +6,7 @@
 
 #include "model/registry.h"
 
-static const char *const wtype_name[EYE_N_WTYPE] = {"exact", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k"};
+static const char *const wtype_name[EYE_N_WTYPE] = {"exact", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "int8"};
 
 const char *eye_wtype_name(enum eye_wtype t) { return (unsigned)t < EYE_N_WTYPE ? wtype_name[t] : "?"; }
 
@@ -174,7 +174,7 @@ static enum eye_status read_metadata(struct eye_vlm *m, struct eye_err *err) {
     if (!m->ckpt->is_gguf) return EYE_OK;
     m->config.names = EYE_NAMES_GGUF;
     EYE_TRY(eye_gguf_str(&m->ckpt->gguf, "general.architecture", &architecture, err));
-    m->config.text.rope_pairs = is_text(&architecture, "llama"); /* our own files of such decoders: "eyelet_llama" */
+    m->config.text.rope_pairs = is_text(&architecture, "llama");
     EYE_TRY(eye_gguf_str(&m->ckpt->gguf, "eyelet.vision.form", &form, err));
     if (eye_vlm_sees(m) && !is_text(&form, "folded"))
         return eye_fail(err, EYE_E_UNSUPPORTED,
@@ -183,7 +183,9 @@ static enum eye_status read_metadata(struct eye_vlm *m, struct eye_err *err) {
                         m->ckpt->path);
     m->vision_folded = true;
     EYE_TRY(read_type(m, "eyelet.vision.type", &m->vision_type, err));
-    return read_type(m, "eyelet.decoder.type", &m->decoder_type, err);
+    EYE_TRY(read_type(m, "eyelet.decoder.type", &m->decoder_type, err));
+    if (m->decoder_type != EYE_W_I8) return EYE_OK;
+    return eye_fail(err, EYE_E_UNSUPPORTED, "%s: eyelet.decoder.type is \"int8\": only vision towers are", m->ckpt->path);
 }
 
 enum eye_status eye_vlm_open(struct eye_vlm *m, const struct eye_checkpoint *ckpt, const struct eye_alloc *alloc,

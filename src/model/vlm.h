@@ -62,7 +62,14 @@ eye_val eye_vlm_add(const struct eye_vlm *m, enum eye_part part, struct eye_grap
  * bit there costs more quality than its size saves; llama.cpp keeps them larger too. */
 enum eye_wtype eye_vlm_part_type(enum eye_part part, enum eye_wtype vision, enum eye_wtype decoder);
 
-/* Names of engine types in files and options: "exact", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k". */
+/* Where a converted file keeps the ranges of a static int8 tower and projector: lists of one length. */
+#define EYE_INT8_KEY_WEIGHT "eyelet.vision.int8.weight" /* names of int8 weights */
+#define EYE_INT8_KEY_SCALE "eyelet.vision.int8.scale"   /* f32, of what enters the weight's node */
+#define EYE_INT8_KEY_ZERO "eyelet.vision.int8.zero"     /* u8 */
+/* Gives the values of a folded VISION or PROJECTOR graph their ranges. ARG: m is no int8 file; CORRUPT: its lists are no ranges. */
+EYE_MUST_CHECK enum eye_status eye_vlm_ranges(const struct eye_vlm *m, struct eye_graph *g, struct eye_err *err);
+
+/* Names of engine types in files and options: "exact", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "int8". */
 const char *eye_wtype_name(enum eye_wtype t);
 bool eye_wtype_parse(const char *name, enum eye_wtype *out);
 

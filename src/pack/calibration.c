@@ -121,7 +121,8 @@ static bool readable(struct eye_calibration *c, const char *path, struct eye_err
         eye_image_free(&img);
         return true;
     }
-    if (c->n_unreadable++ == 0) snprintf(c->first_unreadable, sizeof c->first_unreadable, "%s", why->text);
+    if (c->n_unreadable++ == 0) snprintf(c->first_unreadable, sizeof c->first_unreadable, "%.*s",
+                                                (int)sizeof c->first_unreadable - 1, why->text);
     return false;
 }
 

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "pack/calibrate.h"
+#include "pack/int8.h"
 #include "pack/pack.h"
 
 struct item { /* one tensor of the file */
@@ -144,8 +145,22 @@ static enum eye_status add_small(struct convert *c, const char *name, const stru
     return eye_gguf_add_tensor(&c->writer, name, &t, NULL, NULL, err);
 }
 
+/* Int8 rows as they are, their scales beside them. */
+static enum eye_status add_int8(struct convert *c, const char *name, const struct eye_value *w, struct eye_err *err) {
+    struct eye_tensor t = {.data = w->data, .dtype = EYE_I8, .rank = w->rank},
+                      s = {.data = w->row_scale, .dtype = EYE_F32, .rank = 1, .dims = {w->dims[0]}};
+    char *scales = eye_arena_printf(&c->arena, "%s_scale", name);
+    if (!scales) return eye_fail_nomem(err, strlen(name));
+    if (strlen(scales) >= 64) return eye_fail(err, EYE_E_LIMIT, "tensor name \"%s\" is too long for GGUF", scales);
+    memcpy(t.dims, w->dims, sizeof t.dims);
+    c->report.n_tensors++;
+    EYE_TRY(eye_gguf_add_tensor(&c->writer, name, &t, NULL, NULL, err));
+    return eye_gguf_add_tensor(&c->writer, scales, &s, NULL, NULL, err);
+}
+
 /* The file's type of a matrix: what the engine would make of it; as stored when nothing was asked for. */
 static enum eye_dtype matrix_dtype(struct convert *c, const char *name, const struct eye_value *w, enum eye_wtype asked) {
+    if (asked == EYE_W_I8) asked = EYE_W_EXACT; /* what is not int8 by now stays as stored */
     enum eye_wtype t = eye_wtype_for(asked, w->dims[1]);
     if (t == EYE_W_EXACT) return w->row_scale ? EYE_F32 : w->dtype;
     if (t != asked && c->report.n_fallback++ == 0)
@@ -166,18 +181,23 @@ static enum eye_status add_weight(struct convert *c, const struct eye_graph *g, 
     EYE_TRY(eye_strmap_put(&c->seen, key, strlen(key), 0, &was_there, err));
     if (was_there) return EYE_OK;
     c->report.n_tensors++;
+    if (w->dtype == EYE_I8 && asked == EYE_W_I8) return add_int8(c, key, w, err);
     bool matrix = i == 1 && w->rank == 2 && (n->op == EYE_OP_linear || n->op == EYE_OP_embed);
     return matrix ? add_matrix(c, key, w, matrix_dtype(c, key, w, asked), err) : add_small(c, key, w, err);
 }
 
 /* ---- parts ---- */
 
+static enum eye_status build_part(struct convert *c, enum eye_part part, struct eye_err *err) {
+    EYE_TRY(eye_vlm_graph(&c->m, part, 0, &c->graph[part], err));
+    c->built[part] = true;
+    return eye_graph_fold(&c->graph[part], err);
+}
+
 static enum eye_status add_part(struct convert *c, enum eye_part part, enum eye_wtype type, struct eye_err *err) {
     struct eye_graph *g = &c->graph[part];
     EYE_TRY(check_cancel(c, err));
-    EYE_TRY(eye_vlm_graph(&c->m, part, 0, g, err));
-    c->built[part] = true;
-    EYE_TRY(eye_graph_fold(g, err));
+    if (!c->built[part]) EYE_TRY(build_part(c, part, err)); /* int8 parts are there already */
     for (size_t k = 0; k < g->n_nodes; k++)
         for (int i = 0; i < g->node[k].n_in; i++)
             if (g->node[k].in[i] != EYE_NONE) EYE_TRY(add_weight(c, g, &g->node[k], i, type, err));
@@ -227,6 +247,29 @@ static enum eye_status calibrate(struct convert *c, enum eye_wtype decoder, stru
     return st;
 }
 
+/* Tower and projector in int8: by pictures, or as the file has them already. */
+static enum eye_status int8_parts(struct convert *c, struct eye_err *err) {
+    struct eye_graph *vision = &c->graph[EYE_PART_VISION], *projector = &c->graph[EYE_PART_PROJECTOR];
+    struct eye_int8_opts opts = {.pictures = c->opts->calibration, .max_pictures = c->opts->max_pairs,
+                                 .method = c->opts->range_method, .progress = on_calibration, .progress_ctx = c,
+                                 .cancel = c->opts->cancel, .cancel_ctx = c->opts->cancel_ctx};
+    struct eye_int8_counts counts;
+    EYE_TRY(build_part(c, EYE_PART_VISION, err));
+    EYE_TRY(build_part(c, EYE_PART_PROJECTOR, err));
+    if (c->m.vision_type == EYE_W_I8) {
+        EYE_TRY(eye_vlm_ranges(&c->m, vision, err));
+        EYE_TRY(eye_vlm_ranges(&c->m, projector, err));
+    } else if (!c->opts->calibration) {
+        return eye_fail(err, EYE_E_ARG, "vision int8: ranges come from pictures: give a folder of them (--calibration DIR)");
+    } else {
+        EYE_TRY(eye_int8_calibrate(&c->m, vision, projector, &opts, &counts, err));
+        c->report.n_pictures = counts.n_pictures;
+        c->report.n_int8 = counts.n_int8;
+        c->progress_from = 0.95;
+    }
+    return eye_int8_put_ranges(&c->writer, vision, projector, err);
+}
+
 static enum eye_status convert(struct convert *c, const char *out, struct eye_err *err) {
     enum eye_wtype vision = type_or(c->opts->vision_type, c->m.vision_type),
                    decoder = type_or(c->opts->decoder_type, c->m.decoder_type);
@@ -235,7 +278,11 @@ static enum eye_status convert(struct convert *c, const char *out, struct eye_er
         return eye_fail(err, EYE_E_UNSUPPORTED,
                         "%s: a Llama decoder alone: llama.cpp wants other rows of q and k than eyelet writes; convert the whole "
                         "model, for eyelet", c->m.ckpt->path);
-    if (c->opts->calibration) EYE_TRY(calibrate(c, decoder, err));
+    bool int8 = all && vision == EYE_W_I8 && eye_vlm_sees(&c->m);
+    if (decoder == EYE_W_I8)
+        return eye_fail(err, EYE_E_ARG, "decoder int8: int8 is for vision towers; q8_0 is the decoder's type of 8 bits");
+    if (int8) EYE_TRY(int8_parts(c, err));
+    if (c->opts->calibration && (!int8 || eye_grid_has(eye_wtype_dtype(decoder)))) EYE_TRY(calibrate(c, decoder, err));
     EYE_TRY(eye_pack_llama_keys(&c->writer, &c->m, decoder, err));
     if (all) EYE_TRY(eye_pack_own_keys(&c->writer, &c->m, vision, decoder, err));
     /* decoder first: embedding, layers, head; then what llama.cpp does not know */

@@ -212,6 +212,9 @@ void eye_row_to_f32(enum eye_dtype t, const void *src, float *dst, size_t n) {
     case EYE_F64:
         for (size_t i = 0; i < n; i++) dst[i] = (float)d[i];
         return;
+    case EYE_I8:
+        for (size_t i = 0; i < n; i++) dst[i] = (float)((const int8_t *)src)[i];
+        return;
     case EYE_Q8_0: q8_0_to_f32(src, dst, n); return;
     case EYE_Q4_0: q4_0_to_f32(src, dst, n); return;
     default:

@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* In the order of the enums of eyelet/model.h. */
-const char *const cli_weight_names[] = {"stored", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", NULL};
+const char *const cli_weight_names[] = {"stored", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "int8", NULL};
 const char *const cli_cache_names[] = {"auto", "f16", "f32", "i8", NULL};
 const char *const cli_fit_names[] = {"model", "pad", "crop", "stretch", NULL};
 

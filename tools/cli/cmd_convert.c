@@ -11,9 +11,12 @@
 struct convert_opts {
     const char *out, *calibration, *report, *judge;
     int32_t decoder, vision; /* enum eye_weight_type */
+    int32_t method;          /* enum eye_range_method */
     int32_t max_pairs;
     bool decoder_only, json, quiet;
 };
+
+static const char *const method_names[] = {"mse", "minmax", "percentile", NULL};
 
 #define T struct convert_opts
 static const struct arg convert_args[] = {
@@ -21,7 +24,9 @@ static const struct arg convert_args[] = {
     {ARG_CHOICE, 0, "decoder", "TYPE", "matrices of the decoder", offsetof(T, decoder), .choices = cli_weight_names},
     {ARG_CHOICE, 0, "vision", "TYPE", "matrices of vision tower and projector", offsetof(T, vision),
      .choices = cli_weight_names},
-    {ARG_TEXT, 0, "calibration", "DIR", "round the decoder for these pictures and captions", offsetof(T, calibration)},
+    {ARG_TEXT, 0, "calibration", "DIR", "pictures and captions: the decoder is rounded for them, --vision int8 gets its ranges",
+     offsetof(T, calibration)},
+    {ARG_CHOICE, 0, "calibration-method", "HOW", "ranges of int8 activations", offsetof(T, method), .choices = method_names},
     {ARG_INT, 0, "max-pairs", "N", "pictures used of a folder, spread evenly", offsetof(T, max_pairs), 1, 65536, .def = 64},
     {ARG_TEXT, 0, "report", "FILE", "what rounding cost, by matrix and on pictures; - = stdout; JSON with --json",
      offsetof(T, report)},
@@ -101,7 +106,7 @@ static int run(void *opts, char *const *operand, int n_operands) {
     struct eye_convert_opts copts = {
         .part = o->decoder_only ? EYE_CONVERT_DECODER : EYE_CONVERT_ALL, .decoder_type = (enum eye_weight_type)o->decoder,
         .vision_type = (enum eye_weight_type)o->vision, .calibration = o->calibration, .max_pairs = (uint32_t)o->max_pairs,
-        .per_tensor = o->report != NULL, .progress = on_progress, .progress_ctx = &ui, .cancel = ui_interrupted,
+        .range_method = (enum eye_range_method)o->method, .per_tensor = o->report != NULL, .progress = on_progress, .progress_ctx = &ui, .cancel = ui_interrupted,
     };
     ui_catch_interrupt(); /* an unfinished file is removed */
     if (eye_convert(operand[0], o->out, &copts, &r, &err) != EYE_OK) return ui_fail(&ui, &err);
@@ -120,6 +125,7 @@ static const struct example examples[] = {
     {"The decoder alone, for llama.cpp", "eyelet convert FastVLM-0.5B -o decoder.gguf --decoder q8_0 --decoder-only"},
     {"4 bits, rounded for pictures like yours, and what it cost",
      "eyelet convert FastVLM-0.5B -o fastvlm.gguf --decoder q4_0 --calibration pictures --report -"},
+    {"A vision tower that multiplies bytes", "eyelet convert FastVLM-0.5B -o fastvlm.gguf --vision int8 --calibration pictures"},
     {NULL, NULL},
 };
 

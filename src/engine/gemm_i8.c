@@ -1,0 +1,184 @@
+/* engine/gemm_i8: y = act(x w^T + bias) + residual for u8 x and int8 w, over the pool.
+ *
+ * Rows of x are read where they lie: the kernel wants them as they are, nothing is packed. A task is a block of rows times a
+ * range of columns; inside, a few rows at a time become f32 results in the first-level cache, and leave it as what the next
+ * node reads: bytes, where that multiplies integers too. Splits are over outputs, sums are of integers: results depend neither
+ * on the tiles nor on the number of threads nor on the CPU. */
+#include <string.h>
+
+#include "engine/int8.h"
+
+#define TILE_ROWS 24u
+#define TILE_COLS 256u
+#define RANGE_BYTES (256u << 10) /* of panels that pass by each tile */
+#define TASK_ROWS 192u
+#define TASKS_PER_THREAD 4u
+
+/* ---- running ---- */
+
+void eye_finish_i8(const struct eye_exec *x, const struct eye_finish_i8 *f, float *c, size_t row, size_t n, size_t col,
+                   size_t cols) {
+    const struct eye_kernels *k = &x->plan->e->kernels;
+    size_t at = row * n + col;
+    float *y = f->quant.scale > 0 ? c : (float *)f->y + at;
+    if (f->act) f->act(f->residual ? c : y, c, cols);
+    if (f->residual && f->residual_quant.scale > 0)
+        k->add_u8(y, (const uint8_t *)f->residual + at, c, cols, f->residual_quant.scale, (float)f->residual_quant.zero);
+    else if (f->residual)
+        k->add_f32(y, c, (const float *)f->residual + at, cols);
+    else if (!f->act && y != c)
+        memcpy(y, c, cols * sizeof *y);
+    if (f->quant.scale > 0) k->quant_u8((uint8_t *)f->y + at, c, cols, 1.0f / f->quant.scale, (float)f->quant.zero);
+}
+
+struct eye_finish_i8 eye_finish_of(const struct eye_exec *x, const struct eye_node *n, eye_map_fn *act, eye_val residual) {
+    const struct eye_graph *g = x->plan->g;
+    struct eye_finish_i8 f = {.act = act, .residual = eye_exec_ptr(x, residual), .y = eye_exec_ptr(x, n->out)};
+    if (g->value[n->out].dtype == EYE_U8) f.quant = g->value[n->out].quant;
+    if (residual != EYE_NONE && g->value[residual].dtype == EYE_U8) f.residual_quant = g->value[residual].quant;
+    return f;
+}
+
+struct run {
+    struct eye_exec *x;
+    const struct eye_gemm_i8 *j;
+    size_t block_rows, n_blocks;
+    size_t range_cols;
+};
+
+/* A thread's scratch: [tile of results][made rows]. */
+static size_t tile_bytes(const struct eye_matrix_i8 *w) { return TILE_ROWS * w->range_cols * sizeof(float); }
+
+static void tile(const struct run *r, size_t row, size_t rows, size_t col, size_t cols, uint8_t *scratch) {
+    const struct eye_gemm_i8 *j = r->j;
+    const struct eye_matrix_i8 *w = j->w;
+    const struct eye_plan *p = r->x->plan;
+    const uint8_t *a = j->x ? j->x + row * w->k : scratch + tile_bytes(w);
+    if (!j->x) j->rows(j->rows_ctx, row, rows, scratch + tile_bytes(w));
+    float *c = (float *)scratch;
+    struct eye_gemm_i8_args args = {
+        .m = rows, .n = cols, .k = w->k, .a = a, .a_stride = w->k,
+        .w = (const uint8_t *)eye_blob_ptr(p, w->blob) + col / EYE_I8_NR * eye_i8_panel_bytes(w->k),
+        .scale = (const float *)eye_blob_ptr(p, w->scale) + col, .bias = (const float *)eye_blob_ptr(p, w->bias) + col,
+        .c = c, .c_stride = cols,
+    };
+    p->e->kernels.gemm_i8(&args);
+    if (cols == w->n) { /* whole rows lie side by side on both sides */
+        eye_finish_i8(r->x, &j->finish, c, row, w->n, 0, rows * cols);
+        return;
+    }
+    for (size_t i = 0; i < rows; i++) eye_finish_i8(r->x, &j->finish, c + i * cols, row + i, w->n, col, cols);
+}
+
+static void task(void *ctx, int i_task, int i_thread) {
+    const struct run *r = ctx;
+    size_t row = (size_t)i_task % r->n_blocks * r->block_rows, end = EYE_MIN(row + r->block_rows, r->j->m);
+    size_t col = (size_t)i_task / r->n_blocks * r->range_cols, cols = EYE_MIN(r->range_cols, r->j->w->n - col);
+    for (; row < end; row += TILE_ROWS)
+        tile(r, row, EYE_MIN(TILE_ROWS, end - row), col, cols, eye_exec_thread(r->x, i_thread));
+}
+
+/* Enough tasks for all threads, first by shorter blocks, then by narrower ranges. */
+static void choose_grid(struct run *r) {
+    const struct eye_matrix_i8 *w = r->j->w;
+    size_t want = (size_t)eye_pool_n_threads(r->x->plan->e->pool) * TASKS_PER_THREAD;
+    r->range_cols = w->range_cols;
+    r->block_rows = TASK_ROWS;
+    while (eye_ceil_div(r->j->m, r->block_rows) * eye_ceil_div(w->n, r->range_cols) < want) {
+        if (r->block_rows > TILE_ROWS && r->block_rows > r->j->m / 2) r->block_rows -= TILE_ROWS;
+        else if (r->block_rows > TILE_ROWS) r->block_rows = EYE_ALIGN_UP(r->block_rows / 2, TILE_ROWS);
+        else if (r->range_cols > EYE_I8_NR) r->range_cols = EYE_ALIGN_UP(r->range_cols / 2, EYE_I8_NR);
+        else break;
+    }
+    r->n_blocks = eye_ceil_div(r->j->m, r->block_rows);
+}
+
+void eye_gemm_i8_run(struct eye_exec *x, const struct eye_gemm_i8 *j) {
+    struct run r = {.x = x, .j = j};
+    choose_grid(&r);
+    eye_exec_tasks(x, j->m * j->w->n * j->w->k / 16, r.n_blocks * eye_ceil_div(j->w->n, r.range_cols), task, &r);
+}
+
+/* ---- planning ---- */
+
+struct panels_ctx {
+    const struct eye_value *w;
+    size_t n, k, channels, taps; /* rows are [channels][taps] in the file and [taps][channels] in the panels */
+};
+
+static void fill_panels(const struct eye_packer *p, void *dst, const void *ctx) {
+    const struct panels_ctx *c = ctx;
+    int8_t *rows = (int8_t *)p->scratch;
+    uint8_t *panel = dst;
+    for (size_t j = 0; j < c->n; j += EYE_I8_NR, panel += eye_i8_panel_bytes(c->k)) {
+        size_t n = EYE_MIN(EYE_I8_NR, c->n - j);
+        const int8_t *src = (const int8_t *)c->w->data + j * c->k;
+        for (size_t i = 0; i < n; i++, src += c->k)
+            for (size_t ch = 0; ch < c->channels; ch++)
+                for (size_t t = 0; t < c->taps; t++) rows[i * c->k + t * c->channels + ch] = src[ch * c->taps + t];
+        eye_i8_pack_panel(n, c->k, rows, c->k, panel);
+    }
+}
+
+struct scales_ctx {
+    const struct eye_value *w, *b; /* b NULL: 0 */
+    struct eye_quant quant;        /* of the input */
+    bool bias, zero_point;
+    char pad[6];
+};
+
+static void fill_scales(const struct eye_packer *p, void *dst, const void *ctx) {
+    const struct scales_ctx *c = ctx;
+    float *out = dst;
+    size_t k = 1;
+    for (int i = 1; i < c->w->rank; i++) k *= (size_t)c->w->dims[i];
+    for (int64_t j = 0; j < c->w->dims[0]; j++) {
+        double scale = (double)c->quant.scale * (double)c->w->row_scale[j];
+        float b = 0;
+        int64_t sum = 0;
+        out[j] = (float)scale;
+        if (!c->bias) continue;
+        if (c->b) eye_weight_row(c->b, j, &b);
+        for (size_t e = 0; e < k && c->zero_point; e++) sum += ((const int8_t *)c->w->data)[(size_t)j * k + e];
+        out[j] = (float)((double)b - (double)(float)scale * (double)(sum * c->quant.zero));
+    }
+}
+
+enum eye_status eye_lower_scales_i8(struct eye_lower *l, const struct eye_node *n, bool zero_point, size_t *scale, size_t *bias,
+                                    struct eye_err *err) {
+    struct scales_ctx c;
+    memset(&c, 0, sizeof c); /* compared as bytes */
+    c.w = eye_value_at(l->g, n->in[1]);
+    if (eye_node_in(n, 2) != EYE_NONE) {
+        EYE_TRY(eye_lower_want_weight(l, n, n->in[2], err));
+        c.b = eye_value_at(l->g, n->in[2]);
+    }
+    c.quant = eye_value_at(l->g, n->in[0])->quant;
+    c.zero_point = zero_point;
+    size_t bytes = (size_t)c.w->dims[0] * sizeof(float);
+    EYE_TRY(eye_lower_blob(l, bytes, fill_scales, &c, sizeof c, 0, scale, err));
+    c.bias = true;
+    return eye_lower_blob(l, bytes, fill_scales, &c, sizeof c, 0, bias, err);
+}
+
+enum eye_status eye_lower_matrix_i8(struct eye_lower *l, const struct eye_node *n, struct eye_matrix_i8 *out,
+                                    struct eye_err *err) {
+    struct panels_ctx c;
+    memset(&c, 0, sizeof c); /* compared as bytes */
+    c.w = eye_value_at(l->g, n->in[1]);
+    c.n = (size_t)c.w->dims[0];
+    c.channels = (size_t)c.w->dims[1];
+    c.taps = c.w->rank == 4 ? (size_t)(c.w->dims[2] * c.w->dims[3]) : 1;
+    c.k = c.channels * c.taps;
+    *out = (struct eye_matrix_i8){.n = c.n, .k = c.k};
+    size_t panels = eye_ceil_div(c.n, EYE_I8_NR), cols = RANGE_BYTES / EYE_MAX(c.k, 1) / EYE_I8_NR * EYE_I8_NR, bytes;
+    out->range_cols = EYE_MIN(EYE_MIN(EYE_MAX(cols, EYE_I8_NR), TILE_COLS), panels * EYE_I8_NR);
+    if (!eye_mul_ok(panels, eye_i8_panel_bytes(c.k), &bytes))
+        return eye_fail(err, EYE_E_LIMIT, "engine: weight \"%s\" is too large", c.w->name);
+    EYE_TRY(eye_lower_scales_i8(l, n, true, &out->scale, &out->bias, err));
+    return eye_lower_blob(l, bytes, fill_panels, &c, sizeof c, EYE_I8_NR * c.k, &out->blob, err);
+}
+
+void eye_lower_gemm_i8_scratch(struct eye_lower *l, const struct eye_matrix_i8 *w, bool made_rows) {
+    eye_lower_scratch(l, tile_bytes(w) + (made_rows ? TILE_ROWS * w->k : 0), 0);
+}

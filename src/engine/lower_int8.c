@@ -1,0 +1,195 @@
+/* engine/lower_int8: nodes between u8 edges: linear, convolutions, and the steps into and out of bytes. The int8 pass
+ * (graph/int8.c) has said which values are u8; results of these nodes are u8 or f32 as it wants them. */
+#include <math.h>
+#include <string.h>
+
+#include "engine/int8.h"
+
+#define MAX_KERNEL_ROWS 64
+#define LEAST_PIECE 4096
+
+/* ---- linear ---- */
+
+struct linear {
+    struct eye_matrix_i8 w;
+    eye_map_fn *act;
+};
+
+static enum eye_status run_linear(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    const struct linear *d = s->data;
+    const struct eye_node *n = s->node;
+    struct eye_gemm_i8 j = {.w = &d->w, .m = eye_exec_rows(x, n->in[0]), .x = eye_exec_ptr(x, n->in[0]),
+                            .finish = eye_finish_of(x, n, d->act, eye_node_in(n, 3))};
+    eye_gemm_i8_run(x, &j);
+    return EYE_OK;
+}
+
+enum eye_status eye_lower_linear_i8(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
+    eye_val residual = eye_node_in(n, 3);
+    struct linear *d = eye_lower_data(l, s, sizeof *d);
+    if (!d) return eye_fail_nomem(err, sizeof *d);
+    EYE_TRY(eye_lower_matrix_i8(l, n, &d->w, err));
+    if (residual != EYE_NONE && eye_value_at(l->g, residual)->dtype != EYE_U8) EYE_TRY(eye_lower_operand(l, n, residual, err));
+    if (residual != EYE_NONE) eye_lower_in_place(l, n, residual); /* a tile reads its residual before it writes */
+    d->act = eye_act_kernel(&l->e->kernels, n->attr.act);
+    eye_lower_gemm_i8_scratch(l, &d->w, false);
+    s->run = run_linear;
+    return EYE_OK;
+}
+
+/* ---- convolutions ---- */
+
+struct conv {
+    struct eye_matrix_i8 w;      /* dense */
+    size_t taps, scale, bias;    /* depthwise [kh][kw][O], [O]; blobs */
+    eye_map_fn *act;
+    int64_t h, w_in, c;          /* input image */
+    int64_t oh, ow, o;           /* output image */
+    int64_t kh, kw, stride, top, left;
+    uint8_t zero;
+};
+struct conv_run {
+    struct eye_exec *x;
+    const struct eye_node *n;
+    const struct conv *d;
+    const uint8_t *in;
+    struct eye_finish_i8 finish;
+    size_t rows, piece; /* output image rows of all images; per task */
+};
+
+/* Patches [kh][kw][C]; what is outside the image is the zero point. */
+static void make_patches(const void *ctx, size_t row0, size_t n, uint8_t *dst) {
+    const struct conv_run *r = ctx;
+    const struct conv *d = r->d;
+    for (size_t at = row0; at < row0 + n; at++) {
+        int64_t p = (int64_t)at % (d->oh * d->ow), y0 = p / d->ow * d->stride - d->top, x0 = p % d->ow * d->stride - d->left;
+        const uint8_t *image = r->in + (int64_t)at / (d->oh * d->ow) * d->h * d->w_in * d->c;
+        int64_t first = EYE_MAX(0, -x0), end = EYE_MAX(first, EYE_MIN(d->kw, d->w_in - x0)); /* taps inside, along x */
+        for (int64_t u = 0; u < d->kh; u++, dst += d->kw * d->c) {
+            bool inside = y0 + u >= 0 && y0 + u < d->h && end > first;
+            if (!inside || end - first < d->kw) memset(dst, d->zero, (size_t)(d->kw * d->c));
+            if (!inside) continue;
+            memcpy(dst + first * d->c, image + ((y0 + u) * d->w_in + x0 + first) * d->c, (size_t)((end - first) * d->c));
+        }
+    }
+}
+
+static enum eye_status run_dense(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    const struct conv *d = s->data;
+    const struct eye_node *n = s->node;
+    struct conv_run r = {.x = x, .d = d, .in = eye_exec_ptr(x, n->in[0])};
+    struct eye_gemm_i8 j = {.w = &d->w, .m = eye_exec_rows(x, n->out), .rows = make_patches, .rows_ctx = &r,
+                            .finish = eye_finish_of(x, n, d->act, EYE_NONE)};
+    eye_gemm_i8_run(x, &j);
+    return EYE_OK;
+}
+
+static void depthwise_task(void *ctx, int i_task, int i_thread) {
+    const struct conv_run *r = ctx;
+    const struct conv *d = r->d;
+    const struct eye_plan *p = r->x->plan;
+    const uint8_t *rows[MAX_KERNEL_ROWS];
+    size_t first = (size_t)i_task * r->piece, end = EYE_MIN(first + r->piece, r->rows), n = (size_t)(d->ow * d->o);
+    float *out = (float *)eye_exec_thread(r->x, i_thread);
+    for (size_t row = first; row < end; row++) {
+        const uint8_t *image = r->in + (int64_t)row / d->oh * d->h * d->w_in * d->c;
+        int64_t y0 = (int64_t)row % d->oh * d->stride - d->top;
+        for (int64_t u = 0; u < d->kh; u++) rows[u] = y0 + u >= 0 && y0 + u < d->h ? image + (y0 + u) * d->w_in * d->c : NULL;
+        struct eye_dwconv_u8_args a = {
+            .rows = rows, .w = eye_blob_ptr(p, d->taps), .scale = eye_blob_ptr(p, d->scale), .bias = eye_blob_ptr(p, d->bias),
+            .out = out, .zero = (float)d->zero, .width_in = (uint32_t)d->w_in, .width_out = (uint32_t)d->ow,
+            .channels_in = (uint32_t)d->c, .mult = (uint32_t)(d->o / d->c), .kh = (uint32_t)d->kh, .kw = (uint32_t)d->kw,
+            .stride = (uint32_t)d->stride, .pad_left = (uint32_t)d->left};
+        p->e->kernels.dwconv_u8(&a);
+        eye_finish_i8(r->x, &r->finish, out, row, n, 0, n);
+    }
+}
+
+static enum eye_status run_depthwise(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    const struct conv *d = s->data;
+    const struct eye_node *n = s->node;
+    struct conv_run r = {.x = x, .d = d, .in = eye_exec_ptr(x, n->in[0]), .finish = eye_finish_of(x, n, d->act, EYE_NONE)};
+    r.rows = eye_exec_rows(x, n->out) / (size_t)d->ow;
+    r.piece = EYE_MIN(eye_exec_piece(x, r.rows, 1), 16); /* neighbouring rows share kh - 1 input rows in the cache */
+    eye_exec_tasks(x, r.rows * (size_t)(d->ow * d->o * d->kh), eye_ceil_div(r.rows, r.piece), depthwise_task, &r);
+    return EYE_OK;
+}
+
+struct taps_ctx {
+    const struct eye_value *w; /* [O,1,kh,kw] int8 */
+};
+
+/* [O][taps] -> [taps][O], as numbers */
+static void fill_taps(const struct eye_packer *p, void *dst, const void *ctx) {
+    const struct eye_value *w = ((const struct taps_ctx *)ctx)->w;
+    size_t taps = (size_t)(w->dims[2] * w->dims[3]), n = (size_t)w->dims[0];
+    float *out = dst;
+    for (size_t o = 0; o < n; o++)
+        for (size_t t = 0; t < taps; t++) out[t * n + o] = (float)((const int8_t *)w->data)[o * taps + t];
+}
+
+enum eye_status eye_lower_conv2d_i8(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
+    const struct eye_value *x = eye_value_at(l->g, n->in[0]), *w = eye_value_at(l->g, n->in[1]);
+    const struct eye_value *y = eye_value_at(l->g, n->out);
+    const struct eye_attr *a = &n->attr;
+    struct conv *d = eye_lower_data(l, s, sizeof *d);
+    if (!d) return eye_fail_nomem(err, sizeof *d);
+    *d = (struct conv){.h = x->dims[1], .w_in = x->dims[2], .c = x->dims[3],
+                       .oh = y->dims[1], .ow = y->dims[2], .o = y->dims[3],
+                       .kh = w->dims[2], .kw = w->dims[3], .stride = a->stride, .top = a->pad_top, .left = a->pad_left,
+                       .zero = (uint8_t)x->quant.zero, .act = eye_act_kernel(&l->e->kernels, a->act)};
+    if (d->h < 0 || d->w_in < 0) return eye_fail(err, EYE_E_UNSUPPORTED, "engine: conv2d of an image whose size is symbolic");
+    if (a->groups == 1) {
+        s->run = run_dense;
+        EYE_TRY(eye_lower_matrix_i8(l, n, &d->w, err));
+        eye_lower_gemm_i8_scratch(l, &d->w, true);
+        return EYE_OK;
+    }
+    struct taps_ctx ctx = {w};
+    s->run = run_depthwise;
+    eye_lower_scratch(l, (size_t)(d->ow * d->o) * sizeof(float), 0);
+    EYE_TRY(eye_lower_scales_i8(l, n, false, &d->scale, &d->bias, err));
+    return eye_lower_blob(l, (size_t)(d->kh * d->kw * d->o) * sizeof(float), fill_taps, &ctx, sizeof ctx, 0, &d->taps, err);
+}
+
+/* ---- into and out of bytes ---- */
+
+struct cast_run {
+    const struct eye_kernels *k;
+    const void *in;
+    void *out;
+    struct eye_quant quant;
+    size_t n, piece;
+    bool to_bytes;
+};
+
+static void cast_task(void *ctx, int i_task, int i_thread) {
+    const struct cast_run *r = ctx;
+    size_t at = (size_t)i_task * r->piece, n = EYE_MIN(r->piece, r->n - at);
+    float zero = (float)r->quant.zero;
+    if (r->to_bytes) r->k->quant_u8((uint8_t *)r->out + at, (const float *)r->in + at, n, 1.0f / r->quant.scale, zero);
+    else r->k->add_u8((float *)r->out + at, (const uint8_t *)r->in + at, NULL, n, r->quant.scale, zero);
+}
+
+static enum eye_status run_cast(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    const struct eye_node *n = s->node;
+    bool to_bytes = n->op == EYE_OP_quantize;
+    struct cast_run r = {.k = &x->plan->e->kernels, .in = eye_exec_ptr(x, n->in[0]), .out = eye_exec_ptr(x, n->out),
+                         .quant = eye_value_at(x->plan->g, to_bytes ? n->out : n->in[0])->quant, .to_bytes = to_bytes};
+    r.n = eye_exec_elems(x, n->out);
+    r.piece = EYE_ALIGN_UP(eye_exec_piece(x, r.n, LEAST_PIECE), 64);
+    eye_exec_tasks(x, r.n, eye_ceil_div(r.n, r.piece), cast_task, &r);
+    return EYE_OK;
+}
+
+enum eye_status eye_lower_quantize(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
+    EYE_TRY(eye_lower_operand(l, n, n->in[0], err));
+    s->run = run_cast;
+    return EYE_OK;
+}
+
+enum eye_status eye_lower_dequantize(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
+    if (!eye_lower_reads_u8(l, n)) return eye_fail(err, EYE_E_UNSUPPORTED, "engine: dequantize wants bytes");
+    s->run = run_cast;
+    return EYE_OK;
+}

@@ -1,0 +1,102 @@
+/* Weights of int8 nodes: each row q scale, q in -127 … 127, the scale that loses least; and what rounding does to a node's
+ * mean taken off its bias (Nagel et al. 2019, bias correction): b += sum (w - q scale) mean(x). */
+#include "graph/graph_impl.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Scales tried: max|w| / n. Below 127 nothing is lost on weights that lie on a coarser grid, as those of a network that was
+ * trained for int8 do: they go back onto it. Above, the largest are cut off. */
+#define FEWEST 24
+#define MOST 150
+
+static double row_error(const float *w, int64_t n, double scale) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double q = nearbyint((double)w[i] / scale), e = (double)w[i] - scale * (q > 127 ? 127 : q < -127 ? -127 : q);
+        sum += e * e;
+    }
+    return sum;
+}
+
+static float row_scale(const float *w, int64_t n) {
+    double most = 0, best = INFINITY, scale = 1;
+    for (int64_t i = 0; i < n; i++) most = EYE_MAX(most, fabs((double)w[i]));
+    for (int k = MOST; k >= FEWEST && most > 1e-30; k--) {
+        double s = most / k, e = row_error(w, n, s);
+        if (e >= best * 0.999) continue; /* of equals the finer */
+        best = e;
+        scale = s;
+    }
+    return (float)scale;
+}
+
+struct job {
+    struct eye_graph *g;
+    struct eye_node *n;
+    int64_t rows, row, taps;
+    bool depthwise;
+    const double *mean; /* of the input's channels, or NULL */
+};
+
+/* Input channel of element i of row o. */
+static int64_t channel(const struct job *j, int64_t o, int64_t i) {
+    return j->depthwise ? o / (j->rows / j->n->attr.groups) : i / j->taps;
+}
+
+static bool quantize_rows(const struct job *j, const struct eye_value *w, int8_t *q, float *scale, float *bias) {
+    float *row = eye_arena_alloc(&j->g->arena, (size_t)j->row * sizeof *row + 1);
+    if (!row) return false;
+    for (int64_t o = 0; o < j->rows; o++) {
+        double drift = 0;
+        eye_weight_row(w, o, row);
+        scale[o] = row_scale(row, j->row);
+        for (int64_t i = 0; i < j->row; i++) {
+            double t = nearbyint((double)row[i] / (double)scale[o]);
+            t = t > 127 ? 127 : t < -127 ? -127 : t;
+            q[o * j->row + i] = (int8_t)t;
+            if (j->mean) drift += ((double)row[i] - t * (double)scale[o]) * j->mean[channel(j, o, i)];
+        }
+        if (bias) bias[o] = (float)((double)bias[o] + drift);
+    }
+    return true;
+}
+
+static bool become_int8(struct job *j) {
+    struct eye_graph *g = j->g;
+    struct eye_value w = g->value[j->n->in[1]];
+    int8_t *q = eye_arena_alloc(&g->arena, (size_t)(j->rows * j->row) + 1);
+    float *scale = eye_arena_alloc(&g->arena, (size_t)j->rows * sizeof *scale), *bias = NULL;
+    bool has_bias = j->n->n_in > 2 && j->n->in[2] != EYE_NONE && g->value[j->n->in[2]].kind == EYE_VAL_WEIGHT;
+    if (has_bias) {
+        bias = eye_arena_alloc(&g->arena, (size_t)j->rows * sizeof *bias);
+        for (int64_t o = 0; bias && o < j->rows; o++) eye_weight_row(&g->value[j->n->in[2]], o, &bias[o]);
+    }
+    if (!q || !scale || (has_bias && !bias) || !quantize_rows(j, &w, q, scale, bias)) return false;
+    struct eye_tensor t = {.data = q, .dtype = EYE_I8, .rank = w.rank};
+    memcpy(t.dims, w.dims, sizeof t.dims);
+    eye_val v = eye_weight(g, w.name, &t);
+    if (v == EYE_NONE) return false;
+    g->value[v].row_scale = scale;
+    eye_node_set_in(g, j->n, 1, v);
+    if (!has_bias) return true;
+    struct eye_tensor b = {.data = bias, .dtype = EYE_F32, .rank = 1, .dims = {j->rows}};
+    v = eye_weight(g, g->value[j->n->in[2]].name, &b);
+    if (v == EYE_NONE) return false;
+    eye_node_set_in(g, j->n, 2, v);
+    return true;
+}
+
+enum eye_status eye_graph_int8_weights(struct eye_graph *g, const double *const *mean, size_t n_values, struct eye_err *err) {
+    for (size_t k = 0; k < g->n_nodes; k++) {
+        struct eye_node *n = &g->node[k];
+        if (!eye_graph_int8_fits(g, n) || !(g->value[n->in[0]].quant.scale > 0)) continue;
+        const struct eye_value *w = &g->value[n->in[1]];
+        struct job j = {.g = g, .n = n, .rows = w->dims[0], .row = 1, .taps = w->rank == 4 ? w->dims[2] * w->dims[3] : 1};
+        for (int i = 1; i < w->rank; i++) j.row *= w->dims[i];
+        j.depthwise = n->op == EYE_OP_conv2d && n->attr.groups > 1;
+        if ((size_t)n->in[0] < n_values) j.mean = mean[n->in[0]];
+        if (!become_int8(&j)) return eye_fail(err, EYE_E_NOMEM, "int8 weights: out of memory");
+    }
+    return EYE_OK;
+}

@@ -1,0 +1,278 @@
+/* int8: pictures go through the folded, unfused graphs in f32 while an observer counts what enters each linear and convolution;
+ * twice, because channels are equalized in between. Then ranges, then weights. */
+#include "pack/int8.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/engine.h"
+#include "eyelet/experimental.h"
+#include "pack/calibration.h"
+
+#define EQUALIZE_PICTURES 16u /* the largest of a channel needs no more */
+#define EVERY_NTH_HELD_OUT 4u
+
+struct part { /* one graph under observation */
+    struct eye_graph *g;
+    struct eye_plan *plan;
+    struct eye_exec *exec;
+    struct eye_seen **seen;   /* [n_values] NULL = not of interest; values that share memory share it */
+    eye_val *of;              /* [n_values] the value whose channels seen counts */
+    size_t n_values;
+    struct eye_arena arena;
+    int64_t t;                /* rows of one run */
+    float *out;
+};
+struct calibrate {
+    const struct eye_vlm *m;
+    const struct eye_int8_opts *opts;
+    struct eye_engine e;
+    struct eye_calibration set;
+    struct eye_model *model;  /* makes pixels as it does when it runs */
+    struct part vision, projector;
+    float *pixels;
+    size_t n_pixels;
+    size_t done, total;       /* pictures run, both times */
+};
+
+/* ---- what is observed ---- */
+
+/* A gate's squeeze is one row: nothing to win, and its few numbers set the size of a whole map. */
+static bool wanted(const struct eye_graph *g, const struct eye_node *n) {
+    if (!eye_graph_int8_fits(g, n)) return false;
+    const struct eye_value *x = &g->value[n->in[0]];
+    return !(x->rank == 4 && x->dims[1] == 1 && x->dims[2] == 1);
+}
+
+static eye_val through_views(const struct eye_graph *g, eye_val v) {
+    while (g->value[v].node >= 0 && eye_op_info(g->node[g->value[v].node].op)->flags & EYE_OPF_VIEW)
+        v = g->node[g->value[v].node].in[0];
+    return v;
+}
+
+static enum eye_status watch(struct part *p, eye_val v, struct eye_err *err) {
+    eye_val at = through_views(p->g, v);
+    if (p->seen[v]) return EYE_OK;
+    struct eye_seen *s = p->seen[at];
+    if (!s) {
+        size_t c = (size_t)eye_dim(p->g, v, -1);
+        s = eye_arena_alloc(&p->arena, sizeof *s);
+        if (!s) return eye_fail_nomem(err, sizeof *s);
+        s->n_channels = (int64_t)c;
+        s->channel_max = eye_arena_alloc(&p->arena, c * sizeof *s->channel_max + 1);
+        s->channel_sum = eye_arena_alloc(&p->arena, c * sizeof *s->channel_sum + 1);
+        if (!s->channel_max || !s->channel_sum) return eye_fail_nomem(err, c * sizeof *s->channel_sum);
+        p->of[at] = v;
+    }
+    p->seen[at] = p->seen[v] = s;
+    p->of[v] = v;
+    return EYE_OK;
+}
+
+static void on_value(void *ctx, eye_val v, const void *data, size_t n) {
+    struct part *p = ctx;
+    if ((size_t)v < p->n_values && p->seen[v]) eye_seen_add(p->seen[v], data, n);
+}
+
+static void part_close(struct part *p) {
+    eye_exec_free(p->exec);
+    if (p->plan) eye_plan_free(p->plan);
+    eye_arena_clear(&p->arena);
+    p->exec = NULL;
+    p->plan = NULL;
+}
+
+static enum eye_status part_open(struct part *p, const struct eye_engine *e, int64_t t, struct eye_err *err) {
+    struct eye_plan_opts o = {.max_t = t};
+    p->t = t;
+    p->n_values = p->g->n_values;
+    p->seen = eye_arena_alloc(&p->arena, p->n_values * sizeof *p->seen);
+    p->of = eye_arena_alloc(&p->arena, p->n_values * sizeof *p->of);
+    if (!p->seen || !p->of) return eye_fail_nomem(err, p->n_values * sizeof *p->seen);
+    for (size_t k = 0; k < p->g->n_nodes; k++)
+        if (wanted(p->g, &p->g->node[k])) EYE_TRY(watch(p, p->g->node[k].in[0], err));
+    struct eye_bind bind = {.t = t};
+    int64_t n = 0;
+    if (!eye_value_elems(&p->g->value[p->g->output[0]], &bind, &n))
+        return eye_fail(err, EYE_E_LIMIT, "int8: too many features");
+    p->out = eye_arena_alloc(&p->arena, (size_t)n * sizeof *p->out + 1);
+    if (!p->out) return eye_fail_nomem(err, (size_t)n * sizeof *p->out);
+    EYE_TRY(eye_plan_new(&p->plan, e, p->g, &o, err));
+    EYE_TRY(eye_exec_new(&p->exec, p->plan, err));
+    eye_exec_observe(p->exec, on_value, p);
+    return EYE_OK;
+}
+
+static enum eye_status part_run(struct part *p, float *x, size_t n, struct eye_err *err) {
+    struct eye_io in = {p->g->input[0], x}, out = {p->g->output[0], p->out};
+    struct eye_bind bind = {.t = p->t};
+    on_value(p, in.v, x, n);
+    return eye_exec_run(p->exec, NULL, &bind, &in, 1, &out, 1, NULL, NULL, err);
+}
+
+/* ---- pictures ---- */
+
+static bool held_out(const struct calibrate *c, size_t i) {
+    return c->set.n > 1 && i % EVERY_NTH_HELD_OUT == EVERY_NTH_HELD_OUT - 1;
+}
+
+/* Picture i as the tower gets it: [side, side, 3]. */
+static enum eye_status load_pixels(struct calibrate *c, size_t i, struct eye_err *err) {
+    struct eye_image img;
+    struct eye_array a = {0};
+    EYE_TRY(eye_calibration_image(&c->set, i, &img, err));
+    struct eye_query q = {.images = &img, .n_images = 1};
+    struct eye_probe probe = {.stage = EYE_PROBE_PIXELS, .query = &q};
+    enum eye_status st = eye_probe_run(c->model, &probe, &a, err);
+    if (st == EYE_OK) {
+        size_t n = (size_t)(a.dims[1] * a.dims[2]);
+        if (EYE_NEVER(3 * n != c->n_pixels)) n = 0;
+        for (size_t k = 0; k < n; k++)
+            for (size_t ch = 0; ch < 3; ch++) c->pixels[3 * k + ch] = a.data[ch * n + k];
+    }
+    eye_array_free(&a);
+    eye_image_free(&img);
+    return st;
+}
+
+/* Up to most pictures through both graphs. */
+static enum eye_status observe(struct calibrate *c, size_t most, struct eye_err *err) {
+    struct eye_graph *v = c->vision.g;
+    EYE_TRY(part_open(&c->vision, &c->e, 1, err));
+    EYE_TRY(part_open(&c->projector, &c->e, eye_dim(v, v->output[0], 0), err));
+    size_t n_features = (size_t)(eye_dim(v, v->output[0], 0) * eye_dim(v, v->output[0], 1));
+    for (size_t i = 0, n = 0; i < c->set.n && n < most; i++) {
+        if (held_out(c, i)) continue;
+        if (c->opts->cancel && c->opts->cancel(c->opts->cancel_ctx))
+            return eye_fail(err, EYE_E_CANCELLED, "calibration: cancelled");
+        EYE_TRY(load_pixels(c, i, err));
+        EYE_TRY(part_run(&c->vision, c->pixels, c->n_pixels, err));
+        EYE_TRY(part_run(&c->projector, c->vision.out, n_features, err));
+        n++;
+        if (c->opts->progress) c->opts->progress(c->opts->progress_ctx, (double)++c->done / (double)c->total);
+    }
+    return EYE_OK;
+}
+
+/* ---- what follows from it ---- */
+
+static enum eye_status equalize(struct part *p, struct eye_err *err) {
+    const float **most = eye_arena_alloc(&p->arena, p->n_values * sizeof *most);
+    if (!most) return eye_fail_nomem(err, p->n_values * sizeof *most);
+    for (size_t v = 0; v < p->n_values; v++)
+        if (p->seen[v] && p->of[v] == (eye_val)v) most[v] = p->seen[v]->channel_max;
+    return eye_graph_equalize(p->g, most, p->n_values, err);
+}
+
+static enum eye_status make_int8(struct part *p, enum eye_range_method method, struct eye_err *err) {
+    const double **mean = eye_arena_alloc(&p->arena, p->n_values * sizeof *mean);
+    if (!mean) return eye_fail_nomem(err, p->n_values * sizeof *mean);
+    for (size_t v = 0; v < p->n_values; v++) {
+        struct eye_seen *s = p->seen[v];
+        if (!s || p->of[v] != (eye_val)v || s->n_rows == 0) continue;
+        double *m = eye_arena_alloc(&p->arena, (size_t)s->n_channels * sizeof *m);
+        if (!m) return eye_fail_nomem(err, (size_t)s->n_channels * sizeof *m);
+        for (int64_t i = 0; i < s->n_channels; i++) m[i] = s->channel_sum[i] / (double)s->n_rows;
+        mean[v] = m;
+        p->g->value[v].quant = eye_seen_range(s, method);
+    }
+    return eye_graph_int8_weights(p->g, mean, p->n_values, err);
+}
+
+static uint64_t count_int8(const struct eye_graph *g) {
+    uint64_t n = 0;
+    for (size_t k = 0; k < g->n_nodes; k++) n += eye_node_is_int8(g, &g->node[k]);
+    return n;
+}
+
+static enum eye_status calibrate(struct calibrate *c, struct eye_err *err) {
+    size_t n = 0;
+    for (size_t i = 0; i < c->set.n; i++) n += !held_out(c, i);
+    c->total = n + EYE_MIN(n, EQUALIZE_PICTURES);
+    EYE_TRY(observe(c, EQUALIZE_PICTURES, err));
+    EYE_TRY(equalize(&c->vision, err));
+    EYE_TRY(equalize(&c->projector, err));
+    part_close(&c->vision);
+    part_close(&c->projector);
+    EYE_TRY(observe(c, SIZE_MAX, err));
+    EYE_TRY(make_int8(&c->vision, c->opts->method, err));
+    return make_int8(&c->projector, c->opts->method, err);
+}
+
+enum eye_status eye_int8_calibrate(const struct eye_vlm *m, struct eye_graph *vision, struct eye_graph *projector,
+                                   const struct eye_int8_opts *opts, struct eye_int8_counts *counts, struct eye_err *err) {
+    enum eye_status st;
+    struct calibrate c = {.m = m, .opts = opts, .vision = {.g = vision}, .projector = {.g = projector}};
+    struct eye_model_opts mopts = {.alloc = m->alloc, .vision_type = EYE_WEIGHT_F32};
+    memset(counts, 0, sizeof *counts);
+    EYE_TRY(eye_calibration_open(&c.set, opts->pictures, opts->max_pictures, m->alloc, err));
+    eye_arena_init(&c.vision.arena, m->alloc);
+    eye_arena_init(&c.projector.arena, m->alloc);
+    counts->n_unreadable = c.set.n_unreadable;
+    snprintf(counts->first_unreadable, sizeof counts->first_unreadable, "%s", c.set.first_unreadable);
+    for (size_t i = 0; i < c.set.n; i++) counts->n_pictures += !held_out(&c, i);
+    int64_t side = eye_dim(vision, vision->input[0], 1);
+    c.n_pixels = (size_t)(side * side * 3);
+    c.pixels = eye_pages_alloc(c.n_pixels * sizeof *c.pixels);
+    st = c.pixels ? eye_engine_init(&c.e, 0, eye_cpu_flags(), m->alloc, err) : eye_fail_nomem(err, c.n_pixels);
+    if (st == EYE_OK) {
+        st = eye_model_open(m->ckpt->path, &mopts, &c.model, err);
+        if (st == EYE_OK) st = calibrate(&c, err);
+        part_close(&c.vision);
+        part_close(&c.projector);
+        eye_model_close(c.model);
+        eye_engine_clear(&c.e);
+    }
+    if (c.pixels) eye_pages_free(c.pixels, c.n_pixels * sizeof *c.pixels);
+    eye_calibration_close(&c.set);
+    counts->n_int8 = count_int8(vision) + count_int8(projector);
+    return st;
+}
+
+/* ---- metadata ---- */
+
+struct ranges {
+    struct eye_arena arena;
+    struct eye_str *name;
+    double *scale;
+    int64_t *zero;
+    size_t n;
+};
+
+static enum eye_status list(struct ranges *r, const struct eye_graph *g, struct eye_err *err) {
+    for (size_t k = 0; k < g->n_nodes; k++) {
+        const struct eye_node *n = &g->node[k];
+        char name[EYE_NAME_MAX];
+        if (!eye_node_is_int8(g, n)) continue;
+        if (!eye_name_folded(g->value[n->in[1]].name, name, sizeof name))
+            return eye_fail(err, EYE_E_LIMIT, "int8: a name is too long");
+        r->name[r->n] = (struct eye_str){eye_arena_strdup(&r->arena, name, strlen(name)), strlen(name)};
+        if (!r->name[r->n].p) return eye_fail_nomem(err, strlen(name));
+        r->scale[r->n] = (double)g->value[n->in[0]].quant.scale;
+        r->zero[r->n++] = g->value[n->in[0]].quant.zero;
+    }
+    return EYE_OK;
+}
+
+static enum eye_status put_ranges(struct ranges *r, struct eye_gguf_writer *w, const struct eye_graph *vision,
+                                  const struct eye_graph *projector, struct eye_err *err) {
+    size_t most = vision->n_nodes + projector->n_nodes;
+    r->name = eye_arena_alloc(&r->arena, most * sizeof *r->name);
+    r->scale = eye_arena_alloc(&r->arena, most * sizeof *r->scale);
+    r->zero = eye_arena_alloc(&r->arena, most * sizeof *r->zero);
+    if (!r->name || !r->scale || !r->zero) return eye_fail_nomem(err, most * sizeof *r->name);
+    EYE_TRY(list(r, vision, err));
+    EYE_TRY(list(r, projector, err));
+    EYE_TRY(eye_gguf_put_strs(w, EYE_INT8_KEY_WEIGHT, r->name, r->n, err));
+    EYE_TRY(eye_gguf_put_floats(w, EYE_INT8_KEY_SCALE, EYE_GGUF_F32, r->scale, r->n, err));
+    return eye_gguf_put_ints(w, EYE_INT8_KEY_ZERO, EYE_GGUF_U8, r->zero, r->n, err);
+}
+
+enum eye_status eye_int8_put_ranges(struct eye_gguf_writer *w, const struct eye_graph *vision,
+                                    const struct eye_graph *projector, struct eye_err *err) {
+    struct ranges r = {.n = 0};
+    eye_arena_init(&r.arena, NULL);
+    enum eye_status st = put_ranges(&r, w, vision, projector, err);
+    eye_arena_clear(&r.arena);
+    return st;
+}
