@@ -174,10 +174,11 @@ def main():
             c.compositions()
             s.passed += c.passed
             s.failed += c.failed
-            t = train.Suite(a.build, a.work or tmp)
-            t.all()
-            s.passed += t.passed
-            s.failed += t.failed
+            for threads in (0, 2):  # the oracle, the engine
+                t = train.Suite(a.build, a.work or tmp, threads)
+                t.all()
+                s.passed += t.passed
+                s.failed += t.failed
     print(f"\n{s.passed} passed, {s.failed} failed")
     sys.exit(s.failed != 0 or s.passed == 0)
 

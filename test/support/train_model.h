@@ -6,7 +6,7 @@
 
 #include "support/eval_model.h"
 
-enum { EYE_TM_CAPTIONS = 2, EYE_TM_TOKENS = 5, EYE_TM_IMAGES = 2 };
+enum { EYE_TM_CAPTIONS = 2, EYE_TM_TOKENS = 5, EYE_TM_IMAGES = 2, EYE_TM_CONTEXT = 128 };
 
 struct eye_tm_param {
     eye_val v, grad;
