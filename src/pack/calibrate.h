@@ -1,10 +1,10 @@
 /* pack, inside the room: a decoder's matrices, rounded one layer after the other by what goes through them.
  *
- * The rows of all pairs walk through the decoder a layer at a time. Within a layer, linears that read the same value (q, k and v;
- * gate and up) share statistics and are rounded together, in the order they run; each group sees inputs that the rounded
- * matrices before it have made, so it makes up for their errors too. The layer is a section of the unfused graph with those values
- * as outputs (eye_graph_cut), run by the engine: there is no second description of a decoder and nothing in a lowering knows of
- * this. Memory: two copies of all rows, one layer's plan, and H and its factors of one group (EYE_CALIBRATE_MAX_K).
+ * The rows of all pairs walk through the decoder a layer at a time. Within a layer, linears that read the same value (q, k and
+ * v; gate and up) share statistics and are rounded together, in the order they run; each group sees inputs that the rounded
+ * matrices before it have made, so it makes up for their errors too. The layer is a section of the unfused graph with those
+ * values as outputs (eye_graph_cut), run by the engine: there is no second description of a decoder and nothing in a lowering
+ * knows of this. Memory: two copies of all rows, one layer's plan, and H and its factors of one group (EYE_CALIBRATE_MAX_K).
  */
 #ifndef EYE_PACK_CALIBRATE_H
 #define EYE_PACK_CALIBRATE_H
@@ -39,8 +39,9 @@ struct eye_calibrate_opts {
     void *cancel_ctx;
 };
 /* rows: of all pairs one after the other, as the decoder gets them, [p->n_ids, hidden]; spoilt. */
-EYE_MUST_CHECK enum eye_status eye_calibrate_decoder(struct eye_calibrated *c, const struct eye_vlm *m, const struct eye_pairs *p,
-                                                     float *rows, const struct eye_calibrate_opts *opts, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_calibrate_decoder(struct eye_calibrated *c, const struct eye_vlm *m,
+                                                     const struct eye_pairs *p, float *rows,
+                                                     const struct eye_calibrate_opts *opts, struct eye_err *err);
 void eye_calibrated_init(struct eye_calibrated *c, const struct eye_alloc *alloc);
 void eye_calibrated_clear(struct eye_calibrated *c);
 const struct eye_calibrated_tensor *eye_calibrated_find(const struct eye_calibrated *c, const char *name); /* NULL = not one */

@@ -11,8 +11,8 @@ EYE_MUST_CHECK enum eye_status eye_dense_mul_add(const struct eye_engine *e, siz
 /* c [k, k] += x^T y for t rows of x and y [t, k]. */
 EYE_MUST_CHECK enum eye_status eye_dense_gram(const struct eye_engine *e, size_t t, size_t k, const float *x, const float *y,
                                               float *c, struct eye_err *err);
-/* h [k, k], symmetric, becomes the factors of h = u diag(d) u^T, u upper triangular with ones: u above its diagonal, d [k] on its
- * own; what is below is left over. False: not positive definite in f32, h is spoilt. */
+/* h [k, k], symmetric, becomes the factors of h = u diag(d) u^T, u upper triangular with ones: u above its diagonal, d [k] on
+ * its own; what is below is left over. False: not positive definite in f32, h is spoilt. */
 EYE_MUST_CHECK enum eye_status eye_dense_udu(const struct eye_engine *e, size_t k, float *h, float *d, bool *positive,
                                              struct eye_err *err);
 

@@ -1,5 +1,5 @@
-/* quality: two checkpoints of one model on the same pairs, side by side: distributions over the answers' tokens, greedy answers,
- * features of the vision tower. Knows nothing of how b came about. */
+/* quality: two checkpoints of one model on the same pairs, side by side: distributions over the answers' tokens, greedy
+ * answers, features of the vision tower. Knows nothing of how b came about. */
 #include <math.h>
 #include <string.h>
 
@@ -80,7 +80,8 @@ static enum eye_status prefill(struct side *s, const struct eye_pair *p, size_t 
 }
 
 /* Token by token along the pair's answer. */
-static enum eye_status judge_answer(struct judge *j, const struct eye_pair *p, const struct eye_image *img, struct eye_err *err) {
+static enum eye_status judge_answer(struct judge *j, const struct eye_pair *p, const struct eye_image *img,
+                                    struct eye_err *err) {
     size_t begin = EYE_MAX(p->n_prompt, 1);
     for (int i = 0; i < 2; i++) EYE_TRY(prefill(&j->side[i], p, begin, img, err));
     for (size_t t = begin;; t++) {

@@ -1,5 +1,5 @@
-/* pack: calibrated rounding. Rows do not know of each other: a chunk of them goes through all steps, products of the chunk with H
- * and U by the engine's kernels, the rest a row per task. */
+/* pack: calibrated rounding. Rows do not know of each other: a chunk of them goes through all steps, products of the chunk with
+ * H and U by the engine's kernels, the rest a row per task. */
 #include "pack/rounding.h"
 
 #include <math.h>
@@ -97,7 +97,8 @@ static enum eye_status round_columns(struct chunk *c, struct eye_err *err) {
         if (ut) {
             for (size_t i = 0; i < c->p0; i++)
                 for (size_t j = c->p0; j < c->p1; j++) ut[(j - c->p0) * c->p0 + i] = c->r->u[i * c->k + j];
-            st = eye_dense_mul_add(c->r->e, c->rows, c->p1 - c->p0, c->p0, c->err, c->k, ut, c->p0, c->target + c->p0, c->k, err);
+            st = eye_dense_mul_add(c->r->e, c->rows, c->p1 - c->p0, c->p0, c->err, c->k, ut, c->p0, c->target + c->p0, c->k,
+                                   err);
         }
         if (st == EYE_OK) eye_pool_run(c->r->e->pool, (int)c->rows, panel_task, c);
     }

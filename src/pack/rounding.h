@@ -1,7 +1,8 @@
-/* pack, inside the room: rounding matrices to a block format so that their products change least for the inputs they really get.
+/* pack, inside the room: rounding matrices to a block format so that their products change least for the inputs they really
+ * get.
  *
- * What is made small is sum over rows of (w - v) H (w - v)^T with H = sum of x x^T over the calibration inputs: the squared error
- * of y = W x. Steps, each within the block format as it is:
+ * What is made small is sum over rows of (w - v) H (w - v)^T with H = sum of x x^T over the calibration inputs: the squared
+ * error of y = W x. Steps, each within the block format as it is:
  *   1. scales per block by weighted search (tensor/grid.h), each input weighing what the ones before it leave of it (D below);
  *   2. levels in order of the columns, each making up for the errors of those before it: GPTQ (arXiv 2210.17323), written as
  *      LDLQ (arXiv 2307.13304): H = U D U^T, target of column k = w_k + sum over i < k of (w_i - v_i) U_ik;
@@ -38,10 +39,10 @@ EYE_MUST_CHECK enum eye_status eye_rounder_init(struct eye_rounder *r, const str
 void eye_rounder_clear(struct eye_rounder *r);
 /* w [n, k] f32 to rows of t (q8_0, q4_0, q4_K, whose block divides k) in out. cost is added to. Uses the engine's threads; the
  * result does not depend on their number. */
-EYE_MUST_CHECK enum eye_status eye_rounder_run(const struct eye_rounder *r, enum eye_dtype t, size_t n, const float *w, void *out,
-                                               struct eye_round_cost *cost, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_rounder_run(const struct eye_rounder *r, enum eye_dtype t, size_t n, const float *w,
+                                               void *out, struct eye_round_cost *cost, struct eye_err *err);
 /* The same, rounded plainly (eye_row_from_f32). */
-EYE_MUST_CHECK enum eye_status eye_rounder_plain(const struct eye_rounder *r, enum eye_dtype t, size_t n, const float *w, void *out,
-                                                 struct eye_round_cost *cost, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_rounder_plain(const struct eye_rounder *r, enum eye_dtype t, size_t n, const float *w,
+                                                 void *out, struct eye_round_cost *cost, struct eye_err *err);
 
 #endif
