@@ -1,6 +1,6 @@
-/* One step's loss and gradients of a checkpoint, and what AdamW makes of its weights in some steps, for test/reference/train.py:
- * the batch of train_model.h, by the oracle or the engine, and everything that PyTorch needs to do the same, as one .safetensors
- * file. Usage: see below. */
+/* One step's loss and gradients of a checkpoint, and what AdamW makes of its weights in some steps, for
+ * test/reference/train.py: the batch of train_model.h, by the oracle or the engine, and everything that PyTorch needs to do the
+ * same, as one .safetensors file. Usage: see below. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Whole models as training graphs, in double: each weight's gradient against a difference along a random direction; BatchNorms
  * in training and frozen; LoRA, dropout; and that no caption's loss reaches tokens after its position (the study's mistake: its
- * loss was unshifted, and the model copied its input).
+ * loss was unshifted, and the model copied its input). Then the same graphs by the engine, on one thread and on three.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/sys.h"
+#include "engine/engine.h"
 #include "support/make_checkpoint.h"
 #include "support/support.h"
 #include "support/train_model.h"
@@ -156,6 +157,78 @@ static void no_copy_leak(void **state) {
     }
 }
 
+/* ---- the engine ---- */
+
+/* Loss, gradients and statistics, one after the other. */
+static float *by_engine(const struct eye_train_model *t, int n_threads, bool bf16, const struct eye_ref_io *want, size_t n_out,
+                        size_t n) {
+    struct eye_engine e;
+    struct eye_plan *plan;
+    struct eye_exec *x;
+    struct eye_plan_opts opts = {.max_t = t->bind.t, .max_ctx = EYE_TM_CONTEXT, .train_bf16 = bf16};
+    float *y = calloc(n, sizeof *y);
+    struct eye_io in[EYE_COUNT(t->in)], *out = calloc(n_out, sizeof *out);
+    assert_true(y && out);
+    for (size_t i = 0; i < t->n_in; i++) in[i] = (struct eye_io){t->in[i].v, t->in[i].data};
+    for (size_t i = 0; i < n_out; i++) out[i] = (struct eye_io){want[i].v, y + ((float *)want[i].data - (float *)want[0].data)};
+    ok(eye_engine_init(&e, n_threads, UINT32_MAX, NULL, &err));
+    ok(eye_plan_new(&plan, &e, &t->g, &opts, &err));
+    ok(eye_exec_new(&x, plan, &err));
+    ok(eye_exec_run(x, NULL, &t->bind, in, t->n_in, out, n_out, NULL, NULL, &err));
+    eye_exec_free(x);
+    eye_plan_free(plan);
+    eye_engine_clear(&e);
+    free(out);
+    return y;
+}
+
+/* Float32 against double over some hundred nodes; norms of 8 numbers amplify. test/reference/train.py looks at each weight. */
+static void check_engine(const char *dir, struct eye_tm_opts o) {
+    struct eye_opened m;
+    struct eye_train_model t;
+    eye_open_model(&m, dir);
+    eye_train_model(&t, &m.m, &o);
+    size_t n_out = t.g.n_outputs, n = 0;
+    struct eye_ref_io *want = calloc(n_out, sizeof *want);
+    int64_t elems;
+    assert_non_null(want);
+    for (size_t i = 0; i < n_out; i++) {
+        assert_true(eye_value_elems(eye_value_at(&t.g, t.g.output[i]), &t.bind, &elems));
+        n += (size_t)elems;
+    }
+    float *ref = calloc(n, sizeof *ref), *at = ref;
+    assert_non_null(ref);
+    for (size_t i = 0; i < n_out; i++) {
+        assert_true(eye_value_elems(eye_value_at(&t.g, t.g.output[i]), &t.bind, &elems));
+        want[i] = (struct eye_ref_io){t.g.output[i], at};
+        at += elems;
+    }
+    ok(eye_graph_eval_ref(&t.g, &t.bind, t.in, t.n_in, want, n_out, &err));
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        float *one = by_engine(&t, 1, bf16, want, n_out, n), *three = by_engine(&t, 3, bf16, want, n_out, n);
+        double off = 0, all = 0;
+        assert_memory_equal(one, three, n * sizeof *one);
+        for (size_t i = 0; i < n; i++) {
+            off += ((double)one[i] - (double)ref[i]) * ((double)one[i] - (double)ref[i]);
+            all += (double)ref[i] * (double)ref[i];
+        }
+        if (!bf16 && !(sqrt(off / all) <= 1e-4)) fail_msg("%s: relative RMS %g of all results", dir, sqrt(off / all));
+        free(one);
+        free(three);
+    }
+    free(ref);
+    free(want);
+    eye_train_model_clear(&t);
+    eye_close_model(&m);
+}
+
+static void engine_agrees(void **state) {
+    check_engine(folder("compose/small-map"), (struct eye_tm_opts){.n_images = 2, .train_norms = true, .dropout = 0.1f});
+    check_engine(folder("compose/minimal-tap"), (struct eye_tm_opts){.n_images = 2});
+    check_engine(folder("llava/mistral"), (struct eye_tm_opts){.dropout = 0.1f});
+    check_engine(folder("llava/llama-bias"), (struct eye_tm_opts){.lora_rank = 4});
+}
+
 static int teardown(void **state) {
     eye_scratch_remove();
     return 0;
@@ -163,6 +236,7 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(language_models), cmocka_unit_test(students),
-                                       cmocka_unit_test(other_towers), cmocka_unit_test(no_copy_leak)};
+                                       cmocka_unit_test(other_towers), cmocka_unit_test(no_copy_leak),
+                                       cmocka_unit_test(engine_agrees)};
     return cmocka_run_group_tests(tests, NULL, teardown);
 }
