@@ -141,3 +141,28 @@ put("state", "version", state(1, 2, version=2))
 put("state", "huge_count", state(2, 2**32 - 1, ids=bytes(16)))
 put("state", "huge_data", state(2, 1, data_bytes=2**64 - 1))
 put("state", "nul_in_text", state(2, 1, b"a\0b", flags=1))
+
+# ---- lists of captions ----
+put("dataset", "coco", json.dumps({"info": {"x": [1, "]}"]}, "annotations": [
+    {"image_id": 7, "id": 1, "caption": "A cat."}, {"image_id": 8, "id": 2, "caption": "nobody"},
+    {"image_id": 7, "id": 3, "caption": "  "}, {"image_id": "x"}], "images": [{"id": 7, "file_name": "7.jpg"}, {"id": 5}]}))
+put("dataset", "coco_twice", '{"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}], "annotations": []}')
+put("dataset", "karpathy", json.dumps({"images": [
+    {"filename": "a.jpg", "filepath": "val2014", "split": "restval", "sentences": [{"raw": "One."}, {"raw": 2}]},
+    {"filename": "", "split": "test", "sentences": []}, {"filename": "c.jpg", "split": "no", "sentences": []}]}))
+put("dataset", "llava", json.dumps([
+    {"image": "a.jpg", "conversations": [{"from": "human", "value": "<image>\nWhat is it here?"},
+                                         {"from": "gpt", "value": "It is here"}]},
+    {"image": "a.jpg", "conversations": [{"from": "human", "value": "Is it here now?\n<image>"},
+                                         {"from": "gpt", "value": "is it here"}]},
+    {"conversations": [{"from": "gpt", "value": "first"}]}, {"conversations": [{"from": "who", "value": "x"}]}, 3]))
+put("dataset", "cut_off", '[{"conversations": [{"from": "human", "val')
+put("dataset", "no_utf8", b'[{"conversations": [{"from": "human", "value": "\xff"}, '
+                          b'{"from": "gpt", "value": "\xc3\x83\xc2\xa9"}]}]')
+put("dataset", "nested", "[" * 200)
+put("dataset", "token", "a.jpg#0\tA dog .\na.jpg#1\tA hound\r\n\nbroken\n#0\tno name\na.jpg#2\t\n")
+put("dataset", "csv", 'image,caption\r\na.jpg,A dog .\r\na.jpg,"A ""big"" dog, and\na man"\nb.jpg,one,two\n,x\nb.jpg,""\n')
+put("dataset", "csv_split", "split,file_name,caption\ntrain,a.jpg,x\nnowhere,b.jpg,y\n")
+put("dataset", "csv_quote", 'image,caption\na.jpg,"never closed\n')
+put("dataset", "tsv", "a.png\ta cat\ttrain\nb.png\ta dog\ttest\nb.png\tbad\tnowhere\nc.png\tno split\n")
+put("dataset", "text", b"A man, a plan\n\xef\xbb\xbfmark \xff byte\n\x01\nlast")
