@@ -252,7 +252,7 @@ static void compare(const struct check_data *d, const char *type, struct eye_sel
 }
 
 enum eye_status eye_self_check(struct eye_self_check *out, struct eye_err *err) {
-    static const char *const names[EYE_N_WTYPE] = {"stored", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k"};
+    static const char *const names[EYE_W_I8] = {"stored", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k"};
     struct eye_engine e[2];
     struct eye_self_check r = {0};
     struct check_data *d = eye_alloc_zero(NULL, sizeof *d);
@@ -264,7 +264,7 @@ enum eye_status eye_self_check(struct eye_self_check *out, struct eye_err *err) 
     enum eye_status st = eye_engine_init(&e[n_engines++], 1, 0, NULL, err);
     if (st == EYE_OK) st = eye_engine_init(&e[n_engines++], 2, eye_cpu_flags(), NULL, err);
     if (st != EYE_OK) n_engines--;
-    for (int type = EYE_W_F32; st == EYE_OK && type < EYE_N_WTYPE; type++) {
+    for (int type = EYE_W_F32; st == EYE_OK && type < EYE_W_I8; type++) {
         for (int side = 0; side < 2 && st == EYE_OK; side++) st = check_run(&e[side], (enum eye_wtype)type, d, side, err);
         if (st == EYE_OK) compare(d, names[type], &r);
     }

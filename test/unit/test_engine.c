@@ -398,12 +398,12 @@ static void check_matrix(enum eye_dtype stored, enum eye_wtype want, int64_t m, 
 static void test_weight_types(void **state) {
     static const enum eye_dtype stored[] = {EYE_F32, EYE_F16, EYE_BF16, EYE_Q8_0, EYE_Q4_0};
     for (size_t s = 0; s < EYE_COUNT(stored); s++)
-        for (int want = 0; want < EYE_N_WTYPE; want++) {
+        for (int want = 0; want < EYE_W_I8; want++) {
             check_matrix(stored[s], (enum eye_wtype)want, 37, 203, 96, false);
             check_matrix(stored[s], (enum eye_wtype)want, 1, 80, 203, want % 2 == 0);
         }
-    for (int want = 0; want < EYE_N_WTYPE; want++) check_matrix(EYE_Q6_K, (enum eye_wtype)want, 3, 70, 512, false);
-    for (int want = 0; want < EYE_N_WTYPE; want++) check_matrix(EYE_Q4_K, (enum eye_wtype)want, 9, 70, 512, want % 2 != 0);
+    for (int want = 0; want < EYE_W_I8; want++) check_matrix(EYE_Q6_K, (enum eye_wtype)want, 3, 70, 512, false);
+    for (int want = 0; want < EYE_W_I8; want++) check_matrix(EYE_Q4_K, (enum eye_wtype)want, 9, 70, 512, want % 2 != 0);
     check_matrix(EYE_F32, EYE_W_Q4_K, 20, 70, 3840, false);
     struct eye_graph g; /* a graph that was not quantized keeps every number */
     start(&g);
