@@ -67,12 +67,21 @@ static void fuse_residual(struct fuse *f, struct eye_node *n) {
     }
 }
 
+/* The executor packs both matrices of an ffn beforehand: its weights must stay as they are. */
+static bool is_constant(const struct fuse *f, const struct eye_node *n) {
+    for (int i = 1; i < n->n_in && i < 3; i++) {
+        const struct eye_value *w = n->in[i] == EYE_NONE ? NULL : &f->g->value[n->in[i]];
+        if (w && (w->kind != EYE_VAL_WEIGHT || w->trainable)) return false;
+    }
+    return true;
+}
+
 static void fuse_ffn(struct fuse *f, struct eye_node *n) {
     struct eye_node *p = inner_producer(f, n->in[0], EYE_OP_linear);
     if (!p || p->n_in > 3 || n->attr.act != EYE_ACT_NONE) return;
     if (eye_node_is_int8(f->g, p) || eye_node_is_int8(f->g, n)) return; /* its hidden rows have a range of their own */
     if (p->attr.wtype != n->attr.wtype) return; /* one attribute for both; a converted file holds each in its own type */
-    if (f->g->value[p->in[1]].kind != EYE_VAL_WEIGHT || f->g->value[n->in[1]].kind != EYE_VAL_WEIGHT) return;
+    if (!is_constant(f, p) || !is_constant(f, n)) return;
     eye_val in[6] = {p->in[0], p->in[1], p->n_in > 2 ? p->in[2] : EYE_NONE, n->in[1], n->n_in > 2 ? n->in[2] : EYE_NONE,
                      n->n_in > 3 ? n->in[3] : EYE_NONE};
     enum eye_act_kind act = p->attr.act;

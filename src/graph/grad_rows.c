@@ -21,8 +21,10 @@ void eye_grad_rms_norm(struct eye_grad *s, const struct eye_node *n, eye_val d) 
     if (eye_grad_wants(s, n, 1)) eye_grad_give(s, n, 1, node3(s, EYE_OP_rms_norm_dw, n, d, n->in[0], EYE_NONE));
 }
 
+/* relu' is the same of relu's result: its argument need not be kept, and the fuse pass can take the relu into what makes it. */
 void eye_grad_act(struct eye_grad *s, const struct eye_node *n, eye_val d) {
-    eye_grad_give(s, n, 0, node3(s, EYE_OP_act_grad, n, d, n->in[0], EYE_NONE));
+    eye_val x = n->attr.act == EYE_ACT_RELU ? n->out : n->in[0];
+    eye_grad_give(s, n, 0, node3(s, EYE_OP_act_grad, n, d, x, EYE_NONE));
 }
 
 void eye_grad_softmax(struct eye_grad *s, const struct eye_node *n, eye_val d) {

@@ -149,7 +149,10 @@ static void run(struct rig *r, const struct net *n, int64_t t, float *y) {
 static void compare(const char *what, const float *y, const float *ref, const float *sums, int64_t count, enum bound bound,
                     double tol) {
     double top = 1;
-    for (int64_t i = 0; i < count; i++) top = fmax(top, fabs((double)ref[i]));
+    for (int64_t i = 0; i < count; i++) { /* not fmax: gcc 12 for aarch64 crashes on that loop */
+        double size = fabs((double)ref[i]);
+        top = size > top ? size : top;
+    }
     for (int64_t i = 0; i < count; i++) {
         double off = fabs((double)y[i] - (double)ref[i]), allowed = tol * (bound == PER_TERM ? (double)sums[i] : top);
         if (!(off <= allowed + (double)FLT_MIN))
