@@ -9,6 +9,10 @@
 #include "train/caption_score.h"
 #include "train/trainer.h"
 
+/* The references of the first n groups of a corpus: what captions are marked by. */
+EYE_MUST_CHECK enum eye_status eye_critical_references(const struct eye_trainer *t, const struct eye_corpus *corpus, size_t n,
+                                                       struct eye_caption_refs **out, struct eye_err *err);
+
 struct eye_critical;
 /* For g, whose corpus, stage and params are ready. */
 EYE_MUST_CHECK enum eye_status eye_critical_new(struct eye_critical **c, struct eye_stage *g, struct eye_err *err);

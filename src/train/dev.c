@@ -1,13 +1,14 @@
 /* Dev: judging on the way. The loss on the dev part, shifted, of caption and end token only; once more with each picture
- * replaced by another one of the dev part, which tells whether the student looks at all; and captions of a few pictures,
- * greedily. Full judging is another command's affair (judge.h); this one runs the net that is being trained. */
+ * replaced by another one of the dev part, which tells whether the student looks at all; and the CIDEr-D of its greedy captions.
+ * Full judging is another command's affair (judge.h); this one runs the weights that are being trained. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "train/critical.h"
 #include "train/folder.h"
-#include "train/trainer.h"
+#include "train/scribe.h"
 
 struct dev { /* the dev part of a stage */
     struct eye_stage *g;
@@ -15,11 +16,13 @@ struct dev { /* the dev part of a stage */
     size_t first, n;        /* groups */
     size_t batch;
     uint32_t *group, *picture;
-    float *image, *rows, *logits;
+    float *image, *rows;
     struct eye_arena arena;
 };
 
 static bool sees(const struct dev *d) { return d->g->judge.image != EYE_NONE; }
+
+static bool captions(const struct dev *d) { return sees(d) && d->g->s->loss != EYE_LOSS_VISION; }
 
 static enum eye_status open_dev(struct dev *d, struct eye_err *err) {
     struct eye_trainer *t = d->g->t;
@@ -66,118 +69,94 @@ static enum eye_status mean_loss(struct dev *d, size_t shift, double *mean, stru
     return EYE_OK;
 }
 
-/* ---- samples ---- */
+/* ---- captions ---- */
 
-struct sample { int32_t *ids; int64_t n; bool ended; };
-
-static int32_t likeliest(const float *logits, int64_t n) {
-    int64_t best = 0;
-    for (int64_t i = 1; i < n; i++)
-        if (logits[i] > logits[best]) best = i;
-    return (int32_t)best;
-}
-
-/* All samples one token further; every row is computed again, which for a handful of captions is soon done. */
-static enum eye_status next_tokens(struct dev *d, struct sample *sample, size_t n, bool *all_ended, struct eye_err *err) {
-    struct eye_batch *b = &d->g->batch;
-    struct eye_net_call call = {.batch = b, .image = d->image, .logits = d->logits};
-    int64_t vocab = d->g->t->vlm.config.text.vocab, rows = d->g->judge.image_rows;
-    eye_batch_begin(b);
-    for (size_t i = 0; i < n; i++) {
-        if (rows) eye_batch_add_image(b, (int64_t)i * rows, rows);
-        eye_batch_add_sequence(b, sample[i].ids, sample[i].n, d->g->text_pos);
-    }
-    EYE_TRY(eye_net_run(&d->g->judge, &call, err));
-    *all_ended = true;
-    for (size_t i = 0; i < n; i++) {
-        int64_t last = b->segment[rows ? 2 * i + 1 : i].row + sample[i].n - 1;
-        int32_t id = likeliest(d->logits + last * vocab, vocab);
-        if (sample[i].ended || id == d->corpus->eos) sample[i].ended = true;
-        else sample[i].ids[sample[i].n++] = id;
-        *all_ended = *all_ended && sample[i].ended;
-    }
-    return EYE_OK;
-}
-
-static json_t *sample_json(struct dev *d, const struct sample *s, size_t i) {
+static json_t *sample_json(struct dev *d, const char *caption, bool ended, size_t i) {
     struct eye_trainer *t = d->g->t;
-    struct eye_buf text;
-    eye_buf_init(&text, t->alloc);
-    eye_tokenizer_decode(t->tokenizer, s->ids + 1, (size_t)s->n - 1, true, &text);
-    const char *p = text.p && !text.failed ? text.p : "";
-    while (*p == ' ') p++;
-    const struct eye_data_image *image = sees(d) ? &t->set->image[d->corpus->picture[i]] : NULL;
+    uint32_t picture = d->corpus->picture[i];
+    const struct eye_data_image *image = &t->set->image[picture];
     char thumbnail[64] = "";
-    if (image && eye_report_thumbnail(t->opts->out, d->corpus->picture[i], eye_pixels_at(&t->pixels, d->corpus->picture[i]),
-                                      t->pixels.side, thumbnail, NULL) != EYE_OK)
+    if (eye_report_thumbnail(t->opts->out, picture, eye_pixels_at(&t->pixels, picture), t->pixels.side, thumbnail, NULL) != EYE_OK)
         thumbnail[0] = '\0'; /* a report without a picture is one all the same */
-    json_t *o = json_pack("{s:s, s:b, s:s*, s:s*, s:s}", "caption", p, "ended", s->ended, "picture", image ? image->name : NULL,
-                          "reference", image ? t->set->caption[image->first].text : NULL, "thumbnail", thumbnail);
-    eye_buf_clear(&text);
-    return o;
+    return json_pack("{s:s, s:b, s:s, s:s, s:s}", "caption", caption, "ended", ended, "picture", image->name, "reference",
+                     t->set->caption[image->first].text, "thumbnail", thumbnail);
 }
 
-static enum eye_status take_samples(struct dev *d, json_t *list, struct eye_err *err) {
-    size_t n = EYE_MIN(EYE_MIN((size_t)d->g->t->recipe.eval.samples, d->batch), d->n);
-    int64_t rows = d->g->judge.image_rows, max_tok = (int64_t)d->corpus->max_tok;
-    int64_t positions = d->g->t->vlm.config.text.max_positions - EYE_MAX(rows, d->g->text_pos) - 1;
-    max_tok = EYE_MIN(max_tok, positions);
-    n = EYE_MIN(n, (size_t)(d->g->max_rows / (rows + max_tok + 1)));
-    if (n == 0) return EYE_OK;
-    struct sample *sample = eye_arena_alloc(&d->arena, n * sizeof *sample);
-    d->logits = eye_arena_alloc(&d->arena, (size_t)(d->g->max_rows * d->g->t->vlm.config.text.vocab) * sizeof *d->logits);
-    if (!sample || !d->logits) return eye_fail_nomem(err, n * sizeof *sample);
-    for (size_t i = 0; i < n; i++) {
-        sample[i].ids = eye_arena_alloc(&d->arena, (size_t)(max_tok + 2) * sizeof(int32_t));
-        if (!sample[i].ids) return eye_fail_nomem(err, (size_t)max_tok * sizeof(int32_t));
-        sample[i].ids[0] = d->corpus->bos;
-        sample[i].n = 1;
+/* Greedy captions of all pictures; the first ones go to the report. */
+static enum eye_status write_captions(struct dev *d, struct eye_scribe *w, const char **caption, json_t *samples,
+                                      struct eye_err *err) {
+    size_t n_samples = (size_t)d->g->t->recipe.eval.samples;
+    struct eye_search_answer *answer = eye_arena_alloc(&d->arena, d->batch * sizeof *answer);
+    if (!answer) return eye_fail_nomem(err, d->batch * sizeof *answer);
+    for (size_t i = 0; i < d->n; i += d->batch) {
+        size_t n = EYE_MIN(d->batch, d->n - i);
+        EYE_TRY(load_images(d, i, n, 0, err));
+        EYE_TRY(eye_scribe_write(w, d->image, &d->arena, answer, err));
+        for (size_t k = 0; k < n; k++) {
+            if (!(caption[i + k] = eye_scribe_text(w, &answer[k], &d->arena))) return eye_fail_nomem(err, answer[k].n);
+            if (i + k < n_samples && json_array_append_new(samples, sample_json(d, caption[i + k], answer[k].ended, i + k)) != 0)
+                return eye_fail_nomem(err, 1);
+        }
     }
-    EYE_TRY(load_images(d, 0, n, 0, err));
-    bool all_ended = false;
-    for (int64_t k = 0; k < max_tok && !all_ended; k++) EYE_TRY(next_tokens(d, sample, n, &all_ended, err));
-    for (size_t i = 0; i < n; i++)
-        if (json_array_append_new(list, sample_json(d, &sample[i], i)) != 0) return eye_fail_nomem(err, 1);
     return EYE_OK;
+}
+
+static enum eye_status score_captions(struct dev *d, json_t *samples, double *cider, struct eye_err *err) {
+    const char **caption = eye_arena_alloc(&d->arena, d->n * sizeof *caption);
+    struct eye_caption_refs *refs;
+    struct eye_caption_score score = {0};
+    struct eye_scribe w;
+    if (!caption) return eye_fail_nomem(err, d->n * sizeof *caption);
+    EYE_TRY(eye_scribe_open(&w, d->g, &(struct eye_search_opts){.n_beams = 1}, err));
+    enum eye_status st = write_captions(d, &w, caption, samples, err);
+    eye_scribe_close(&w);
+    if (st != EYE_OK) return st;
+    EYE_TRY(eye_critical_references(d->g->t, d->corpus, d->n, &refs, err));
+    st = eye_caption_score(refs, caption, &score, err);
+    eye_caption_refs_free(refs);
+    *cider = score.cider;
+    return st;
 }
 
 /* ---- the whole ---- */
 
-static void note(struct dev *d, double loss, double shuffled) {
+static void note(struct dev *d, double loss, double shuffled, double cider) {
     const struct eye_train_opts *o = d->g->t->opts;
     char line[200];
     int n = snprintf(line, sizeof line, "%s, step %lld: dev loss %.4f, perplexity %.2f", d->g->s->name,
                      (long long)d->g->t->state.stage_step, loss, exp(loss));
-    if (sees(d)) snprintf(line + n, sizeof line - (size_t)n, " (%.2f with the pictures of others)", exp(shuffled));
+    if (captions(d))
+        snprintf(line + n, sizeof line - (size_t)n, " (%.2f with the pictures of others), CIDEr-D %.3f", exp(shuffled),
+                 cider);
     if (o->note) o->note(o->ctx, line);
 }
 
-static enum eye_status judge(struct dev *d, bool *best, struct eye_err *err) {
+/* Captioners are as good as what they write, others as their loss. */
+static enum eye_status judge(struct dev *d, json_t *samples, bool *best, struct eye_err *err) {
     struct eye_train_state *s = &d->g->t->state;
-    double loss, shuffled = 0;
+    double loss, shuffled = 0, cider = 0;
     EYE_TRY(open_dev(d, err));
     EYE_TRY(mean_loss(d, 0, &loss, err));
     if (sees(d) && d->n > 1) EYE_TRY(mean_loss(d, EYE_MAX(d->n / 2, 1), &shuffled, err));
-    *best = isfinite(loss) && (s->best_loss == 0 || loss < s->best_loss);
-    if (*best) s->best_loss = loss;
+    if (captions(d)) EYE_TRY(score_captions(d, samples, &cider, err));
+    double mark = captions(d) ? -cider : loss;
+    *best = isfinite(loss) && (s->evals == 1 || mark < s->best_mark);
+    if (*best) s->best_mark = mark;
     d->g->t->dev_loss = loss;
     d->g->t->shuffled_loss = shuffled;
-    note(d, loss, shuffled);
-    json_t *samples = json_array();
-    enum eye_status st = take_samples(d, samples, err);
-    if (st != EYE_OK) {
-        json_decref(samples);
-        return st;
-    }
-    return eye_log_add(&d->g->t->log, json_pack("{s:s, s:I, s:s, s:f, s:f, s:o}", "event", "eval", "step", (json_int_t)s->step,
-                                                "stage", d->g->s->name, "dev_loss", isfinite(loss) ? loss : -1, "shuffled_loss",
-                                                isfinite(shuffled) ? shuffled : -1, "samples", samples), err);
+    note(d, loss, shuffled, cider);
+    return eye_log_add(&d->g->t->log,
+                       json_pack("{s:s, s:I, s:s, s:f, s:f, s:f, s:O}", "event", "eval", "step", (json_int_t)s->step, "stage",
+                                 d->g->s->name, "dev_loss", isfinite(loss) ? loss : -1, "shuffled_loss",
+                                 isfinite(shuffled) ? shuffled : -1, "cider", cider, "samples", samples), err);
 }
 
 enum eye_status eye_dev_judge(struct eye_stage *g, bool *best, struct eye_err *err) {
     struct dev d = {.g = g};
+    json_t *samples = json_array();
     eye_arena_init(&d.arena, g->t->alloc);
-    enum eye_status st = judge(&d, best, err);
+    enum eye_status st = judge(&d, samples, best, err);
+    json_decref(samples);
     eye_arena_clear(&d.arena);
     return st;
 }

@@ -25,7 +25,7 @@ enum { COUNTER_INT, COUNTER_REAL, COUNTER_HASH };
 static const struct counter { const char *key; int type; size_t offset; } counters[] = {
 #define C(type, m) {#m, type, offsetof(struct eye_train_state, m)}
     C(COUNTER_INT, stage),      C(COUNTER_INT, stage_step), C(COUNTER_INT, step),        C(COUNTER_INT, evals),
-    C(COUNTER_INT, bad_evals),  C(COUNTER_INT, bad_steps),  C(COUNTER_REAL, best_loss), C(COUNTER_REAL, seconds),    C(COUNTER_REAL, sum_loss),
+    C(COUNTER_INT, bad_evals),  C(COUNTER_INT, bad_steps),  C(COUNTER_REAL, best_mark), C(COUNTER_REAL, seconds),    C(COUNTER_REAL, sum_loss),
     C(COUNTER_INT, n_loss),     C(COUNTER_HASH, recipe_hash), C(COUNTER_HASH, tokenizer_hash),
 #undef C
 };

@@ -16,7 +16,7 @@ struct eye_train_state {
     int64_t evals;        /* made in this stage */
     int64_t bad_evals;    /* since the best one */
     int64_t bad_steps;    /* without a finite loss, in a row */
-    double best_loss;     /* of this stage; 0 = none yet */
+    double best_mark;     /* of this stage's evaluations: the least -CIDEr-D or loss, see dev.c */
     double seconds;       /* spent training before this process */
     double sum_loss;      /* since the last line of the log */
     int64_t n_loss;

@@ -197,7 +197,7 @@ static enum eye_status run_stages(struct eye_trainer *t, struct eye_err *err) {
         EYE_TRY(st);
         t->state.stage++;
         t->state.stage_step = t->state.evals = t->state.bad_evals = t->state.bad_steps = 0;
-        t->state.best_loss = t->state.sum_loss = 0;
+        t->state.best_mark = t->state.sum_loss = 0;
         t->state.n_loss = 0;
         eye_params_forget(&t->params);
         EYE_TRY(eye_trainer_save(t, err));

@@ -84,7 +84,7 @@ static void runs_come_back(void **state) {
     bool found;
     int n_bad;
     const char *dir = folder("back");
-    struct eye_train_state s = {.stage = 1, .stage_step = 7, .step = 12, .best_loss = 1.0 / 3, .seconds = 1e9 + 0.1,
+    struct eye_train_state s = {.stage = 1, .stage_step = 7, .step = 12, .best_mark = 1.0 / 3, .seconds = 1e9 + 0.1,
                                 .recipe_hash = 99};
     ok(eye_params_init(&p, &vlm, &err));
     ok(eye_params_init(&q, &vlm, &err));
