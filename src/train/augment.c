@@ -20,7 +20,7 @@ struct batch {
     uint64_t epoch;
     float *out;
     float *scratch;   /* [threads][scratch_n] */
-    size_t scratch_n; /* floats: a blended row of the cache, then per column of the result its position and weight */
+    size_t scratch_n; /* floats: a blended row of the cache, then per column of the result its weight and (int32) position */
     float lut[3][256];
 };
 
@@ -63,21 +63,23 @@ static float source_position(float from, float len, int i, int n, int side) {
 /* The crop (or the whole picture) as values of 0..1. */
 static void sample(const struct batch *b, const struct recipe *k, const uint8_t *in, float *row, float *out) {
     int side = b->px->side, n = b->a->side;
-    float *at = row + 3 * (size_t)side, *weight = at + n;
-    size_t n_row = 3 * (size_t)side;
+    size_t n_row = 3 * (size_t)side, step = side > 1 ? 3 : 0;
+    float *weight = row + n_row;
+    int32_t *left = (int32_t *)(void *)(weight + n); /* positions are never negative, so that casts round down */
     for (int x = 0; x < n; x++) {
         float pos = source_position(k->x, k->w, k->flip ? n - 1 - x : x, n, side);
-        at[x] = floorf(EYE_MIN(pos, (float)EYE_MAX(side - 2, 0)));
-        weight[x] = pos - at[x];
+        int32_t at = (int32_t)EYE_MIN(pos, (float)EYE_MAX(side - 2, 0));
+        left[x] = 3 * at;
+        weight[x] = pos - (float)at;
     }
-    size_t step = side > 1 ? 3 : 0;
     for (int y = 0; y < n; y++, out += 3 * (size_t)n) {
-        float pos = source_position(k->y, k->h, y, n, side), top = floorf(EYE_MIN(pos, (float)EYE_MAX(side - 2, 0)));
-        float low = (pos - top) / 255, high = 1.0f / 255 - low;
+        float pos = source_position(k->y, k->h, y, n, side);
+        int32_t top = (int32_t)EYE_MIN(pos, (float)EYE_MAX(side - 2, 0));
+        float low = (pos - (float)top) / 255, high = 1.0f / 255 - low;
         const uint8_t *p = in + (size_t)top * n_row, *q = side > 1 ? p + n_row : p;
         for (size_t i = 0; i < n_row; i++) row[i] = (float)p[i] * high + (float)q[i] * low;
         for (int x = 0; x < n; x++) {
-            const float *l = row + 3 * (size_t)at[x], *r = l + step, f = weight[x];
+            const float *l = row + left[x], *r = l + step, f = weight[x];
             for (int c = 0; c < 3; c++) out[3 * x + c] = l[c] + (r[c] - l[c]) * f;
         }
     }

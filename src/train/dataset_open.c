@@ -47,10 +47,10 @@ enum eye_data_format eye_dataset_detect(const uint8_t *p, size_t n) {
         if (p[k] < ' ' && p[k] != '\t' && p[k] != '\n' && p[k] != '\r') return EYE_DATA_AUTO; /* not a text */
     const char *line = (const char *)p + i, *nl = i < n ? memchr(line, '\n', n - i) : NULL;
     size_t len = nl ? (size_t)(nl - line) : n - i;
-    const char *tab = len ? memchr(line, '\t', len) : NULL;
+    if (!len) return EYE_DATA_AUTO;
+    const char *tab = memchr(line, '\t', len);
     if (tab) return memrchr(line, '#', (size_t)(tab - line)) ? EYE_DATA_FLICKR : EYE_DATA_TSV;
-    if (is_csv_header(line, len)) return EYE_DATA_CSV;
-    return len ? EYE_DATA_TEXT : EYE_DATA_AUTO;
+    return is_csv_header(line, len) ? EYE_DATA_CSV : EYE_DATA_TEXT;
 }
 
 /* ---- where the pictures are ---- */
