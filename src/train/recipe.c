@@ -36,6 +36,7 @@ static const struct eye_field student_fields[] = {
     TEXT(student, path, NULL, "checkpoint folder to go on from"),
     JSON(student, config, "or config.json (model_type eyelet_vlm, doc/models/compose.md) of a fresh student: weights are drawn "
                           "from the seed; vocab_size and the special ids may be left out where the tokenizer is trained"),
+    JSON(student, generation, "generation_config.json of a fresh student: num_beams, length_penalty"),
     TEXTS(student, optional, "optional tensors that the fresh student has, such as output.bias"),
     INT(student, free_dim, 0, 1 << 20, 0, "size of what the configuration leaves to the tensors: a classifier's output"),
     LIST(student, import, import_fields, import, "pretrained weights"),

@@ -22,6 +22,7 @@ struct eye_recipe_import { /* pretrained weights for a part of a fresh student *
 struct eye_recipe_student {
     const char *path;          /* a checkpoint folder to go on from; or: */
     struct eye_text config;    /* config.json of a fresh one */
+    struct eye_text generation; /* generation_config.json of a fresh one: beams, length penalty */
     struct eye_texts optional; /* optional tensors it has: "output.bias" */
     int64_t free_dim;          /* what the configuration leaves to the tensors */
     struct eye_items import;    /* struct eye_recipe_import */

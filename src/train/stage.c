@@ -123,9 +123,11 @@ static void update(struct eye_stage *g, struct eye_optim_param *p, double lr) {
     for (size_t i = 0; i < g->net.n_train; i++) p[i].lr = lr * g->net.train[i].lr;
     eye_optim_step(&g->t->engine, &h, p, g->net.n_train);
     update_norms(g);
+    double made = (double)g->t->state.stage_step + 1;
+    double decay = EYE_MIN(s->ema, made / (made + 9)); /* so that the average soon forgets the stage's beginning */
     for (size_t i = 0; s->ema > 0 && i < g->t->params.n; i++) {
         struct eye_train_param *q = &g->t->params.param[i];
-        eye_optim_average(&g->t->engine, q->average, q->w, q->n, s->ema);
+        eye_optim_average(&g->t->engine, q->average, q->w, q->n, decay);
     }
 }
 

@@ -172,6 +172,8 @@ enum eye_status eye_student_make(const struct eye_recipe *r, const char *dir, bo
     enum eye_status st;
     EYE_TRY(eye_path_join(weights, dir, "model.safetensors", err));
     EYE_TRY(write_config(r, dir, alloc, err));
+    const struct eye_text *generation = &r->student.generation;
+    if (generation->p) EYE_TRY(eye_folder_write(dir, "generation_config.json", generation->p, generation->len, err));
     EYE_TRY(eye_safetensors_write(weights, NULL, 0, NULL, 0, alloc, err)); /* a checkpoint that lacks everything */
     EYE_TRY(eye_checkpoint_open(&ckpt, dir, NULL, alloc, err));
     st = eye_vlm_wish(&wish, &ckpt, alloc, err);
