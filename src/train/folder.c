@@ -23,15 +23,19 @@ enum eye_status eye_folder_make(const char *dir, struct eye_err *err) {
     return eye_fail(err, EYE_E_IO, "%s: cannot make the folder: %s", dir, strerror(errno));
 }
 
-enum eye_status eye_folder_write(const char *dir, const char *name, const void *p, size_t n, struct eye_err *err) {
-    char path[EYE_PATH_CAP];
+enum eye_status eye_path_write(const char *path, const void *p, size_t n, struct eye_err *err) {
     struct eye_writer w;
-    EYE_TRY(eye_path_join(path, dir, name, err));
     EYE_TRY(eye_writer_open(&w, path, err));
     enum eye_status st = eye_writer_put(&w, p, n, err);
     if (st == EYE_OK) return eye_writer_commit(&w, err);
     eye_writer_abort(&w);
     return st;
+}
+
+enum eye_status eye_folder_write(const char *dir, const char *name, const void *p, size_t n, struct eye_err *err) {
+    char path[EYE_PATH_CAP];
+    EYE_TRY(eye_path_join(path, dir, name, err));
+    return eye_path_write(path, p, n, err);
 }
 
 enum eye_status eye_folder_copy(const char *from, const char *dir, const char *name, bool *copied, struct eye_err *err) {

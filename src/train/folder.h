@@ -11,7 +11,9 @@ EYE_MUST_CHECK enum eye_status eye_path_join(char *out, const char *dir, const c
 bool eye_text_ends(const char *s, const char *end);
 /* Makes the last folder of the path unless it is there. IO. */
 EYE_MUST_CHECK enum eye_status eye_folder_make(const char *dir, struct eye_err *err);
-/* dir/name gets these bytes, whole or not at all. */
+/* The file gets these bytes, whole or not at all. */
+EYE_MUST_CHECK enum eye_status eye_path_write(const char *path, const void *p, size_t n, struct eye_err *err);
+/* The same for dir/name. */
 EYE_MUST_CHECK enum eye_status eye_folder_write(const char *dir, const char *name, const void *p, size_t n,
                                                 struct eye_err *err);
 /* from/name to dir/name. *copied: it was there. */

@@ -1,10 +1,8 @@
 /* train/synth_write: the synthetic set as files that any other program reads; see eye_synth_write in train.h. */
-#include <errno.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
 
 #include "image/encode.h"
+#include "train/folder.h"
 #include "train/synth.h"
 
 struct writing {
@@ -13,26 +11,16 @@ struct writing {
     struct eye_buf file;   /* of one picture */
     struct eye_buf karpathy, images[EYE_N_SPLITS], annotations[EYE_N_SPLITS];
     uint8_t *rgb;
-    char path[4096];
 };
 
-static enum eye_status make_folder(struct writing *w, const char *name, struct eye_err *err) {
-    int n = snprintf(w->path, sizeof w->path, "%s%s", w->dir, name);
-    if (n < 0 || (size_t)n >= sizeof w->path - 64) return eye_fail(err, EYE_E_ARG, "%s: the name is too long", w->dir);
-    if (mkdir(w->path, 0777) != 0 && errno != EEXIST)
-        return eye_fail(err, EYE_E_IO, "%s: cannot make the folder: %s", w->path, strerror(errno));
-    return EYE_OK;
+static enum eye_status make_folder(const struct writing *w, const char *name, struct eye_err *err) {
+    char path[EYE_PATH_CAP];
+    EYE_TRY(eye_path_join(path, w->dir, name, err));
+    return eye_folder_make(path, err);
 }
 
-static enum eye_status write_file(struct writing *w, const char *name, const struct eye_buf *bytes, struct eye_err *err) {
-    struct eye_writer out;
-    if (bytes->failed) return eye_fail_nomem(err, bytes->len);
-    snprintf(w->path, sizeof w->path, "%s/%s", w->dir, name);
-    EYE_TRY(eye_writer_open(&out, w->path, err));
-    enum eye_status st = eye_writer_put(&out, bytes->p, bytes->len, err);
-    if (st == EYE_OK) st = eye_writer_commit(&out, err);
-    eye_writer_abort(&out);
-    return st;
+static enum eye_status write_file(const struct writing *w, const char *name, const struct eye_buf *bytes, struct eye_err *err) {
+    return bytes->failed ? eye_fail_nomem(err, bytes->len) : eye_folder_write(w->dir, name, bytes->p, bytes->len, err);
 }
 
 /* Karpathy's and COCO's word for it. */
@@ -89,9 +77,9 @@ static enum eye_status write_lists(struct writing *w, struct eye_err *err) {
 static enum eye_status write_all(struct writing *w, void (*progress)(void *ctx, double done), eye_cancel_fn *cancel, void *ctx,
                                  struct eye_err *err) {
     size_t n = eye_synth_count(w->o);
-    EYE_TRY(make_folder(w, "", err));
-    EYE_TRY(make_folder(w, "/images", err));
-    EYE_TRY(make_folder(w, "/annotations", err));
+    EYE_TRY(eye_folder_make(w->dir, err));
+    EYE_TRY(make_folder(w, "images", err));
+    EYE_TRY(make_folder(w, "annotations", err));
     eye_buf_adds(&w->karpathy, "{\"images\": [");
     for (size_t i = 0; i < n; i++) {
         if (cancel && cancel(ctx)) return eye_fail(err, EYE_E_CANCELLED, "%s: stopped", w->dir);

@@ -3,6 +3,7 @@
 
 #include "train/bpe_train.h"
 #include "train/dataset.h"
+#include "train/folder.h"
 
 /* What a model will be judged on must not shape its vocabulary. */
 static bool is_training_text(const struct eye_dataset *set, const struct eye_data_caption *c, bool has_splits) {
@@ -21,15 +22,6 @@ static enum eye_status add_texts(struct eye_bpe_trainer *t, const struct eye_dat
     return EYE_OK;
 }
 
-static enum eye_status write_file(const char *path, const struct eye_buf *json, struct eye_err *err) {
-    struct eye_writer w;
-    EYE_TRY(eye_writer_open(&w, path, err));
-    enum eye_status st = eye_writer_put(&w, json->p, json->len, err);
-    if (st == EYE_OK) st = eye_writer_commit(&w, err);
-    eye_writer_abort(&w);
-    return st;
-}
-
 enum eye_status eye_tokenizer_train(const struct eye_dataset *set, const struct eye_tokenizer_train_opts *opts,
                                     const char *path, struct eye_tokenizer_report *report, struct eye_err *err) {
     struct eye_bpe_trainer *t;
@@ -38,7 +30,7 @@ enum eye_status eye_tokenizer_train(const struct eye_dataset *set, const struct 
     eye_buf_init(&json, set->alloc);
     enum eye_status st = add_texts(t, set, err);
     if (st == EYE_OK) st = eye_bpe_trainer_finish(t, &json, err);
-    if (st == EYE_OK) st = write_file(path, &json, err);
+    if (st == EYE_OK) st = eye_path_write(path, json.p, json.len, err);
     if (st == EYE_OK && report) eye_bpe_trainer_report(t, report);
     eye_buf_clear(&json);
     eye_bpe_trainer_free(t);
