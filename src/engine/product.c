@@ -108,7 +108,8 @@ static bool goes_by_parts(const struct eye_product *j) { return j->a.by_k && (j-
 
 struct parts_run {
     struct eye_exec *x;
-    const struct eye_product *j;
+    struct eye_product j; /* sides as they are multiplied */
+    bool turned;          /* they were exchanged: y is the transpose */
     struct eye_matrix w;  /* of one chunk */
     size_t chunk, terms;  /* of k: per pass, per part */
     size_t parts, piece;  /* piece: rows of y per adding task */
@@ -120,27 +121,38 @@ struct layout {
     size_t lhs, made, bytes;
 };
 static struct layout part_layout(const struct parts_run *r) {
-    struct layout t = {.lhs = eye_ceil_div(r->j->n, r->j->ukr->nr) * r->w.panel_bytes};
+    struct layout t = {.lhs = eye_ceil_div(r->j.n, r->j.ukr->nr) * r->w.panel_bytes};
     t.made = t.lhs + r->w.lhs_bytes;
-    t.bytes = t.made + (r->j->b.rows ? eye_line(r->chunk * r->j->n * sizeof(float)) : 0);
+    t.bytes = t.made + (r->j.b.rows ? eye_line(r->chunk * r->j.n * sizeof(float)) : 0);
     return t;
 }
 
+/* Panels are padded along n only: the side that fits them better is the right one. */
+static bool better_turned(const struct eye_product *j) {
+    size_t nr = j->ukr->nr;
+    return !j->b.rows && j->taps <= 1 && j->n * EYE_ALIGN_UP(j->m, nr) < j->m * EYE_ALIGN_UP(j->n, nr);
+}
+
 static struct parts_run make_parts(struct eye_exec *x, const struct eye_product *j) {
-    struct parts_run r = {.x = x, .j = j, .parts = n_parts(j)};
+    struct parts_run r = {.x = x, .j = *j, .turned = better_turned(j), .parts = n_parts(j)};
     const struct eye_gemm_ukr *u = j->ukr;
-    size_t k_bytes = eye_ceil_div(j->n, u->nr) * u->rhs_step / u->kr;
+    if (r.turned) {
+        r.j.m = j->n, r.j.a = j->b;
+        r.j.n = j->m, r.j.b = j->a;
+    }
+    size_t k_bytes = eye_ceil_div(r.j.n, u->nr) * u->rhs_step / u->kr;
     r.chunk = EYE_MIN(EYE_MAX(CHUNK_BYTES / EYE_MAX(k_bytes, 1) / 64, 1) * 64, PACK_K); /* 64: a multiple of all kr */
-    r.terms = EYE_ALIGN_UP(eye_ceil_div(j->k, r.parts), 64);
-    eye_matrix_init(&r.w, u, j->n, r.chunk);
+    r.terms = EYE_ALIGN_UP(eye_ceil_div(r.j.k, r.parts), 64);
+    eye_matrix_init(&r.w, u, r.j.n, r.chunk);
     return r;
 }
 
 /* Terms [k0, k0 + k) of all outputs, added to sum [m][n]. */
 static void add_chunk(const struct parts_run *r, size_t k0, size_t k, uint8_t *mem, float *sum, bool accumulate) {
-    const struct eye_product *j = r->j;
+    const struct eye_product *j = &r->j;
     const struct eye_gemm_ukr *u = j->ukr;
     struct layout t = part_layout(r);
+    size_t rows = eye_ceil_div(j->m, eye_ceil_div(j->m, u->mr)); /* even panels: a last one of a row or two would be slow */
     const float *b = j->b.p + k0 * j->n;
     if (j->b.rows) {
         float *made = (float *)(mem + t.made);
@@ -149,8 +161,8 @@ static void add_chunk(const struct parts_run *r, size_t k0, size_t k, uint8_t *m
     }
     for (size_t col = 0; col < j->n; col += u->nr)
         u->pack_rhs_t(EYE_MIN(u->nr, j->n - col), k, b + col, j->n, mem + col / u->nr * r->w.panel_bytes);
-    for (size_t i = 0; i < j->m; i += u->mr) {
-        size_t m = EYE_MIN(u->mr, j->m - i);
+    for (size_t i = 0; i < j->m; i += rows) {
+        size_t m = EYE_MIN(rows, j->m - i);
         u->pack_lhs_t(m, k, j->a.p + k0 * j->m + i, j->m, mem + t.lhs);
         u->run(m, j->n, k, mem + t.lhs, mem, r->w.panel_bytes, sum + i * j->n, j->n, NULL, accumulate);
     }
@@ -158,26 +170,26 @@ static void add_chunk(const struct parts_run *r, size_t k0, size_t k, uint8_t *m
 
 static void part_task(void *ctx, int i_task, int i_thread) {
     const struct parts_run *r = ctx;
-    size_t first = (size_t)i_task * r->terms, end = EYE_MIN(first + r->terms, r->j->k);
-    float *sum = r->sum + (size_t)i_task * r->j->m * r->j->n;
-    if (first >= end) memset(sum, 0, r->j->m * r->j->n * sizeof *sum);
+    size_t first = (size_t)i_task * r->terms, end = EYE_MIN(first + r->terms, r->j.k);
+    float *sum = r->sum + (size_t)i_task * r->j.m * r->j.n;
+    if (first >= end) memset(sum, 0, r->j.m * r->j.n * sizeof *sum);
     for (size_t k0 = first; k0 < end; k0 += r->chunk)
         add_chunk(r, k0, EYE_MIN(r->chunk, end - k0), eye_exec_thread(r->x, i_thread), sum, k0 > first);
 }
 
-/* Adds the parts in their order; rows of [taps][channels] become [channels][taps]. */
+/* Adds the parts in their order, into y; rows of [taps][channels] become [channels][taps]. */
 static void add_task(void *ctx, int i_task, int i_thread) {
     const struct parts_run *r = ctx;
-    const struct eye_product *j = r->j;
+    const struct eye_product *j = &r->j;
     const struct eye_kernels *kn = &r->x->plan->e->kernels;
     size_t first = (size_t)i_task * r->piece, end = EYE_MIN(first + r->piece, j->m), step = j->m * j->n;
     for (size_t row = first; row < end; row++) {
-        float *sum = r->sum + row * j->n, *y = j->y + row * j->n;
+        float *sum = r->sum + row * j->n;
         for (size_t p = 1; p < r->parts; p++) kn->add_f32(sum, sum, sum + p * step, j->n);
         size_t taps = EYE_MAX(j->taps, 1), channels = j->n / taps;
-        if (taps == 1) memcpy(y, sum, j->n * sizeof *y);
-        for (size_t c = 0; taps > 1 && c < channels; c++)
-            for (size_t t = 0; t < taps; t++) y[c * taps + t] = sum[t * channels + c];
+        size_t at = r->turned ? row : row * j->n, next = r->turned ? j->m : 1; /* in y: where, and how far apart */
+        for (size_t c = 0; c < channels; c++)
+            for (size_t t = 0; t < taps; t++) j->y[at + (c * taps + t) * next] = sum[t * channels + c];
     }
 }
 
@@ -185,8 +197,8 @@ static void run_by_parts(struct eye_exec *x, const struct eye_product *j) {
     struct parts_run r = make_parts(x, j);
     r.sum = (float *)eye_exec_shared(x);
     eye_exec_tasks(x, j->m * j->n * j->k / 4, r.parts, part_task, &r);
-    r.piece = eye_exec_piece(x, j->m, eye_ceil_div(4096, j->n));
-    eye_exec_tasks(x, j->m * j->n * r.parts, eye_ceil_div(j->m, r.piece), add_task, &r);
+    r.piece = eye_exec_piece(x, r.j.m, eye_ceil_div(4096, r.j.n));
+    eye_exec_tasks(x, j->m * j->n * r.parts, eye_ceil_div(r.j.m, r.piece), add_task, &r);
 }
 
 /* ---- either ---- */

@@ -242,8 +242,11 @@ static void test_matmul(void **state) {
     eye_val a = input(&n, DIMS(EYE_DIM_T, 40)), b = input(&n, DIMS(EYE_DIM_T, 31));
     check(&n, node(&n, EYE_OP_matmul, &ta, a, b), terms(MAX_T), "a^T b of T rows");
     start(&n); /* so many rows that they are summed in parts */
-    a = input(&n, DIMS(3, 50, 41, 19)), b = input(&n, DIMS(3, 50, 41, 37));
+    a = input(&n, DIMS(3, 50, 41, 37)), b = input(&n, DIMS(3, 50, 41, 19));
     check(&n, node(&n, EYE_OP_matmul, &ta, a, b), terms(6150), "a^T b in parts");
+    start(&n); /* the same with the sides exchanged, which pads less */
+    a = input(&n, DIMS(4200, 128)), b = input(&n, DIMS(4200, 129));
+    check(&n, node(&n, EYE_OP_matmul, &ta, a, b), terms(4200), "a^T b in parts, turned");
 }
 
 /* ---- maps and sums ---- */
