@@ -160,7 +160,7 @@ static enum eye_status add_int8(struct convert *c, const char *name, const struc
 
 /* The file's type of a matrix: what the engine would make of it; as stored when nothing was asked for. */
 static enum eye_dtype matrix_dtype(struct convert *c, const char *name, const struct eye_value *w, enum eye_wtype asked) {
-    if (asked == EYE_W_I8) asked = EYE_W_EXACT; /* what is not int8 by now stays as stored */
+    if (asked == EYE_W_I8) return w->row_scale || w->dtype == EYE_F32 ? EYE_F16 : w->dtype; /* what is not int8 by now */
     enum eye_wtype t = eye_wtype_for(asked, w->dims[1]);
     if (t == EYE_W_EXACT) return w->row_scale ? EYE_F32 : w->dtype;
     if (t != asked && c->report.n_fallback++ == 0)
@@ -251,7 +251,8 @@ static enum eye_status calibrate(struct convert *c, enum eye_wtype decoder, stru
 static enum eye_status int8_parts(struct convert *c, struct eye_err *err) {
     struct eye_graph *vision = &c->graph[EYE_PART_VISION], *projector = &c->graph[EYE_PART_PROJECTOR];
     struct eye_int8_opts opts = {.pictures = c->opts->calibration, .max_pictures = c->opts->max_pairs,
-                                 .method = c->opts->range_method, .progress = on_calibration, .progress_ctx = c,
+                                 .method = c->opts->range_method, .snr_db = c->opts->vision_snr_db,
+                                 .progress = on_calibration, .progress_ctx = c,
                                  .cancel = c->opts->cancel, .cancel_ctx = c->opts->cancel_ctx};
     struct eye_int8_counts counts;
     EYE_TRY(build_part(c, EYE_PART_VISION, err));
@@ -265,6 +266,7 @@ static enum eye_status int8_parts(struct convert *c, struct eye_err *err) {
         EYE_TRY(eye_int8_calibrate(&c->m, vision, projector, &opts, &counts, err));
         c->report.n_pictures = counts.n_pictures;
         c->report.n_int8 = counts.n_int8;
+        c->report.n_could_int8 = counts.n_could;
         c->progress_from = 0.95;
     }
     return eye_int8_put_ranges(&c->writer, vision, projector, err);

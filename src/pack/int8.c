@@ -1,8 +1,11 @@
 /* int8: pictures go through the folded, unfused graphs in f32 while an observer counts what enters each linear and convolution;
- * twice, because channels are equalized in between. Then ranges, then weights. */
+ * twice, because channels are equalized in between. Then ranges, then weights. Where a precision is asked for, a few pictures
+ * go through once more per value, rounded there alone: what costs most keeps its floats. */
 #include "pack/int8.h"
 
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/engine.h"
@@ -11,6 +14,8 @@
 
 #define EQUALIZE_PICTURES 16u /* the largest of a channel needs no more */
 #define EVERY_NTH_HELD_OUT 4u
+#define COST_PICTURES 4u     /* what rounding a value costs is judged by so many */
+#define COST_MARGIN_DB 1.0   /* left for the weights */
 
 struct part { /* one graph under observation */
     struct eye_graph *g;
@@ -18,6 +23,8 @@ struct part { /* one graph under observation */
     struct eye_exec *exec;
     struct eye_seen **seen;   /* [n_values] NULL = not of interest; values that share memory share it */
     eye_val *of;              /* [n_values] the value whose channels seen counts */
+    eye_val rounded;          /* instead of counting: numbers of this value are rounded as they pass; EYE_NONE: of none */
+    bool counts;
     size_t n_values;
     struct eye_arena arena;
     int64_t t;                /* rows of one run */
@@ -52,6 +59,7 @@ static eye_val through_views(const struct eye_graph *g, eye_val v) {
 
 static enum eye_status watch(struct part *p, eye_val v, struct eye_err *err) {
     eye_val at = through_views(p->g, v);
+    p->of[v] = v;
     if (p->seen[v]) return EYE_OK;
     struct eye_seen *s = p->seen[at];
     if (!s) {
@@ -62,16 +70,18 @@ static enum eye_status watch(struct part *p, eye_val v, struct eye_err *err) {
         s->channel_max = eye_arena_alloc(&p->arena, c * sizeof *s->channel_max + 1);
         s->channel_sum = eye_arena_alloc(&p->arena, c * sizeof *s->channel_sum + 1);
         if (!s->channel_max || !s->channel_sum) return eye_fail_nomem(err, c * sizeof *s->channel_sum);
-        p->of[at] = v;
+        if (at != v) p->of[at] = v;
     }
     p->seen[at] = p->seen[v] = s;
-    p->of[v] = v;
     return EYE_OK;
 }
 
-static void on_value(void *ctx, eye_val v, const void *data, size_t n) {
-    struct part *p = ctx;
-    if ((size_t)v < p->n_values && p->seen[v]) eye_seen_add(p->seen[v], data, n);
+static void on_value(void *ctx, eye_val v, void *data, size_t n) {
+    const struct part *p = ctx;
+    if (p->counts && (size_t)v < p->n_values && p->seen[v]) eye_seen_add(p->seen[v], data, n);
+    if (p->counts || p->rounded == EYE_NONE || v != through_views(p->g, p->rounded)) return;
+    const struct eye_quant *q = &p->g->value[p->rounded].quant;
+    for (float *x = data, *end = x + n; x < end; x++) *x = (float)eye_quant_round(q, (double)*x);
 }
 
 static void part_close(struct part *p) {
@@ -85,6 +95,7 @@ static void part_close(struct part *p) {
 static enum eye_status part_open(struct part *p, const struct eye_engine *e, int64_t t, struct eye_err *err) {
     struct eye_plan_opts o = {.max_t = t};
     p->t = t;
+    p->counts = true;
     p->n_values = p->g->n_values;
     p->seen = eye_arena_alloc(&p->arena, p->n_values * sizeof *p->seen);
     p->of = eye_arena_alloc(&p->arena, p->n_values * sizeof *p->of);
@@ -164,24 +175,96 @@ static enum eye_status equalize(struct part *p, struct eye_err *err) {
     return eye_graph_equalize(p->g, most, p->n_values, err);
 }
 
-static enum eye_status make_int8(struct part *p, enum eye_range_method method, struct eye_err *err) {
+static void set_ranges(struct part *p, enum eye_range_method method) {
+    for (size_t v = 0; v < p->n_values; v++)
+        if (p->seen[v] && p->of[v] == (eye_val)v && p->seen[v]->n_rows)
+            p->g->value[v].quant = eye_seen_range(p->seen[v], method);
+}
+
+static enum eye_status make_int8(struct part *p, struct eye_err *err) {
     const double **mean = eye_arena_alloc(&p->arena, p->n_values * sizeof *mean);
     if (!mean) return eye_fail_nomem(err, p->n_values * sizeof *mean);
     for (size_t v = 0; v < p->n_values; v++) {
         struct eye_seen *s = p->seen[v];
-        if (!s || p->of[v] != (eye_val)v || s->n_rows == 0) continue;
+        if (!(p->g->value[v].quant.scale > 0) || !s) continue;
         double *m = eye_arena_alloc(&p->arena, (size_t)s->n_channels * sizeof *m);
         if (!m) return eye_fail_nomem(err, (size_t)s->n_channels * sizeof *m);
         for (int64_t i = 0; i < s->n_channels; i++) m[i] = s->channel_sum[i] / (double)s->n_rows;
         mean[v] = m;
-        p->g->value[v].quant = eye_seen_range(s, method);
     }
     return eye_graph_int8_weights(p->g, mean, p->n_values, err);
+}
+
+/* ---- what costs most stays as it is ---- */
+
+struct cost {
+    eye_val v;
+    double err; /* squared, of the features, when v alone is rounded */
+};
+
+static int dearest_first(const void *a, const void *b) {
+    double x = ((const struct cost *)a)->err, y = ((const struct cost *)b)->err;
+    return (x < y) - (x > y);
+}
+
+/* Adds to each cost what picture i says of it, and the features' power to all. */
+static enum eye_status add_costs(struct calibrate *c, size_t i, struct cost *cost, size_t n, float *exact, double *all,
+                                 struct eye_err *err) {
+    struct part *p = &c->vision;
+    size_t n_out = (size_t)(eye_dim(p->g, p->g->output[0], 0) * eye_dim(p->g, p->g->output[0], 1));
+    EYE_TRY(load_pixels(c, i, err));
+    p->rounded = EYE_NONE;
+    EYE_TRY(part_run(p, c->pixels, c->n_pixels, err));
+    memcpy(exact, p->out, n_out * sizeof *exact);
+    for (size_t k = 0; k < n_out; k++) *all += (double)exact[k] * (double)exact[k];
+    for (size_t j = 0; j < n; j++) {
+        if (c->opts->cancel && c->opts->cancel(c->opts->cancel_ctx))
+            return eye_fail(err, EYE_E_CANCELLED, "calibration: cancelled");
+        p->rounded = cost[j].v;
+        EYE_TRY(part_run(p, c->pixels, c->n_pixels, err));
+        for (size_t k = 0; k < n_out; k++) {
+            double d = (double)p->out[k] - (double)exact[k];
+            cost[j].err += d * d;
+        }
+    }
+    return EYE_OK;
+}
+
+/* Errors of different values add up; the dearest lose their range until the rest is what was asked for. */
+static enum eye_status keep_floats(struct calibrate *c, struct eye_err *err) {
+    struct part *p = &c->vision;
+    size_t n = 0, n_out = (size_t)(eye_dim(p->g, p->g->output[0], 0) * eye_dim(p->g, p->g->output[0], 1));
+    struct cost *cost = eye_arena_alloc(&p->arena, p->n_values * sizeof *cost);
+    float *exact = eye_arena_alloc(&p->arena, n_out * sizeof *exact);
+    double all = 0, sum = 0;
+    if (!cost || !exact) return eye_fail_nomem(err, n_out * sizeof *exact);
+    for (size_t v = 0; v < p->n_values; v++) /* not the pixels: they are bytes by nature */
+        if (p->g->value[v].quant.scale > 0 && p->g->value[v].kind == EYE_VAL_NODE) cost[n++].v = (eye_val)v;
+    p->counts = false;
+    for (size_t i = 0, seen = 0; i < c->set.n && seen < COST_PICTURES; i++) {
+        if (held_out(c, i)) continue;
+        EYE_TRY(add_costs(c, i, cost, n, exact, &all, err));
+        seen++;
+    }
+    for (size_t j = 0; j < n; j++) sum += cost[j].err;
+    qsort(cost, n, sizeof *cost, dearest_first);
+    double may = all * pow(10, -(c->opts->snr_db + COST_MARGIN_DB) / 10);
+    for (size_t j = 0; j < n && sum > may; j++) {
+        sum -= cost[j].err;
+        p->g->value[cost[j].v].quant = (struct eye_quant){0};
+    }
+    return EYE_OK;
 }
 
 static uint64_t count_int8(const struct eye_graph *g) {
     uint64_t n = 0;
     for (size_t k = 0; k < g->n_nodes; k++) n += eye_node_is_int8(g, &g->node[k]);
+    return n;
+}
+
+static uint64_t count_wanted(const struct eye_graph *g) {
+    uint64_t n = 0;
+    for (size_t k = 0; k < g->n_nodes; k++) n += wanted(g, &g->node[k]);
     return n;
 }
 
@@ -195,8 +278,11 @@ static enum eye_status calibrate(struct calibrate *c, struct eye_err *err) {
     part_close(&c->vision);
     part_close(&c->projector);
     EYE_TRY(observe(c, SIZE_MAX, err));
-    EYE_TRY(make_int8(&c->vision, c->opts->method, err));
-    return make_int8(&c->projector, c->opts->method, err);
+    set_ranges(&c->vision, c->opts->method);
+    set_ranges(&c->projector, c->opts->method);
+    if (c->opts->snr_db > 0) EYE_TRY(keep_floats(c, err));
+    EYE_TRY(make_int8(&c->vision, err));
+    return make_int8(&c->projector, err);
 }
 
 enum eye_status eye_int8_calibrate(const struct eye_vlm *m, struct eye_graph *vision, struct eye_graph *projector,
@@ -226,6 +312,7 @@ enum eye_status eye_int8_calibrate(const struct eye_vlm *m, struct eye_graph *vi
     if (c.pixels) eye_pages_free(c.pixels, c.n_pixels * sizeof *c.pixels);
     eye_calibration_close(&c.set);
     counts->n_int8 = count_int8(vision) + count_int8(projector);
+    counts->n_could = count_wanted(vision) + count_wanted(projector);
     return st;
 }
 

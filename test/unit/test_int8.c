@@ -149,7 +149,8 @@ static void test_against_oracle(void **state) {
         run(&t.g, pixels, got, 1, eye_cpu_flags());
         assert_true(snr_db(exact, want, N_OUT) > 25);
         /* The same numbers rounded to the same bytes; a value within a float's rounding of a tie may fall to either side. */
-        if (snr_db(want, got, N_OUT) < 55) fail_msg("%s: %g dB from the oracle", eye_act_name(acts[i]), snr_db(want, got, N_OUT));
+        double db = snr_db(want, got, N_OUT);
+        if (db < 55) fail_msg("%s: %g dB from the oracle", eye_act_name(acts[i]), db);
         eye_graph_clear(&t.g);
     }
 }
@@ -400,6 +401,23 @@ static void test_families(void **state) {
     }
 }
 
+/* Layers that cost most keep their floats. */
+static void test_precision(void **state) {
+    char folder[1024], path[1024];
+    size_t n;
+    struct eye_convert_report r;
+    struct eye_convert_opts o = {.vision_type = EYE_WEIGHT_INT8, .calibration = pictures(), .vision_snr_db = 35};
+    snprintf(folder, sizeof folder, "%s", model_folder("tiny"));
+    snprintf(path, sizeof path, "%s/precise.gguf", eye_scratch_dir());
+    ok(eye_convert(folder, path, &o, &r, &err));
+    assert_true(r.n_int8 > 0 && r.n_int8 < r.n_could_int8);
+    const char *all = int8_file(folder, "all.gguf", EYE_RANGE_MSE);
+    float *exact = image_rows(folder, EYE_WEIGHT_F32, 1, &n), *some = image_rows(path, EYE_WEIGHT_STORED, 1, &n);
+    float *every = image_rows(all, EYE_WEIGHT_STORED, 1, &n);
+    assert_true(snr_db(exact, some, n) > snr_db(exact, every, n) + 6);
+    free(exact), free(some), free(every);
+}
+
 /* A file made from an int8 file, with nothing asked: the same tower, no pictures needed. */
 static void test_again(void **state) {
     char again[1024];
@@ -469,7 +487,7 @@ int main(void) {
         cmocka_unit_test(test_against_oracle), cmocka_unit_test(test_same_everywhere), cmocka_unit_test(test_edges),
         cmocka_unit_test(test_equalize),       cmocka_unit_test(test_weights),         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_families),       cmocka_unit_test(test_again),           cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_broken_metadata),
+        cmocka_unit_test(test_broken_metadata), cmocka_unit_test(test_precision),
     };
     return cmocka_run_group_tests(tests, NULL, stop);
 }

@@ -12,6 +12,7 @@ struct convert_opts {
     const char *out, *calibration, *report, *judge;
     int32_t decoder, vision; /* enum eye_weight_type */
     int32_t method;          /* enum eye_range_method */
+    float snr_db;
     int32_t max_pairs;
     bool decoder_only, json, quiet;
 };
@@ -27,6 +28,8 @@ static const struct arg convert_args[] = {
     {ARG_TEXT, 0, "calibration", "DIR", "pictures and captions: the decoder is rounded for them, --vision int8 gets its ranges",
      offsetof(T, calibration)},
     {ARG_CHOICE, 0, "calibration-method", "HOW", "ranges of int8 activations", offsetof(T, method), .choices = method_names},
+    {ARG_REAL, 0, "vision-snr", "DB", "--vision int8: layers that cost most keep floats until features have this",
+     offsetof(T, snr_db), 0, 80},
     {ARG_INT, 0, "max-pairs", "N", "pictures used of a folder, spread evenly", offsetof(T, max_pairs), 1, 65536, .def = 64},
     {ARG_TEXT, 0, "report", "FILE", "what rounding cost, by matrix and on pictures; - = stdout; JSON with --json",
      offsetof(T, report)},
@@ -106,7 +109,8 @@ static int run(void *opts, char *const *operand, int n_operands) {
     struct eye_convert_opts copts = {
         .part = o->decoder_only ? EYE_CONVERT_DECODER : EYE_CONVERT_ALL, .decoder_type = (enum eye_weight_type)o->decoder,
         .vision_type = (enum eye_weight_type)o->vision, .calibration = o->calibration, .max_pairs = (uint32_t)o->max_pairs,
-        .range_method = (enum eye_range_method)o->method, .per_tensor = o->report != NULL, .progress = on_progress, .progress_ctx = &ui, .cancel = ui_interrupted,
+        .range_method = (enum eye_range_method)o->method, .vision_snr_db = (double)o->snr_db,
+        .per_tensor = o->report != NULL, .progress = on_progress, .progress_ctx = &ui, .cancel = ui_interrupted,
     };
     ui_catch_interrupt(); /* an unfinished file is removed */
     if (eye_convert(operand[0], o->out, &copts, &r, &err) != EYE_OK) return ui_fail(&ui, &err);
@@ -115,6 +119,9 @@ static int run(void *opts, char *const *operand, int n_operands) {
     if (r.n_fallback)
         ui_note(&ui, "warning: %llu matrices (%s, …) have rows that the block does not divide: kept in another type",
                 (unsigned long long)r.n_fallback, r.first_fallback);
+    if (r.n_int8 && r.n_int8 < r.n_could_int8)
+        ui_note(&ui, "%llu of %llu layers of the vision tower and projector multiply int8", (unsigned long long)r.n_int8,
+                (unsigned long long)r.n_could_int8);
     int code = finish(&ui, o, operand[0], &r);
     eye_convert_report_clear(&r);
     return code;
@@ -125,7 +132,8 @@ static const struct example examples[] = {
     {"The decoder alone, for llama.cpp", "eyelet convert FastVLM-0.5B -o decoder.gguf --decoder q8_0 --decoder-only"},
     {"4 bits, rounded for pictures like yours, and what it cost",
      "eyelet convert FastVLM-0.5B -o fastvlm.gguf --decoder q4_0 --calibration pictures --report -"},
-    {"A vision tower that multiplies bytes", "eyelet convert FastVLM-0.5B -o fastvlm.gguf --vision int8 --calibration pictures"},
+    {"A vision tower that multiplies bytes",
+     "eyelet convert FastVLM-0.5B -o fastvlm.gguf --vision int8 --calibration pictures"},
     {NULL, NULL},
 };
 
