@@ -11,7 +11,6 @@
 #define CHUNK_ROWS 256u
 #define PANEL 256u   /* columns whose feedback is taken one by one: the largest block */
 #define GROUP EYE_GRID_GROUP
-#define SWEEPS 3
 
 struct chunk { /* [rows, k] of each */
     const struct eye_rounder *r;
@@ -37,7 +36,9 @@ static enum eye_status factor(struct eye_rounder *r, struct eye_err *err) {
     r->u = eye_pages_alloc(m->k * m->k * sizeof *r->u);
     r->d = eye_alloc_raw(r->e->alloc, m->k * sizeof *r->d);
     if (!r->u || !r->d) return eye_fail_nomem(err, m->k * m->k * sizeof *r->u);
-    for (double damp = 0.01 * mean; !positive && damp < 100 * mean; damp *= 10) {
+    /* GPTQ's 1 %, and up to 10 % more where rows are few beside columns: then H says more than is known. */
+    double share = 0.01 + 0.1 * EYE_MIN((double)m->k / (double)EYE_MAX(m->n, 1), 1);
+    for (double damp = share * mean; !positive && damp < 100 * mean; damp *= 10) {
         r->damp = (float)damp;
         memcpy(r->u, m->h, m->k * m->k * sizeof *r->u);
         for (size_t i = 0; i < m->k; i++) r->u[i * m->k + i] += r->damp;
@@ -229,10 +230,8 @@ static void sweep_task(void *ctx, int i_task, int i_thread) {
     size_t row = (size_t)i_task;
     struct row r = {.c = c, .h = c->r->m->h, .damp = c->r->damp, .err = c->err + row * c->k, .err_h = c->err_h + row * c->k,
                     .level = c->level + row * c->k, .grid = grid_of(c, row, 0)};
-    for (int i = 0; i < SWEEPS; i++) {
-        better_scales(&r);
-        better_levels(&r);
-    }
+    better_scales(&r); /* a second round was measured to change nothing that matters */
+    better_levels(&r);
 }
 
 /* Calibrated bytes where they cost no more than the plain ones, which are in out. */

@@ -33,7 +33,7 @@ struct eye_rounder { /* for all matrices that read the same inputs */
     float *u, *d;                /* H with `damp` added to its diagonal = u diag(d) u^T; NULL: diagonal only */
     float damp;
 };
-/* damp: 1 % of the mean of H's diagonal, as GPTQ has it, more if H is not positive definite with that. */
+/* damp: 1 % of the mean of H's diagonal and up to 10 % more (few rows), more if H is not positive definite with that. */
 EYE_MUST_CHECK enum eye_status eye_rounder_init(struct eye_rounder *r, const struct eye_engine *e, const struct eye_moments *m,
                                                 struct eye_err *err);
 void eye_rounder_clear(struct eye_rounder *r);
