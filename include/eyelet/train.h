@@ -180,9 +180,9 @@ struct eye_pixel_cache_result {
     size_t n_images, n_unreadable;
     uint64_t bytes;           /* of the file */
 };
-/* The pictures of a set, decoded and made square, in one file that training maps (eye_dataset's order; about 150 KB a picture at
- * side 224). Training makes it itself where it lacks; this is for making it ahead, elsewhere or on other terms. A cache that fits
- * the set, its files' sizes and times, and opts is verified and kept; any other cache is replaced once the new one is whole.
+/* The pictures of a set, decoded and made square, in one file that training maps (the set's order; about 150 KB a picture at
+ * side 224). Training makes it itself where it lacks; this is for making it ahead, elsewhere or on other terms. A cache that
+ * fits the set, its files' sizes and times, and opts is verified and kept; any other is replaced once the new one is whole.
  * report   gets the unreadable pictures; may be NULL.
  * Returns EYE_OK; ARG (path is another kind of file; no pictures); IO (disk full; no picture can be read); CANCELLED; NOMEM. */
 EYE_MUST_CHECK enum eye_status eye_pixel_cache(const char *path, const struct eye_dataset *set,
@@ -197,14 +197,24 @@ struct eye_synth_opts { /* all zero = default */
     uint64_t seed;
     size_t n[EYE_N_SPLITS];   /* pictures of each split; all 0 = 4000 for training, 500 for dev, 500 for test */
 };
-/* Pictures of coloured shapes with five captions each, as files: dir/images/SPLIT_NNNNNN.png, dir/dataset_synth.json (Karpathy's
- * form) and dir/annotations/captions_SPLIT.json (COCO's). No combination of attributes is in two splits. The folder is made if
- * absent; files of these names are replaced.
+/* Pictures of coloured shapes with five captions each, as files: dir/images/SPLIT_NNNNNN.png, dir/dataset_synth.json
+ * (Karpathy's form) and dir/annotations/captions_SPLIT.json (COCO's). No combination of attributes is in two splits. The folder
+ * is made if absent; files of these names are replaced.
  * progress, cancel   may be NULL.
  * Returns EYE_OK; ARG; IO; CANCELLED; NOMEM. */
 EYE_MUST_CHECK enum eye_status eye_synth_write(const char *dir, const struct eye_synth_opts *opts,
                                                void (*progress)(void *ctx, double done_0_to_1), eye_cancel_fn *cancel,
                                                void *ctx, struct eye_err *err);
+
+/* How well captions say what is in synthetic scenes: sums over captions. */
+enum eye_synth_kind {
+    EYE_SYNTH_COUNT, EYE_SYNTH_COLOUR, EYE_SYNTH_SHAPE, EYE_SYNTH_SIZE, EYE_SYNTH_PLACE, EYE_SYNTH_BACKGROUND, EYE_SYNTH_N_KINDS
+};
+const char *eye_synth_kind_name(enum eye_synth_kind k); /* "count", ...; never NULL */
+struct eye_synth_score {
+    size_t n, n_exact;                      /* captions; those that say exactly what there is, and nothing else */
+    size_t n_right[EYE_SYNTH_N_KINDS], n_of[EYE_SYNTH_N_KINDS]; /* attributes of the scenes that captions give rightly */
+};
 
 /* ---- tokenizers ---- */
 
@@ -270,6 +280,7 @@ struct eye_judgement {
     double unshifted;                   /* exp of the mean loss of each caption token at its own position: a copy's "perplexity" */
     struct eye_caption_score constant, neighbour, blind;
     char constant_caption[256], blind_caption[256];
+    struct eye_synth_score scenes;      /* n is 0 unless all references are of synthetic scenes */
     double seconds;                     /* looking and captioning, without files' decoding */
 };
 /* Free-running captions of a split, judged. The model is opened with n_parallel >= n_beams; the larger, the faster.

@@ -7,6 +7,7 @@
 #include "eyelet/image.h"
 #include "session/session_impl.h"
 #include "train/judge_impl.h"
+#include "train/synth.h"
 
 enum { AT_ONCE = 32 };
 
@@ -185,6 +186,7 @@ static enum eye_status judge(struct eye_judge *j, struct eye_err *err) {
     EYE_TRY(make_refs(j->set, j->picture, j->n, j->alloc, &j->refs, err));
     EYE_TRY(eye_caption_score(j->refs, j->caption, &j->out->score, err));
     EYE_TRY(report_captions(j, err));
+    eye_synth_judge_set(j->set, j->picture, j->caption, j->n, &j->out->scenes);
     return j->opts->baselines ? eye_judge_baselines(j, err) : EYE_OK;
 }
 
@@ -225,6 +227,7 @@ static enum eye_status score_given(const struct eye_dataset *set, const uint32_t
         mine[picture] = caption[i];
     }
     for (size_t i = 0; i < n; i++) judged[i] = mine[list[i]] ? mine[list[i]] : "";
+    eye_synth_judge_set(set, list, judged, n, &out->scenes);
     EYE_TRY(make_refs(set, list, n, set->alloc, &refs, err));
     enum eye_status st = eye_caption_score(refs, judged, &out->score, err);
     eye_caption_refs_free(refs);

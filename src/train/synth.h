@@ -54,17 +54,14 @@ EYE_MUST_CHECK enum eye_status eye_synth_pixels(const struct eye_synth_opts *o, 
 
 /* ---- judging ---- */
 
-enum eye_synth_kind {
-    EYE_SYNTH_COUNT, EYE_SYNTH_COLOUR, EYE_SYNTH_SHAPE, EYE_SYNTH_SIZE, EYE_SYNTH_PLACE, EYE_SYNTH_BACKGROUND, EYE_SYNTH_N_KINDS
-};
-const char *eye_synth_kind_name(enum eye_synth_kind k); /* "count", ... */
-
-struct eye_synth_score { /* sums over captions: begin with zeros */
-    size_t n, n_exact;                      /* captions; those that say exactly what there is, and nothing else */
-    size_t n_right[EYE_SYNTH_N_KINDS], n_of[EYE_SYNTH_N_KINDS]; /* attributes of the scenes that captions give rightly */
-};
-/* Reads any text: words that mean nothing here are passed over; what is said twice and differently is wrong. Relations count in
- * either direction: "a left of b" is "b right of a". */
+/* Adds a caption to sum. Reads any text: words that mean nothing here are passed over; what is said twice and differently is
+ * wrong. Relations count in either direction: "a left of b" is "b right of a". */
 void eye_synth_judge(const struct eye_synth_scene *scene, const char *caption, struct eye_synth_score *sum);
+/* The attributes of the scene that a caption of ours describes (not where exactly things lie); false: it describes none. */
+bool eye_synth_scene_of(const char *caption, struct eye_synth_scene *scene);
+/* Captions of pictures [n] of a set, against what the pictures' own first captions say. sum->n stays 0 if those are not all of
+ * synthetic scenes: then there is nothing to count. */
+void eye_synth_judge_set(const struct eye_dataset *set, const uint32_t *picture, const char *const *caption, size_t n,
+                         struct eye_synth_score *sum);
 
 #endif

@@ -147,25 +147,24 @@ static struct claim read_caption(const char *text) {
     return c;
 }
 
-/* Whether the words of place say how the objects stand. *backwards: the caption names them from the other end. Of one object
+/* How n objects stand by the words of place, or UNSAID. *backwards: the caption names them from the other end. Of one object
  * there is one such word; of two too ("a is left of b"); of three two opposite ones ("from left to right"). */
-static bool right_place(const struct eye_synth_scene *s, const struct claim *c, bool *backwards) {
-    int n = s->n_objects, first = c->n_directions ? c->direction[0] : UNSAID;
+static int place_of(const struct claim *c, int n, bool *backwards) {
+    int first = c->n_directions ? c->direction[0] : UNSAID;
     *backwards = false;
-    if (first == UNSAID || c->too_many || c->n_directions != (n == 3 ? 2 : 1)) return false;
-    if (n == 1) return first == s->place;
+    if (first == UNSAID || c->too_many || c->n_directions != (n == 3 ? 2 : 1)) return UNSAID;
+    if (n == 1) return first < ABOVE ? first : UNSAID;
     if (n == 2 && first >= ABOVE) first += 2 - ABOVE; /* in a column neighbours are above and below, ends are top and bottom */
-    else if (first >= (n == 2 ? 2 : MIDDLE)) return false;
+    else if (first >= (n == 2 ? 2 : MIDDLE)) return UNSAID;
     *backwards = first & 1;
-    if (n == 3 && c->direction[1] != (first ^ 1)) return false;
-    return first / 2 == s->place;
+    return n == 3 && c->direction[1] != (first ^ 1) ? UNSAID : first / 2;
 }
 
 void eye_synth_judge(const struct eye_synth_scene *s, const char *caption, struct eye_synth_score *sum) {
     struct claim c = read_caption(caption);
     size_t right[EYE_SYNTH_N_KINDS] = {0};
     bool backwards;
-    right[EYE_SYNTH_PLACE] = right_place(s, &c, &backwards);
+    right[EYE_SYNTH_PLACE] = place_of(&c, s->n_objects, &backwards) == s->place;
     right[EYE_SYNTH_BACKGROUND] = c.background == s->background;
     right[EYE_SYNTH_COUNT] = c.n_objects == s->n_objects;
     for (int i = 0; i < s->n_objects && i < c.n_objects; i++) {
@@ -184,4 +183,31 @@ void eye_synth_judge(const struct eye_synth_scene *s, const char *caption, struc
     }
     sum->n++;
     sum->n_exact += exact;
+}
+
+bool eye_synth_scene_of(const char *caption, struct eye_synth_scene *s) {
+    struct claim c = read_caption(caption);
+    bool backwards, whole = c.n_objects >= 1 && c.n_objects <= EYE_SYNTH_MAX_OBJECTS && c.background >= 0;
+    if (!whole) return false;
+    *s = (struct eye_synth_scene){.n_objects = c.n_objects, .background = c.background};
+    s->place = place_of(&c, c.n_objects, &backwards);
+    for (int i = 0; i < c.n_objects; i++) {
+        const struct said *o = &c.object[backwards ? c.n_objects - 1 - i : i];
+        whole &= o->colour >= 0 && o->size >= 0;
+        s->object[i] = (struct eye_synth_object){.colour = o->colour, .shape = o->shape, .size = o->size};
+    }
+    return whole && s->place >= 0;
+}
+
+void eye_synth_judge_set(const struct eye_dataset *set, const uint32_t *picture, const char *const *caption, size_t n,
+                         struct eye_synth_score *sum) {
+    *sum = (struct eye_synth_score){0};
+    for (size_t i = 0; i < n; i++) {
+        struct eye_synth_scene scene;
+        if (!eye_synth_scene_of(set->caption[set->image[picture[i]].first].text, &scene)) {
+            *sum = (struct eye_synth_score){0};
+            return;
+        }
+        eye_synth_judge(&scene, caption[i], sum);
+    }
 }

@@ -155,6 +155,10 @@ prints 'up to date, every picture verified' data cache "$tmp/shapes" -o "$tmp/sh
 (ulimit -f 100 && fails 'shapes.pixels: cannot write: File too large' data cache "$tmp/shapes" -o "$tmp/shapes.pixels" --side 512
     [ "$n_bad" = 0 ]) && prints 'up to date' data cache "$tmp/shapes" -o "$tmp/shapes.pixels" --side 32 || bad 'a full disk leaves the old cache'
 prints ' tokens from 250 texts of ' data tokenizer "$tmp/shapes" --vocab 300 -o "$tmp/tokenizer.json"
+printf '{"image": "test_000000.png", "caption": "a dog"}\n' >"$tmp/theirs.jsonl"
+prints 'synthetic scenes: 0.0% of captions say exactly what is there; right are count 0.0%' \
+    eval --captions "$tmp/theirs.jsonl" -d "$tmp/shapes" --split test
+prints '"scenes": {"exact": 0.0' eval --captions "$tmp/theirs.jsonl" -d "$tmp/shapes" --split test --json
 printf 'x.ppm\ta cat\ttrain\ny.ppm\ta cat\ttest\nz.ppm\tnone\ttrain\n' >"$tmp/leak.tsv"
 printf 'P6 2 2 255\nabcdefghijkl' | tee "$tmp/x.ppm" >"$tmp/y.ppm"
 run data check "$tmp/leak.tsv"

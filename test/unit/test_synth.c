@@ -108,19 +108,26 @@ static struct eye_synth_score judge(const struct eye_synth_scene *s, const char 
 /* Every caption is exact of its own scene; with any one meaning word replaced by another one it is not. */
 static void captions_are_judged(void **state) {
     static const char *const words[] = {"red", "green", "blue", "yellow", "purple", "orange", "circle", "square", "triangle",
-                                        "star", "small", "large", "white", "grey", "black", "left", "right", "top", "bottom", "middle",
-                                        "above", "below"};
+                                        "star", "small", "large", "white", "grey", "black", "left", "right", "top", "bottom",
+                                        "middle", "above", "below"};
     for (int level = 1; level <= 3; level++) {
         struct eye_synth_opts o = options(level);
         for (size_t i = 0; i < 60; i++) {
             struct eye_synth_scene s;
-            char text[EYE_SYNTH_CAPTION_MAX], other[EYE_SYNTH_CAPTION_MAX + 16], all[5][EYE_SYNTH_CAPTION_MAX];
+            char text[EYE_SYNTH_CAPTION_MAX], again[EYE_SYNTH_CAPTION_MAX], other[EYE_SYNTH_CAPTION_MAX + 16];
+            char all[5][EYE_SYNTH_CAPTION_MAX];
             eye_synth_scene(&o, i, &s);
             for (int k = 0; k < EYE_SYNTH_CAPTIONS; k++) {
                 eye_synth_caption(&s, k, text);
                 memcpy(all[k], text, sizeof text);
                 for (int j = 0; j < k; j++) assert_string_not_equal(all[j], text);
                 assert_int_equal(judge(&s, text).n_exact, 1);
+                struct eye_synth_scene read; /* the caption gives the scene back, whichever end it begins at */
+                assert_true(eye_synth_scene_of(text, &read));
+                for (int way = 0; way < EYE_SYNTH_CAPTIONS; way++) {
+                    eye_synth_caption(&read, way, again);
+                    assert_int_equal(judge(&s, again).n_exact, 1);
+                }
                 for (size_t a = 0; a < EYE_COUNT(words); a++) {
                     char *at = strstr(text, words[a]);
                     for (size_t b = 0; at && b < EYE_COUNT(words); b++) {
@@ -141,7 +148,7 @@ static void scores(void **state) {
     eye_synth_caption(&s, 0, text);
     assert_string_equal(text, "a small red circle to the left of a large blue square on a white background");
     assert_int_equal(judge(&s, "A large BLUE square, right of a small red circle; white.").n_exact, 1);
-    assert_int_equal(judge(&s, "a small red circle and a small red circle to the left of a large blue square, white").n_exact, 0);
+    assert_int_equal(judge(&s, "a small red circle, a small red circle left of a large blue square, white").n_exact, 0);
     assert_int_equal(judge(&s, "a small red green circle to the left of a large blue square on white").n_exact, 0);
     struct eye_synth_score r = judge(&s, "a large red circle to the left of a large blue star");
     assert_int_equal(r.n_exact, 0);
@@ -156,6 +163,38 @@ static void scores(void **state) {
     for (int k = 0; k < EYE_SYNTH_N_KINDS; k++) assert_int_equal(r.n_right[k], 0);
     r = judge(&s, "circle circle circle circle circle circle circle circle circle circle left left left \xFF\x80");
     assert_int_equal(r.n_exact, 0);
+}
+
+/* Sets whose references describe scenes are judged by them, others are not. */
+static void sets(void **state) {
+    struct eye_err err = {0};
+    struct eye_synth_opts o = {.level = 1, .n = {0, 0, 20}};
+    struct eye_synth_score score;
+    struct eye_synth_scene scene;
+    struct eye_dataset *set;
+    uint32_t picture[20];
+    const char *caption[20];
+    CALL(eye_synth_dataset(&o, NULL, &set, &err));
+    for (uint32_t i = 0; i < 20; i++) {
+        picture[i] = i;
+        caption[i] = set->caption[set->image[i].first + i % 5].text;
+    }
+    eye_synth_judge_set(set, picture, caption, 20, &score);
+    assert_int_equal(score.n, 20);
+    assert_int_equal(score.n_exact, 20);
+    caption[3] = "a dog";
+    eye_synth_judge_set(set, picture, caption, 20, &score);
+    assert_int_equal(score.n_exact, 19);
+    assert_int_equal(score.n_right[EYE_SYNTH_COLOUR], 19);
+    set->caption[set->image[7].first].text = "a small red circle";
+    eye_synth_judge_set(set, picture, caption, 20, &score);
+    assert_int_equal(score.n, 0);
+    eye_dataset_close(set);
+    static const char *const none[] = {"", "a small red circle on the left", "a small circle on the left of a white background",
+                                       "a red circle on the left of a white background", "a small red circle on white",
+                                       "a small red circle and a large blue star on white",
+                                       "a small red blue circle on the left of a white background"};
+    for (size_t i = 0; i < EYE_COUNT(none); i++) assert_false(eye_synth_scene_of(none[i], &scene));
 }
 
 /* The set in memory and the one in files are one: names aside, captions, splits and pixels. */
@@ -216,7 +255,8 @@ static int scratch_remove(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_everywhere),     cmocka_unit_test(splits_share_nothing), cmocka_unit_test(pictures),
-        cmocka_unit_test(captions_are_judged), cmocka_unit_test(scores),               cmocka_unit_test(files),
+        cmocka_unit_test(captions_are_judged), cmocka_unit_test(scores),               cmocka_unit_test(sets),
+        cmocka_unit_test(files),
     };
     return cmocka_run_group_tests(tests, NULL, scratch_remove);
 }

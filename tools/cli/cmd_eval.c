@@ -55,6 +55,14 @@ static json_t *score_json(const struct eye_caption_score *s) {
                      "mean_words", s->mean_words, "words_used", (json_int_t)s->n_words);
 }
 
+static json_t *scenes_json(const struct eye_synth_score *s) {
+    json_t *o = json_pack("{s:f}", "exact", (double)s->n_exact / (double)s->n);
+    for (int k = 0; k < EYE_SYNTH_N_KINDS; k++)
+        json_object_set_new(o, eye_synth_kind_name((enum eye_synth_kind)k),
+                            json_real((double)s->n_right[k] / (double)s->n_of[k]));
+    return o;
+}
+
 static json_t *perplexity_json(const struct eye_perplexity *p) {
     return json_pack("{s:f, s:f}", "per_token", p->per_token, "per_word", p->per_word);
 }
@@ -62,6 +70,7 @@ static json_t *perplexity_json(const struct eye_perplexity *p) {
 static int print_json(struct ui *ui, const struct eval_opts *o, const struct eye_judgement *r) {
     json_t *root = json_pack("{s:I, s:I, s:o, s:f}", "pictures", (json_int_t)r->n_pictures, "skipped", (json_int_t)r->n_skipped,
                              "captions", score_json(&r->score), "seconds", r->seconds);
+    if (r->scenes.n) json_object_set_new(root, "scenes", scenes_json(&r->scenes));
     if (r->has_perplexity) {
         json_object_set_new(root, "perplexity", json_pack("{s:o, s:o, s:o}", "true", perplexity_json(&r->perplexity[EYE_JUDGE_TRUE]),
                                                           "zeroed", perplexity_json(&r->perplexity[EYE_JUDGE_ZEROED]), "shuffled",
@@ -83,6 +92,15 @@ static void print_score(const char *what, const struct eye_caption_score *s) {
            s->cider, s->rouge_l, s->meteor_lite, 100 * s->distinct, s->mean_words);
 }
 
+static void print_scenes(const struct eye_synth_score *s) {
+    printf("\nsynthetic scenes: %.1f%% of captions say exactly what is there; right are",
+           100.0 * (double)s->n_exact / (double)s->n);
+    for (int k = 0; k < EYE_SYNTH_N_KINDS; k++)
+        printf("%s %s %.1f%%", k ? "," : "", eye_synth_kind_name((enum eye_synth_kind)k),
+               100.0 * (double)s->n_right[k] / (double)s->n_of[k]);
+    printf("\n");
+}
+
 static void print_text(const struct eval_opts *o, const struct eye_judgement *r) {
     static const char *const image[EYE_N_JUDGE_IMAGES] = {"true picture", "no picture", "another's"};
     printf("%zu pictures, %zu different words\n\n", r->n_pictures, r->score.n_words);
@@ -95,6 +113,7 @@ static void print_text(const struct eval_opts *o, const struct eye_judgement *r)
         print_score("neighbour", &r->neighbour);
     }
     printf("* METEOR-lite: equal words and stems only\n");
+    if (r->scenes.n) print_scenes(&r->scenes);
     if (r->has_baselines) printf("constant: \"%s\"\nimage-blind: \"%s\"\n", r->constant_caption, r->blind_caption);
     if (!r->has_perplexity) return;
     printf("\nperplexity of the references, end token included\n%-14s %9s %9s\n", "", "per token", "per word");
