@@ -6,10 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const eye_gguf_folder_names[EYE_GGUF_N_FILES] = {"config.json", "tokenizer.json", "tokenizer_config.json",
-                                                             "chat_template.jinja"};
+#include "format/gguf_pieces.h"
 
-enum { KIND_NORMAL = 1, KIND_UNKNOWN = 2, KIND_CONTROL = 3, KIND_USER_DEFINED = 4, KIND_UNUSED = 5 }; /* llama.cpp's token types */
+const char *const eye_gguf_folder_names[EYE_GGUF_N_FILES] = {"config.json", "tokenizer.json", "tokenizer_config.json",
+                                                             "chat_template.jinja", "tokenizer.model"};
+
+enum { KIND_NORMAL = 1, KIND_UNKNOWN = 2, KIND_CONTROL = 3, KIND_USER_DEFINED = 4,
+      KIND_UNUSED = 5 }; /* llama.cpp's token types */
 
 #define SPLIT(digits)                                                                                                        \
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" digits " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|" \
@@ -66,7 +69,8 @@ static enum eye_status refuse_variants(const struct source *s) {
     struct eye_str scaling;
     int64_t rotary, heads, hidden, head_dim;
     EYE_TRY(eye_gguf_str(s->g, key_of(s, "rope.scaling.type", key, sizeof key), &scaling, s->err));
-    if (scaling.p && !(scaling.len == 4 && memcmp(scaling.p, "none", 4) == 0)) return unsupported(s, key, "RoPE scaling", "none");
+    if (scaling.p && !(scaling.len == 4 && memcmp(scaling.p, "none", 4) == 0))
+        return unsupported(s, key, "RoPE scaling", "none");
     if (eye_table_find(&s->g->table, "rope_freqs.weight")) return unsupported(s, "rope_freqs.weight", "RoPE scaling", "none");
     for (size_t i = 0; i < EYE_COUNT(must_be_zero); i++) {
         double v;
@@ -75,13 +79,15 @@ static enum eye_status refuse_variants(const struct source *s) {
     }
     EYE_TRY(eye_gguf_int(s->g, key_of(s, "attention.head_count", key, sizeof key), 0, &heads, s->err));
     EYE_TRY(eye_gguf_int(s->g, key_of(s, "embedding_length", key, sizeof key), 0, &hidden, s->err));
-    EYE_TRY(eye_gguf_int(s->g, key_of(s, "attention.key_length", key, sizeof key), heads > 0 ? hidden / heads : 0, &head_dim, s->err));
+    EYE_TRY(eye_gguf_int(s->g, key_of(s, "attention.key_length", key, sizeof key), heads > 0 ? hidden / heads : 0, &head_dim,
+                         s->err));
     EYE_TRY(eye_gguf_int(s->g, key_of(s, "rope.dimension_count", key, sizeof key), head_dim, &rotary, s->err));
     return rotary == head_dim ? EYE_OK : unsupported(s, key, "a part of the head", "all of it");
 }
 
 static enum eye_status put_ids(const struct source *s, json_t *o) {
-    static const char *const keys[][2] = {{"bos_token_id", "tokenizer.ggml.bos_token_id"}, {"pad_token_id", "tokenizer.ggml.padding_token_id"}};
+    static const char *const keys[][2] = {{"bos_token_id", "tokenizer.ggml.bos_token_id"},
+                                          {"pad_token_id", "tokenizer.ggml.padding_token_id"}};
     static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"};
     json_t *list = json_array();
     json_object_set_new(o, "eos_token_id", list);
@@ -97,22 +103,36 @@ static enum eye_status put_ids(const struct source *s, json_t *o) {
     return EYE_OK;
 }
 
-static enum eye_status config(const struct source *s, json_t *o) {
+/* What GPT-2's configuration calls otherwise. */
+static enum eye_status config_gpt2(const struct source *s, json_t *o) {
+    static const char *const ints[][2] = {{"n_embd", "embedding_length"}, {"n_layer", "block_count"},
+                                          {"n_inner", "feed_forward_length"},
+                                          {"n_head", "attention.head_count"}, {"n_positions", "context_length"}};
+    for (size_t i = 0; i < EYE_COUNT(ints); i++) EYE_TRY(put_int(s, o, ints[i][0], ints[i][1]));
+    return put_double(s, o, "layer_norm_epsilon", "attention.layer_norm_epsilon", 1e-5);
+}
+
+static enum eye_status config_llama(const struct source *s, json_t *o) {
     static const char *const ints[][2] = {
         {"hidden_size", "embedding_length"}, {"num_hidden_layers", "block_count"}, {"intermediate_size", "feed_forward_length"},
         {"num_attention_heads", "attention.head_count"}, {"num_key_value_heads", "attention.head_count_kv"},
         {"head_dim", "attention.key_length"}, {"max_position_embeddings", "context_length"}};
+    for (size_t i = 0; i < EYE_COUNT(ints); i++) EYE_TRY(put_int(s, o, ints[i][0], ints[i][1]));
+    json_object_set_new(o, "attention_bias", json_boolean(eye_table_find(&s->g->table, "blk.0.attn_q.bias") != NULL));
+    json_object_set_new(o, "mlp_bias", json_boolean(eye_table_find(&s->g->table, "blk.0.ffn_gate.bias") != NULL));
+    EYE_TRY(put_double(s, o, "rope_theta", "rope.freq_base", 10000));
+    return put_double(s, o, "rms_norm_eps", "attention.layer_norm_rms_epsilon", 1e-6);
+}
+
+static enum eye_status config(const struct source *s, json_t *o) {
     const struct eye_entry *embedding = eye_table_find(&s->g->table, "token_embd.weight");
     if (!embedding || embedding->t.rank != 2)
         return eye_fail(s->err, EYE_E_CORRUPT, "%s: no matrix token_embd.weight", s->g->table.where);
     EYE_TRY(refuse_variants(s));
     json_object_set_new(o, "model_type", json_string(s->arch));
-    for (size_t i = 0; i < EYE_COUNT(ints); i++) EYE_TRY(put_int(s, o, ints[i][0], ints[i][1]));
-    EYE_TRY(put_double(s, o, "rope_theta", "rope.freq_base", 10000));
-    EYE_TRY(put_double(s, o, "rms_norm_eps", "attention.layer_norm_rms_epsilon", 1e-6));
+    EYE_TRY(strcmp(s->arch, "gpt2") == 0 ? config_gpt2(s, o) : config_llama(s, o));
     json_object_set_new(o, "vocab_size", json_integer(embedding->t.dims[0]));
     json_object_set_new(o, "tie_word_embeddings", json_boolean(!eye_table_find(&s->g->table, "output.weight")));
-    json_object_set_new(o, "attention_bias", json_boolean(eye_table_find(&s->g->table, "blk.0.attn_q.bias") != NULL));
     return put_ids(s, o);
 }
 
@@ -125,9 +145,9 @@ static enum eye_status find_pre(const struct source *s, const struct pre **out) 
     char got[65];
     EYE_TRY(eye_gguf_str(s->g, "tokenizer.ggml.model", &model, s->err));
     EYE_TRY(eye_gguf_str(s->g, "tokenizer.ggml.pre", &pre, s->err));
-    if (!model.p) return unsupported(s, "tokenizer.ggml.model", "nothing", "gpt2 (byte-level BPE)");
+    if (!model.p) return unsupported(s, "tokenizer.ggml.model", "nothing", "gpt2, llama");
     snprintf(got, sizeof got, "%.*s", (int)EYE_MIN(model.len, 64), model.p);
-    if (!is_text(model, "gpt2")) return unsupported(s, "tokenizer.ggml.model", got, "gpt2 (byte-level BPE)");
+    if (!is_text(model, "gpt2")) return unsupported(s, "tokenizer.ggml.model", got, "gpt2, llama");
     for (size_t i = 0; pre.p && i < EYE_COUNT(pres); i++)
         if (is_text(pre, pres[i].name)) {
             *out = &pres[i];
@@ -152,19 +172,23 @@ static enum eye_status put_vocab(const struct source *s, json_t *vocab, json_t *
     const struct eye_gguf_kv *tokens = NULL, *kinds = eye_gguf_find(s->g, "tokenizer.ggml.token_type");
     EYE_TRY(need_strings(s, "tokenizer.ggml.tokens", &tokens));
     if (kinds && (!kinds->is_array || !kinds->data || kinds->n != tokens->n))
-        return eye_fail(s->err, EYE_E_CORRUPT, "%s: tokenizer.ggml.token_type: expected %zu numbers", s->g->table.where, tokens->n);
+        return eye_fail(s->err, EYE_E_CORRUPT, "%s: tokenizer.ggml.token_type: expected %zu numbers", s->g->table.where,
+                        tokens->n);
     for (size_t i = 0; i < tokens->n; i++) {
         int64_t kind = kind_of(kinds, i);
         if (kind == KIND_UNUSED) continue;
-        if (kind < KIND_NORMAL || kind > KIND_UNUSED) return unsupported(s, "tokenizer.ggml.token_type", "byte tokens", "1 to 5");
+        if (kind < KIND_NORMAL || kind > KIND_UNUSED)
+            return unsupported(s, "tokenizer.ggml.token_type", "byte tokens", "1 to 5");
         json_t *text = text_of(tokens->string[i]);
         if (!text || json_object_get(vocab, json_string_value(text))) {
             json_decref(text);
-            return eye_fail(s->err, EYE_E_CORRUPT, "%s: tokenizer.ggml.tokens[%zu] is no text, or occurs twice", s->g->table.where, i);
+            return eye_fail(s->err, EYE_E_CORRUPT, "%s: tokenizer.ggml.tokens[%zu] is no text, or occurs twice",
+                            s->g->table.where, i);
         }
         json_object_set_new(vocab, json_string_value(text), json_integer((json_int_t)i));
         if (kind != KIND_NORMAL)
-            json_array_append_new(added, json_pack("{s:I,s:O,s:b,s:b,s:b,s:b,s:b}", "id", (json_int_t)i, "content", text, "special",
+            json_array_append_new(added, json_pack("{s:I,s:O,s:b,s:b,s:b,s:b,s:b}", "id", (json_int_t)i, "content", text,
+                                                   "special",
                                                    kind != KIND_USER_DEFINED, "normalized", 0, "single_word", 0, "lstrip", 0,
                                                    "rstrip", 0));
         json_decref(text);
@@ -184,10 +208,12 @@ static enum eye_status put_merges(const struct source *s, json_t *merges) {
 static json_t *pre_tokenizer(const struct pre *pre) {
     json_t *list = json_array();
     if (pre->split)
-        json_array_append_new(list, json_pack("{s:s,s:{s:s},s:s,s:b}", "type", "Split", "pattern", "Regex", pre->split, "behavior",
+        json_array_append_new(list, json_pack("{s:s,s:{s:s},s:s,s:b}", "type", "Split", "pattern", "Regex", pre->split,
+                                              "behavior",
                                               "Isolated", "invert", 0));
     if (pre->digits) json_array_append_new(list, json_pack("{s:s,s:b}", "type", "Digits", "individual_digits", 1));
-    json_array_append_new(list, json_pack("{s:s,s:b,s:b}", "type", "ByteLevel", "add_prefix_space", 0, "use_regex", !pre->split));
+    json_array_append_new(list, json_pack("{s:s,s:b,s:b}", "type", "ByteLevel", "add_prefix_space", 0, "use_regex",
+                                          !pre->split));
     return json_pack("{s:s,s:o}", "type", "Sequence", "pretokenizers", list);
 }
 
@@ -198,7 +224,8 @@ static enum eye_status token_of(const struct source *s, const char *key, struct 
     EYE_TRY(eye_gguf_int(s->g, key, -1, id, s->err));
     EYE_TRY(need_strings(s, "tokenizer.ggml.tokens", &tokens));
     if (*id >= (int64_t)tokens->n)
-        return eye_fail(s->err, EYE_E_CORRUPT, "%s: %s is %lld of %zu tokens", s->g->table.where, key, (long long)*id, tokens->n);
+        return eye_fail(s->err, EYE_E_CORRUPT, "%s: %s is %lld of %zu tokens", s->g->table.where, key, (long long)*id,
+                        tokens->n);
     if (*id >= 0) *out = tokens->string[*id];
     return EYE_OK;
 }
@@ -213,9 +240,13 @@ static enum eye_status put_bos(const struct source *s, const struct pre *pre, js
     EYE_TRY(token_of(s, "tokenizer.ggml.bos_token_id", &bos, &id));
     if (!add || !bos.p) return EYE_OK;
     json_t *text = text_of(bos), *special = json_object();
-    if (text) json_object_set_new(special, json_string_value(text), json_pack("{s:O,s:[I],s:[O]}", "id", text, "ids", (json_int_t)id, "tokens", text));
-    json_object_set_new(o, "post_processor", json_pack("{s:s,s:[{s:{s:O,s:i}},{s:{s:s,s:i}}],s:o}", "type", "TemplateProcessing", "single",
-                                                       "SpecialToken", "id", text, "type_id", 0, "Sequence", "id", "A", "type_id", 0,
+    if (text)
+        json_object_set_new(special, json_string_value(text), json_pack("{s:O,s:[I],s:[O]}", "id", text, "ids", (json_int_t)id,
+                                                                        "tokens", text));
+    json_object_set_new(o, "post_processor", json_pack("{s:s,s:[{s:{s:O,s:i}},{s:{s:s,s:i}}],s:o}", "type",
+                                                       "TemplateProcessing", "single",
+                                                       "SpecialToken", "id", text, "type_id", 0, "Sequence", "id", "A",
+                                                           "type_id", 0,
                                                        "special_tokens", special));
     json_decref(text);
     return EYE_OK;
@@ -236,8 +267,41 @@ static enum eye_status tokenizer(const struct source *s, json_t *o) {
     return put_bos(s, pre, o);
 }
 
+static bool has_pieces(const struct source *s) {
+    struct eye_str model;
+    return eye_gguf_str(s->g, "tokenizer.ggml.model", &model, NULL) == EYE_OK && model.p && is_text(model, "llama");
+}
+
+/* What tokenizer.model does not say of a vocabulary of pieces: BOS and EOS, and tokens that are text but found whole. */
+static enum eye_status piece_config(const struct source *s, json_t *o) {
+    const struct eye_gguf_kv *tokens = NULL, *kinds = eye_gguf_find(s->g, "tokenizer.ggml.token_type");
+    json_t *added = json_object();
+    bool bos, eos;
+    json_object_set_new(o, "added_tokens_decoder", added);
+    EYE_TRY(eye_gguf_bool(s->g, "tokenizer.ggml.add_bos_token", true, &bos, s->err));
+    EYE_TRY(eye_gguf_bool(s->g, "tokenizer.ggml.add_eos_token", false, &eos, s->err));
+    json_object_set_new(o, "add_bos_token", json_boolean(bos));
+    json_object_set_new(o, "add_eos_token", json_boolean(eos));
+    EYE_TRY(need_strings(s, "tokenizer.ggml.tokens", &tokens));
+    for (size_t i = 0; kinds && kinds->is_array && kinds->data && i < EYE_MIN(kinds->n, tokens->n); i++) {
+        char id[24];
+        if (kind_of(kinds, i) != KIND_USER_DEFINED) continue;
+        json_t *text = text_of(tokens->string[i]);
+        if (!text || memmem(tokens->string[i].p, tokens->string[i].len, "\xE2\x96\x81", 3)) {
+            json_decref(text);
+            return eye_fail(s->err, EYE_E_UNSUPPORTED,
+                            "%s: tokenizer.ggml.tokens[%zu]: a user-defined token of blanks, or no text",
+                            s->g->table.where, i);
+        }
+        snprintf(id, sizeof id, "%zu", i);
+        json_object_set_new(added, id, json_pack("{s:o,s:b,s:b}", "content", text, "special", 0, "normalized", 0));
+    }
+    return EYE_OK;
+}
+
 static enum eye_status tokenizer_config(const struct source *s, json_t *o) {
-    static const char *const keys[][2] = {{"bos_token", "tokenizer.ggml.bos_token_id"}, {"eos_token", "tokenizer.ggml.eos_token_id"},
+    static const char *const keys[][2] = {{"bos_token", "tokenizer.ggml.bos_token_id"},
+                                          {"eos_token", "tokenizer.ggml.eos_token_id"},
                                           {"pad_token", "tokenizer.ggml.padding_token_id"}};
     for (size_t i = 0; i < EYE_COUNT(keys); i++) {
         struct eye_str token;
@@ -245,12 +309,13 @@ static enum eye_status tokenizer_config(const struct source *s, json_t *o) {
         EYE_TRY(token_of(s, keys[i][1], &token, &id));
         if (token.p) json_object_set_new(o, keys[i][0], text_of(token));
     }
-    return EYE_OK;
+    return has_pieces(s) ? piece_config(s, o) : EYE_OK;
 }
 
 /* ---- */
 
-static enum eye_status write_file(struct source *s, enum eye_status (*fill)(const struct source *s, json_t *o), struct eye_str *out) {
+static enum eye_status write_file(struct source *s, enum eye_status (*fill)(const struct source *s, json_t *o),
+                                  struct eye_str *out) {
     json_t *o = json_object();
     enum eye_status st = fill(s, o);
     char *text = st == EYE_OK ? json_dumps(o, JSON_COMPACT) : NULL;
@@ -268,11 +333,15 @@ enum eye_status eye_gguf_folder(const struct eye_gguf *g, struct eye_arena *aren
     struct eye_str arch;
     for (int i = 0; i < EYE_GGUF_N_FILES; i++) file[i] = (struct eye_str){NULL, 0};
     EYE_TRY(eye_gguf_str(g, "general.architecture", &arch, err));
-    if (!arch.p) return unsupported(&s, "general.architecture", "nothing", "qwen2, llama");
+    static const char *const known[] = {"qwen2", "llama", "gpt2"};
+    size_t i = 0;
+    if (!arch.p) return unsupported(&s, "general.architecture", "nothing", "qwen2, llama, gpt2");
     snprintf(s.arch, sizeof s.arch, "%.*s", (int)EYE_MIN(arch.len, sizeof s.arch - 1), arch.p);
-    if (!is_text(arch, "qwen2") && !is_text(arch, "llama")) return unsupported(&s, "general.architecture", s.arch, "qwen2, llama");
+    while (i < EYE_COUNT(known) && !is_text(arch, known[i])) i++;
+    if (i == EYE_COUNT(known)) return unsupported(&s, "general.architecture", s.arch, "qwen2, llama, gpt2");
     EYE_TRY(write_file(&s, config, &file[EYE_GGUF_CONFIG]));
-    EYE_TRY(write_file(&s, tokenizer, &file[EYE_GGUF_TOKENIZER]));
+    if (has_pieces(&s)) EYE_TRY(eye_gguf_pieces(g, arena, &file[EYE_GGUF_PIECES], err));
+    else EYE_TRY(write_file(&s, tokenizer, &file[EYE_GGUF_TOKENIZER]));
     EYE_TRY(write_file(&s, tokenizer_config, &file[EYE_GGUF_TOKENIZER_CONFIG]));
     return eye_gguf_str(g, "tokenizer.chat_template", &file[EYE_GGUF_TEMPLATE], err);
 }

@@ -64,7 +64,8 @@ static enum eye_status find_directory(const struct zip *z, struct directory *d, 
     d->bytes = eye_cursor_u32(&c);
     d->at = eye_cursor_u32(&c);
     if (d->n != 0xffff && d->bytes != 0xffffffffu && d->at != 0xffffffffu) return EYE_OK;
-    if (end < LOCATOR64_BYTES || !record(z, end - LOCATOR64_BYTES, LOCATOR64_BYTES, LOCATOR64, &c)) /* a small file with full fields */
+    if (end < LOCATOR64_BYTES || !record(z, end - LOCATOR64_BYTES, LOCATOR64_BYTES, LOCATOR64, &c))
+        /* a small file with full fields */
         return d->n == 0xffff ? EYE_OK : corrupt(z, "no zip64 locator", err);
     c.pos = 8;
     if (!record(z, eye_cursor_u64(&c), 56, END64, &c)) return corrupt(z, "no zip64 end record", err);
@@ -123,7 +124,8 @@ static enum eye_status read_entry(struct zip *z, struct eye_cursor *c, struct ey
     int shown = (int)EYE_MIN(n_name, 100);
     if (!read_extra(eye_cursor_make(extra, n_extra), &size, &stored, &at)) return corrupt(z, "a damaged zip64 field", err);
     if (method != 0 || (flags & 1) || stored != size)
-        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: zip: \"%.*s\" is compressed or encrypted; torch.save stores plainly", z->where,
+        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: zip: \"%.*s\" is compressed or encrypted; torch.save stores plainly",
+                        z->where,
                         shown, e->name.p);
     EYE_TRY(find_data(z, e, at, size, err));
     bool was_there;
@@ -163,9 +165,11 @@ static enum eye_status check_contiguous(const struct zip *z, const struct eye_pi
     int64_t want = 1;
     for (int i = t->rank - 1; i >= 0; i--) {
         if (t->dims[i] != 1 && t->strides[i] != want)
-            return eye_fail(err, EYE_E_UNSUPPORTED, "%s: tensor \"%.*s\" is a strided view: save it after .contiguous()", z->where,
+            return eye_fail(err, EYE_E_UNSUPPORTED, "%s: tensor \"%.*s\" is a strided view: save it after .contiguous()",
+                            z->where,
                             (int)EYE_MIN(t->name.len, 100), t->name.p);
-        if (t->dims[i] == 0 || __builtin_mul_overflow(want, t->dims[i], &want)) return EYE_OK; /* empty; or the table refuses it */
+        if (t->dims[i] == 0 || __builtin_mul_overflow(want, t->dims[i], &want))
+            return EYE_OK; /* empty; or the table refuses it */
     }
     return EYE_OK;
 }
@@ -178,7 +182,8 @@ static enum eye_status add_tensor(const struct zip *z, struct eye_table *table, 
         return eye_fail(err, EYE_E_CORRUPT, "%s: tensor \"%.*s\": its storage \"%.*s\" is not in the archive", z->where, shown,
                         t->name.p, (int)EYE_MIN(t->storage.len, 40), t->storage.p);
     if ((uint64_t)t->storage_elems > SIZE_MAX || !eye_mul_ok((size_t)t->storage_elems, elem, &bytes) || bytes != storage->n)
-        return eye_fail(err, EYE_E_CORRUPT, "%s: tensor \"%.*s\": a storage of %lld %s in %zu bytes", z->where, shown, t->name.p,
+        return eye_fail(err, EYE_E_CORRUPT, "%s: tensor \"%.*s\": a storage of %lld %s in %zu bytes", z->where, shown,
+                        t->name.p,
                         (long long)t->storage_elems, eye_dtype_info(t->dtype)->name, storage->n);
     EYE_TRY(check_contiguous(z, t, err));
     EYE_TRY(eye_table_add(table, t->name.p, t->name.len, t->dtype, t->rank, t->dims, (uint64_t)(storage->p - z->p), err));
@@ -222,7 +227,8 @@ enum eye_status eye_torch_open_bytes(struct eye_safetensors *out, const void *p,
     struct eye_safetensors s = {0};
     EYE_TRY(eye_weights_sniff(where, p, n, err));
     if (n < 4 || memcmp(p, "PK\3\4", 4) != 0)
-        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: no zip archive: the format of PyTorch before 1.6, or no checkpoint; load it and "
+        return eye_fail(err, EYE_E_UNSUPPORTED,
+                        "%s: no zip archive: the format of PyTorch before 1.6, or no checkpoint; load it and "
                         "torch.save it again, or save it as safetensors", where);
     eye_table_init(&s.table, where, alloc);
     eye_arena_init(&z.arena, alloc);

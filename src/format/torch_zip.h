@@ -1,5 +1,5 @@
-/* format/torch_zip: read what torch.save wrote (.bin, .pth, .pt since PyTorch 1.6): a zip archive of stored entries. Views point
- * into the mapped file; tensors that share a storage (tied weights) share its bytes.
+/* format/torch_zip: read what torch.save wrote (.bin, .pth, .pt since PyTorch 1.6): a zip archive of stored entries. Views
+ * point into the mapped file; tensors that share a storage (tied weights) share its bytes.
  *
  *   NAME/data.pkl     the pickle that names the tensors (pickle.h)
  *   NAME/data/KEY     one storage each, little-endian; NAME/byteorder, when there, says "little"

@@ -25,6 +25,7 @@ struct item { /* one tensor of the file */
     struct eye_value w;     /* copy; data and row_scale belong to the graphs */
     enum eye_dtype dtype;   /* in the file */
     bool as_stored;         /* rows are copied, not converted */
+    int64_t pair_rows;      /* D: they go to the file as eye_value.pair_rows says; 0: in order */
 };
 
 struct convert {
@@ -66,6 +67,20 @@ static void count_error(struct item *t, const void *row, size_t k) {
     if (t->cost.all > 0) c->report.tensor[t->i_cost].rel_rms = sqrt(t->cost.err / t->cost.all);
 }
 
+/* The row that stands at place i of the file: what eye_weight_stored_row turns round. */
+static int64_t row_at(int64_t pair_rows, int64_t i) {
+    if (pair_rows == 0) return i;
+    int64_t j = i % pair_rows;
+    return i - j + j / 2 + (j % 2 ? pair_rows / 2 : 0);
+}
+
+/* llama.cpp's Llama turns neighbours, so rows of q and k are stored by twos; heads of D rows. */
+static int64_t pair_rows(const struct convert *c, const char *name) {
+    const struct eye_text_config *t = &c->m.config.text;
+    bool turned = strncmp(name, "blk.", 4) == 0 && (strstr(name, ".attn_q.") || strstr(name, ".attn_k."));
+    return turned && strcmp(t->family, "llama") == 0 ? t->head_dim : 0;
+}
+
 /* Rows of a matrix for the writer. */
 static enum eye_status give_rows(void *ctx, int64_t row, int64_t n_rows, void *dst, struct eye_err *err) {
     struct item *t = ctx;
@@ -75,13 +90,13 @@ static enum eye_status give_rows(void *ctx, int64_t row, int64_t n_rows, void *d
     if (!eye_dtype_row_bytes(t->dtype, k, &row_bytes)) return eye_fail(err, EYE_E_LIMIT, "%s: a row is too large", t->w.name);
     if (t->as_stored) {
         for (int64_t i = 0; i < n_rows; i++) {
-            size_t stored = (size_t)eye_weight_stored_row(&t->w, row + i);
+            size_t stored = (size_t)eye_weight_stored_row(&t->w, row_at(t->pair_rows, row + i));
             memcpy((char *)dst + (size_t)i * row_bytes, (const char *)t->w.data + stored * row_bytes, row_bytes);
         }
     } else {
         for (int64_t i = 0; i < n_rows; i++) {
             void *to = (char *)dst + (size_t)i * row_bytes;
-            eye_weight_row(&t->w, row + i, c->row);
+            eye_weight_row(&t->w, row_at(t->pair_rows, row + i), c->row);
             eye_row_from_f32(t->dtype, c->row, to, k);
             if (t->i_cost >= 0) count_error(t, to, k);
         }
@@ -124,7 +139,8 @@ static enum eye_status add_matrix(struct convert *c, const char *name, const str
     const struct eye_value value = eye_calibrated_value(&c->calibrated, stored), *w = &value;
     struct item *t = eye_arena_alloc(&c->arena, sizeof *t);
     if (!t) return eye_fail_nomem(err, sizeof *t);
-    *t = (struct item){.c = c, .w = *w, .dtype = dtype, .as_stored = dtype == w->dtype && !w->row_scale && !w->transposed};
+    *t = (struct item){.c = c, .w = *w, .dtype = dtype, .as_stored = dtype == w->dtype && !w->row_scale && !w->transposed,
+                       .pair_rows = pair_rows(c, name)};
     EYE_TRY(add_entry(c, name, stored, dtype, &t->i_cost, err));
     struct eye_tensor shape = {.dtype = dtype, .rank = 2, .dims = {w->dims[0], w->dims[1]}};
     c->row_elems = EYE_MAX(c->row_elems, (size_t)w->dims[1]);
@@ -140,7 +156,7 @@ static enum eye_status add_small(struct convert *c, const char *name, const stru
     float *f = eye_arena_alloc(&c->arena, bytes + 1);
     if (!f) return eye_fail_nomem(err, bytes);
     for (int i = 1; i < w->rank; i++) row *= (size_t)w->dims[i];
-    for (int64_t r = 0; r < w->dims[0]; r++) eye_weight_row(w, r, f + (size_t)r * row);
+    for (int64_t r = 0; r < w->dims[0]; r++) eye_weight_row(w, row_at(pair_rows(c, name), r), f + (size_t)r * row);
     t.data = f;
     return eye_gguf_add_tensor(&c->writer, name, &t, NULL, NULL, err);
 }
@@ -276,16 +292,12 @@ static enum eye_status convert(struct convert *c, const char *out, struct eye_er
     enum eye_wtype vision = type_or(c->opts->vision_type, c->m.vision_type),
                    decoder = type_or(c->opts->decoder_type, c->m.decoder_type);
     bool all = c->opts->part == EYE_CONVERT_ALL;
-    if (!all && !eye_pack_for_llama(&c->m))
-        return eye_fail(err, EYE_E_UNSUPPORTED,
-                        "%s: a Llama decoder alone: llama.cpp wants other rows of q and k than eyelet writes; convert the whole "
-                        "model, for eyelet", c->m.ckpt->path);
     bool int8 = all && vision == EYE_W_I8 && eye_vlm_sees(&c->m);
     if (decoder == EYE_W_I8)
         return eye_fail(err, EYE_E_ARG, "decoder int8: int8 is for vision towers; q8_0 is the decoder's type of 8 bits");
     if (int8) EYE_TRY(int8_parts(c, err));
     if (c->opts->calibration && (!int8 || eye_grid_has(eye_wtype_dtype(decoder)))) EYE_TRY(calibrate(c, decoder, err));
-    EYE_TRY(eye_pack_llama_keys(&c->writer, &c->m, decoder, err));
+    EYE_TRY(eye_pack_llama_keys(&c->writer, &c->m, decoder, all, err));
     if (all) EYE_TRY(eye_pack_own_keys(&c->writer, &c->m, vision, decoder, err));
     /* decoder first: embedding, layers, head; then what llama.cpp does not know */
     static const enum eye_part order[EYE_N_PART] = {EYE_PART_EMBED, EYE_PART_DECODER, EYE_PART_HEAD, EYE_PART_PROJECTOR,

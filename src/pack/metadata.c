@@ -1,7 +1,8 @@
 /* What a converted file says besides its tensors.
  *
- * For llama.cpp: architecture, sizes, and the vocabulary as three arrays (tokens in the byte alphabet, their kinds, merges).
- * It takes the number of tokens for the rows of the embedding, so rows without a token get "[PAD<id>]", of kind unused.
+ * For llama.cpp: architecture, sizes, and the vocabulary as arrays: tokens, their kinds, and merges (bytes) or scores (pieces).
+ * It takes the number of tokens for the rows of the embedding, so rows without a token get "[PAD<id>]", of kind unused. A
+ * tokenizer that llama.cpp has no kind for leaves the vocabulary out of a whole file, and makes a decoder alone an error.
  * For eyelet: the folder's JSON files themselves; configuration and tokenizer are read from those, never from the keys above.
  * Keys: GGUF specification; llama.cpp's gguf-py/gguf/constants.py.
  */
@@ -11,9 +12,7 @@
 
 #include "format/json.h"
 #include "pack/pack.h"
-#include "text/tokenizer.h"
-
-enum { KIND_NORMAL = 1, KIND_CONTROL = 3, KIND_USER_DEFINED = 4, KIND_UNUSED = 5 }; /* llama.cpp's token types */
+#include "text/ggml_vocab.h"
 
 struct keys { /* the first error sticks */
     struct eye_gguf_writer *w;
@@ -49,7 +48,10 @@ static enum eye_status put_decoder(struct eye_gguf_writer *w, const struct eye_t
         put_u32(&k, "attention.key_length", t->head_dim);
         put_u32(&k, "attention.value_length", t->head_dim);
     }
-    if (t->rope_theta > 0) put_f32(&k, "rope.freq_base", t->rope_theta);
+    if (t->rope_theta > 0) {
+        put_u32(&k, "rope.dimension_count", t->head_dim);
+        put_f32(&k, "rope.freq_base", t->rope_theta);
+    }
     put_f32(&k, t->rope_theta > 0 ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon", (double)t->rms_eps);
     return k.st;
 }
@@ -63,6 +65,7 @@ struct vocab {
     size_t n;
     struct eye_str *merge;
     size_t n_merges;
+    double *score;        /* of pieces, in place of merges */
 };
 
 static struct eye_bytes side_file(const struct eye_vlm *m, const char *name) {
@@ -78,10 +81,8 @@ static enum eye_status fill_tokens(struct vocab *v, const struct eye_tokenizer *
         char pad[32];
         const char *p;
         size_t n;
-        v->kind[i] = KIND_UNUSED;
-        if ((int64_t)i < eye_tokenizer_n_vocab(tk) && eye_tokenizer_token(tk, (int32_t)i, &p, &n)) {
-            v->kind[i] = eye_tokenizer_is_special(tk, (int32_t)i) ? KIND_CONTROL : KIND_NORMAL;
-        } else {
+        v->kind[i] = (int64_t)i < eye_tokenizer_n_vocab(tk) ? eye_ggml_kind(tk, (int32_t)i) : EYE_GGML_UNUSED;
+        if (v->kind[i] == EYE_GGML_UNUSED || !eye_tokenizer_token(tk, (int32_t)i, &p, &n)) {
             p = pad;
             n = (size_t)snprintf(pad, sizeof pad, "[PAD%zu]", i);
         }
@@ -122,11 +123,10 @@ static enum eye_status alloc_merges(struct vocab *v, size_t n, struct eye_err *e
     return v->merge ? EYE_OK : eye_fail_nomem(err, bytes);
 }
 
-/* Merges, and which added tokens are ordinary text to be found whole (not special). */
 static enum eye_status read_tokenizer_json(struct vocab *v, struct eye_bytes file, struct eye_err *err) {
     struct eye_json j;
     EYE_TRY(eye_json_parse(&j, file.p, file.n, EYE_JSON_MAX_BYTES, "tokenizer.json", err));
-    struct eye_json_at root = eye_json_root(&j), model, merges, added;
+    struct eye_json_at root = eye_json_root(&j), model, merges;
     enum eye_status st;
     EYE_TRY_GOTO(eye_json_object(&root, "model", &model, err));
     EYE_TRY_GOTO(eye_json_array(&model, "merges", &merges, err));
@@ -134,13 +134,6 @@ static enum eye_status read_tokenizer_json(struct vocab *v, struct eye_bytes fil
     for (size_t i = 0; i < eye_json_len(&merges); i++) {
         struct eye_json_at item = eye_json_item(&merges, i);
         EYE_TRY_GOTO(fill_merge(v, &item, &v->merge[v->n_merges++], err));
-    }
-    EYE_TRY_GOTO(eye_json_array(&root, "added_tokens", &added, err));
-    for (size_t i = 0; i < eye_json_len(&added); i++) {
-        struct eye_json_at item = eye_json_item(&added, i);
-        int64_t id;
-        EYE_TRY_GOTO(eye_json_need_int(&item, "id", 0, INT32_MAX, &id, err));
-        if ((size_t)id < v->n && v->kind[id] == KIND_NORMAL) v->kind[id] = KIND_USER_DEFINED;
     }
     st = EYE_OK;
 fail:
@@ -165,24 +158,39 @@ static enum eye_status read_merges_txt(struct vocab *v, struct eye_bytes file, s
     return EYE_OK;
 }
 
-static enum eye_status read_vocab(struct vocab *v, const struct eye_vlm *m, struct eye_err *err) {
-    struct eye_tokenizer_src src = {
+static enum eye_status open_tokenizer(const struct eye_vlm *m, const struct eye_tokenizer_src *src, struct eye_tokenizer **tk,
+                                      struct eye_err *err) {
+    if (!src->tokenizer_json.p && !(src->vocab_json.p && src->merges_txt.p) && !src->tokenizer_model.p)
+        return eye_fail(err, EYE_E_IO,
+                        "%s: no tokenizer: expected tokenizer.json, vocab.json and merges.txt, or tokenizer.model",
+                        m->ckpt->path);
+    return eye_tokenizer_open(tk, src, m->alloc, err);
+}
+
+/* Tokens, kinds, and what joins them. form: what llama.cpp calls this tokenizer; found = false: nothing. */
+static enum eye_status read_vocab(struct vocab *v, const struct eye_vlm *m, struct eye_ggml_vocab *form, struct eye_err *why,
+                                  struct eye_err *err) {
+    const struct eye_tokenizer_src src = {
         .tokenizer_json = side_file(m, "tokenizer.json"), .vocab_json = side_file(m, "vocab.json"),
         .merges_txt = side_file(m, "merges.txt"), .tokenizer_config = side_file(m, "tokenizer_config.json"),
+        .tokenizer_model = side_file(m, "tokenizer.model"),
         .tokenizer_class = strcmp(m->config.text.family, "qwen2") == 0 ? "Qwen2Tokenizer" : NULL,
     };
     struct eye_tokenizer *tk;
-    if (!src.tokenizer_json.p && !(src.vocab_json.p && src.merges_txt.p))
-        return eye_fail(err, EYE_E_IO, "%s: no tokenizer: expected tokenizer.json, or vocab.json and merges.txt",
-                        m->ckpt->path);
+    enum eye_status st;
+    EYE_TRY(open_tokenizer(m, &src, &tk, err));
+    if (eye_ggml_vocab(tk, form, why) != EYE_OK) {
+        eye_tokenizer_close(tk);
+        return EYE_OK;
+    }
     v->n = (size_t)m->config.text.vocab;
     v->token = eye_arena_alloc(&v->arena, v->n * sizeof *v->token);
     v->kind = eye_arena_alloc(&v->arena, v->n * sizeof *v->kind);
-    if (!v->token || !v->kind) return eye_fail_nomem(err, v->n * sizeof *v->token);
-    EYE_TRY(eye_tokenizer_open(&tk, &src, m->alloc, err));
-    enum eye_status st = fill_tokens(v, tk, err);
+    v->score = eye_arena_alloc(&v->arena, EYE_MAX(v->n, (size_t)eye_tokenizer_n_vocab(tk)) * sizeof *v->score);
+    st = v->token && v->kind && v->score ? fill_tokens(v, tk, err) : eye_fail_nomem(err, v->n * sizeof *v->token);
+    if (st == EYE_OK && form->pieces) eye_ggml_scores(tk, v->score);
     eye_tokenizer_close(tk);
-    if (st != EYE_OK) return st;
+    if (st != EYE_OK || form->pieces) return st;
     return src.tokenizer_json.p ? read_tokenizer_json(v, src.tokenizer_json, err) : read_merges_txt(v, src.merges_txt, err);
 }
 
@@ -196,21 +204,36 @@ static enum eye_status put_chat_template(struct eye_gguf_writer *w, const struct
     return st;
 }
 
-static enum eye_status put_vocab(struct eye_gguf_writer *w, const struct eye_vlm *m, struct eye_err *err) {
-    const struct eye_vlm_config *c = &m->config;
+static enum eye_status put_special(struct eye_gguf_writer *w, const struct eye_vlm_config *c, const struct eye_ggml_vocab *form,
+                                   struct eye_err *err) {
+    int64_t bos = form->bos >= 0 ? form->bos : c->bos;
+    if (bos >= 0) EYE_TRY(eye_gguf_put_int(w, "tokenizer.ggml.bos_token_id", EYE_GGUF_U32, bos, err));
+    if (c->n_eos) EYE_TRY(eye_gguf_put_int(w, "tokenizer.ggml.eos_token_id", EYE_GGUF_U32, c->eos[0], err));
+    if (c->pad >= 0) EYE_TRY(eye_gguf_put_int(w, "tokenizer.ggml.padding_token_id", EYE_GGUF_U32, c->pad, err));
+    EYE_TRY(eye_gguf_put_bool(w, "tokenizer.ggml.add_bos_token", form->add_bos, err));
+    if (form->add_eos) EYE_TRY(eye_gguf_put_bool(w, "tokenizer.ggml.add_eos_token", true, err));
+    return form->pieces ? eye_gguf_put_bool(w, "tokenizer.ggml.add_space_prefix", form->add_prefix, err) : EYE_OK;
+}
+
+/* whole: the file has its tokenizer as side files too. */
+static enum eye_status put_vocab(struct eye_gguf_writer *w, const struct eye_vlm *m, bool whole, struct eye_err *err) {
     struct vocab v = {.n = 0};
+    struct eye_ggml_vocab form;
+    struct eye_err why = {0};
     enum eye_status st;
     eye_arena_init(&v.arena, m->alloc);
-    EYE_TRY_GOTO(read_vocab(&v, m, err));
-    EYE_TRY_GOTO(eye_gguf_put_text(w, "tokenizer.ggml.model", "gpt2", err));
-    EYE_TRY_GOTO(eye_gguf_put_text(w, "tokenizer.ggml.pre", "qwen2", err));
+    EYE_TRY_GOTO(read_vocab(&v, m, &form, &why, err));
+    if (why.code != EYE_OK) {
+        if (!whole) st = eye_fail(err, why.code, "%s: a decoder alone: %.300s", m->ckpt->path, why.text);
+        goto fail;
+    }
+    EYE_TRY_GOTO(eye_gguf_put_text(w, "tokenizer.ggml.model", form.pieces ? "llama" : "gpt2", err));
+    EYE_TRY_GOTO(eye_gguf_put_text(w, "tokenizer.ggml.pre", form.pieces ? "default" : form.pre, err));
     EYE_TRY_GOTO(eye_gguf_put_strs(w, "tokenizer.ggml.tokens", v.token, v.n, err));
     EYE_TRY_GOTO(eye_gguf_put_ints(w, "tokenizer.ggml.token_type", EYE_GGUF_I32, v.kind, v.n, err));
-    EYE_TRY_GOTO(eye_gguf_put_strs(w, "tokenizer.ggml.merges", v.merge, v.n_merges, err));
-    if (c->bos >= 0) EYE_TRY_GOTO(eye_gguf_put_int(w, "tokenizer.ggml.bos_token_id", EYE_GGUF_U32, c->bos, err));
-    if (c->n_eos) EYE_TRY_GOTO(eye_gguf_put_int(w, "tokenizer.ggml.eos_token_id", EYE_GGUF_U32, c->eos[0], err));
-    if (c->pad >= 0) EYE_TRY_GOTO(eye_gguf_put_int(w, "tokenizer.ggml.padding_token_id", EYE_GGUF_U32, c->pad, err));
-    EYE_TRY_GOTO(eye_gguf_put_bool(w, "tokenizer.ggml.add_bos_token", false, err));
+    if (form.pieces) EYE_TRY_GOTO(eye_gguf_put_floats(w, "tokenizer.ggml.scores", EYE_GGUF_F32, v.score, v.n, err));
+    else EYE_TRY_GOTO(eye_gguf_put_strs(w, "tokenizer.ggml.merges", v.merge, v.n_merges, err));
+    EYE_TRY_GOTO(put_special(w, &m->config, &form, err));
     EYE_TRY_GOTO(put_chat_template(w, m, err));
 fail:
     eye_arena_clear(&v.arena);
@@ -219,28 +242,16 @@ fail:
 
 /* ---- */
 
-/* A SentencePiece tokenizer and nothing else: it travels as it is, unread. */
-static bool only_sp_model(const struct eye_vlm *m) {
-    bool json = side_file(m, "tokenizer.json").p || (side_file(m, "vocab.json").p && side_file(m, "merges.txt").p);
-    return !json && side_file(m, "tokenizer.model").p;
-}
-
-bool eye_pack_for_llama(const struct eye_vlm *m) {
-    return strcmp(m->config.text.family, "llama") != 0 && !only_sp_model(m);
-}
-
-enum eye_status eye_pack_llama_keys(struct eye_gguf_writer *w, const struct eye_vlm *m, enum eye_wtype decoder_type,
+enum eye_status eye_pack_llama_keys(struct eye_gguf_writer *w, const struct eye_vlm *m, enum eye_wtype decoder_type, bool whole,
                                     struct eye_err *err) {
     /* llama.cpp's names of whole-file types, for its listings; as stored: no claim */
     static const int file_type[EYE_N_WTYPE] = {-1, 0, 1, 32, 7, 2, 14};
-    char own[64];
-    snprintf(own, sizeof own, "eyelet_%s", m->config.text.family);
-    EYE_TRY(eye_gguf_put_text(w, "general.architecture", eye_pack_for_llama(m) ? m->config.text.family : own, err));
-    if (file_type[decoder_type] >= 0)
+    EYE_TRY(eye_gguf_put_text(w, "general.architecture", m->config.text.family, err));
+    if (file_type[decoder_type] > 0 || decoder_type == EYE_W_F32)
         EYE_TRY(eye_gguf_put_int(w, "general.file_type", EYE_GGUF_U32, file_type[decoder_type], err));
     EYE_TRY(eye_gguf_put_int(w, "general.quantization_version", EYE_GGUF_U32, 2, err));
     EYE_TRY(put_decoder(w, &m->config.text, err));
-    return only_sp_model(m) ? EYE_OK : put_vocab(w, m, err);
+    return put_vocab(w, m, whole, err);
 }
 
 enum eye_status eye_pack_own_keys(struct eye_gguf_writer *w, const struct eye_vlm *m, enum eye_wtype vision_type,

@@ -174,8 +174,8 @@ static enum eye_status read_piece(struct loader *l, struct eye_cursor c, struct 
     if (!text.n || text.n > MAX_PIECE_BYTES || eye_utf8_valid(text.p, text.n) < text.n || !isfinite(score))
         return eye_fail(err, EYE_E_CORRUPT, "%s: piece %d: expected 1 to %d bytes of UTF-8 and a score", where, id,
                         MAX_PIECE_BYTES);
-    if (type == USER_DEFINED || type == UNUSED)
-        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: piece %d is user-defined or unused: not supported", where, id);
+    if (type == USER_DEFINED)
+        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: piece %d is user-defined: not supported", where, id);
     if (type < NORMAL || type > BYTE) return corrupt("a piece of an unknown type", err);
     if (id >= EYE_TOKENIZER_MAX_ID) return eye_fail(err, EYE_E_LIMIT, "%s: more than %d pieces", where, EYE_TOKENIZER_MAX_ID);
     char *p = tk->vocab_text + l->used; /* as long as the file: there is room */
@@ -219,6 +219,24 @@ static enum eye_status make_merges(struct loader *l, struct eye_err *err) {
             int32_t left = eye_strmap_get(&tk->id_of, t->p, at), right = eye_strmap_get(&tk->id_of, t->p + at, t->len - at);
             if (left < 0 || right < 0 || !tk->token[left].model || !tk->token[right].model) continue;
             EYE_TRY(eye_bpe_put(&tk->bpe, left, right, rank, l->normal[i].id, err));
+        }
+    }
+    return EYE_OK;
+}
+
+/* The library joins neighbours to an unused piece as well and takes it apart in the end. One that no two others make never
+ * comes up. */
+static enum eye_status check_unused(const struct eye_tokenizer *tk, struct eye_err *err) {
+    for (size_t id = 0; id < tk->n_model; id++) {
+        const struct eye_token *t = &tk->token[id];
+        size_t len;
+        if (t->model || t->special || (int32_t)id == tk->unk || (t->len == 6 && memcmp(t->p, "<0x", 3) == 0)) continue;
+        for (size_t at = 0; at < t->len; at += len) {
+            eye_utf8_get((const uint8_t *)t->p + at, &len);
+            int32_t left = eye_strmap_get(&tk->id_of, t->p, at), right = eye_strmap_get(&tk->id_of, t->p + at, t->len - at);
+            if (at && left >= 0 && right >= 0 && tk->token[left].model && tk->token[right].model)
+                return eye_fail(err, EYE_E_UNSUPPORTED, "%s: piece %zu is unused, but others make it: not supported", where,
+                                id);
         }
     }
     return EYE_OK;
@@ -287,6 +305,7 @@ enum eye_status eye_sp_model_load(struct eye_tokenizer *tk, const void *data, si
         goto fail;
     }
     EYE_TRY_GOTO(make_merges(&l, err));
+    EYE_TRY_GOTO(check_unused(tk, err));
     EYE_TRY_GOTO(finish(tk, &spec, config, err));
 fail:
     eye_alloc_free(tk->alloc, l.normal, l.cap * sizeof *l.normal);

@@ -1,5 +1,5 @@
-/* Unit tests of format/gguf_folder: a GGUF of llama.cpp's as a folder, and what is refused by name. (Whole models of that kind: the
- * decoder-only file in test_pack; against llama.cpp itself: test/reference/gguf_peers.py.) */
+/* Unit tests of format/gguf_folder: a GGUF of llama.cpp's as a folder, and what is refused by name. (Whole models of that
+ * kind: the decoder-only file in test_pack; against llama.cpp itself: test/reference/gguf_peers.py.) */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,14 +31,17 @@ static const char *write(const struct change *c) {
     const char *key = c->key ? c->key : "";
     eye_gguf_writer_init(&w, NULL);
     snprintf(path, sizeof path, "%s", eye_scratch_path("folder.gguf"));
-    static const char *const texts[][2] = {{"general.architecture", "qwen2"}, {"tokenizer.ggml.model", "gpt2"}, {"tokenizer.ggml.pre", "qwen2"}};
+    static const char *const texts[][2] = {{"general.architecture", "qwen2"}, {"tokenizer.ggml.model", "gpt2"},
+                                           {"tokenizer.ggml.pre", "qwen2"}};
     for (size_t i = 0; i < EYE_COUNT(texts); i++)
         if (strcmp(key, texts[i][0]) != 0) st |= eye_gguf_put_text(&w, texts[i][0], texts[i][1], &err);
     for (size_t i = 0; i < EYE_COUNT(ints); i++) st |= eye_gguf_put_int(&w, ints[i], EYE_GGUF_U32, 2, &err);
-    if (strcmp(key, "tokenizer.ggml.tokens") != 0) st |= eye_gguf_put_strs(&w, "tokenizer.ggml.tokens", tokens, EYE_COUNT(tokens), &err);
+    if (strcmp(key, "tokenizer.ggml.tokens") != 0)
+        st |= eye_gguf_put_strs(&w, "tokenizer.ggml.tokens", tokens, EYE_COUNT(tokens), &err);
     st |= eye_gguf_put_ints(&w, "tokenizer.ggml.token_type", EYE_GGUF_I32, kinds, EYE_COUNT(kinds), &err);
     st |= eye_gguf_put_strs(&w, "tokenizer.ggml.merges", merges, EYE_COUNT(merges), &err);
-    if (strcmp(key, "tokenizer.ggml.bos_token_id") != 0) st |= eye_gguf_put_int(&w, "tokenizer.ggml.bos_token_id", EYE_GGUF_U32, 3, &err);
+    if (strcmp(key, "tokenizer.ggml.bos_token_id") != 0)
+        st |= eye_gguf_put_int(&w, "tokenizer.ggml.bos_token_id", EYE_GGUF_U32, 3, &err);
     if (c->text) st |= eye_gguf_put_text(&w, key, c->text, &err);
     else if (*key && c->number >= 0) st |= eye_gguf_put_float(&w, key, EYE_GGUF_F32, c->number, &err);
     st |= eye_gguf_add_tensor(&w, "token_embd.weight", &t, NULL, NULL, &err);
@@ -62,7 +65,8 @@ static void keys_become_files(void **state) {
     if (c.no_files.code != EYE_OK) fail_msg("%s", c.no_files.text);
     assert_true(has(&c, "config.json", "\"model_type\":\"qwen2\"") && has(&c, "config.json", "\"vocab_size\":4"));
     assert_true(has(&c, "config.json", "\"tie_word_embeddings\":true") && has(&c, "config.json", "\"bos_token_id\":3"));
-    assert_true(has(&c, "tokenizer.json", "\"ab\":2") && has(&c, "tokenizer.json", "\"NFC\"") && has(&c, "tokenizer.json", "\"a b\""));
+    assert_true(has(&c, "tokenizer.json", "\"ab\":2") && has(&c, "tokenizer.json", "\"NFC\"") &&
+                has(&c, "tokenizer.json", "\"a b\""));
     assert_true(has(&c, "tokenizer.json", "\"special\":true") && !has(&c, "tokenizer.json", "[PAD4]"));
     assert_true(has(&c, "tokenizer_config.json", "\"bos_token\":\"<|end|>\""));
     assert_false(has(&c, "chat_template.jinja", "") || has(&c, "merges.txt", ""));
@@ -73,7 +77,8 @@ static void what_does_not_run_is_named(void **state) {
     static const struct change rows[] = {
         {"general.architecture", "mamba", 0, EYE_E_UNSUPPORTED, "general.architecture: got mamba"},
         {"general.architecture", "qwen2moe", 0, EYE_E_UNSUPPORTED, "got qwen2moe"},
-        {"tokenizer.ggml.model", "llama", 0, EYE_E_UNSUPPORTED, "tokenizer.ggml.model: got llama"},
+        {"tokenizer.ggml.model", "bert", 0, EYE_E_UNSUPPORTED, "tokenizer.ggml.model: got bert"},
+        {"tokenizer.ggml.model", "llama", 0, EYE_E_CORRUPT, "tokenizer.ggml.scores"},
         {"tokenizer.ggml.pre", "deepseek-coder", 0, EYE_E_UNSUPPORTED, "got deepseek-coder"},
         {"qwen2.rope.scaling.type", "yarn", 0, EYE_E_UNSUPPORTED, "qwen2.rope.scaling.type"},
         {"qwen2.rope.scaling.type", "none", 0, EYE_OK, ""},

@@ -188,20 +188,38 @@ static void text_models_refuse_images(void **state) {
     eye_model_close(m);
 }
 
-/* A Llama's rows of q and k are not as llama.cpp has them: no file of ours may pass for one of its own. */
-static void llama_files_are_ours(void **state) {
+/* llama.cpp's Llama turns neighbours: its files, and ours, have the rows of q and k by twos. */
+static void llama_files_are_llama_cpps(void **state) {
     struct eye_convert_opts o = {.part = EYE_CONVERT_DECODER};
+    const size_t d = 12, k = 48; /* rows of a head, columns */
     char path[1100];
-    struct eye_opened m;
+    struct eye_opened m, alone;
     struct eye_str arch;
+    int64_t n, n_alone;
     snprintf(path, sizeof path, "%s-alone.gguf", folder("llama"));
-    assert_int_equal(eye_convert(folder("llama"), path, &o, NULL, &err), EYE_E_UNSUPPORTED);
-    assert_non_null(strstr(err.text, "llama.cpp"));
-    eye_open_model(&m, converted("llama"));
-    ok(eye_gguf_str(&m.ckpt.gguf, "general.architecture", &arch, &err));
-    assert_int_equal(arch.len, strlen("eyelet_llama"));
-    assert_memory_equal(arch.p, "eyelet_llama", arch.len);
+    ok(eye_convert(folder("llama"), path, &o, NULL, &err));
+    eye_open_model(&m, folder("llama"));
+    eye_open_model(&alone, path);
+    ok(eye_gguf_str(&alone.ckpt.gguf, "general.architecture", &arch, &err));
+    assert_int_equal(arch.len, 5);
+    assert_memory_equal(arch.p, "llama", arch.len);
+    const float *q = eye_binder_find(&m.m.bind, "blk.1.attn_q.weight")->data,
+                *stored = eye_binder_find(&alone.m.bind, "blk.1.attn_q.weight")->data;
+    for (size_t h = 0; h < 4; h++)
+        for (size_t i = 0; i < d; i++) {
+            size_t from = h * d + i / 2 + (i % 2) * d / 2;
+            assert_memory_equal(stored + (h * d + i) * k, q + from * k, k * sizeof *q);
+        }
+    float *rows = eye_test_pixels(8, 5), /* any numbers: four rows */
+          *x = eye_eval_part(&m.m, EYE_PART_DECODER, true, rows, 4, &n),
+          *y = eye_eval_part(&alone.m, EYE_PART_DECODER, true, rows, 4, &n_alone);
+    assert_int_equal(n, n_alone);
+    assert_memory_equal(x, y, (size_t)n * sizeof *x);
+    free(rows);
+    free(x);
+    free(y);
     eye_close_model(&m);
+    eye_close_model(&alone);
 }
 
 /* ---- what must fail ---- */
@@ -317,7 +335,7 @@ static int teardown(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parts_match_transformers), cmocka_unit_test(sessions_match_transformers),
-        cmocka_unit_test(text_models_refuse_images), cmocka_unit_test(llama_files_are_ours),
+        cmocka_unit_test(text_models_refuse_images), cmocka_unit_test(llama_files_are_llama_cpps),
         cmocka_unit_test(wrong_models_fail), cmocka_unit_test(harmless_variants_open),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <signal.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include "support/eval_model.h"
 #include "support/make_checkpoint.h"
 #include "support/support.h"
+#include "text/tokenizer.h"
 
 static struct eye_err err;
 
@@ -242,25 +244,63 @@ static void side_files_are_carried(void **state) {
     eye_checkpoint_close(&b);
 }
 
-/* Binary, and unread by convert: the vocabulary is not llama.cpp's then, and the file says so. */
-static void tokenizer_model_is_carried(void **state) {
-    static const char model[] = "\n\0\377 as it is";
-    const char *folder = make("sp", "tiny", EYE_MK_HF, EYE_F32), *p;
+/* Whole, the file itself is carried; a decoder alone says the same in llama.cpp's arrays, and is read from those. */
+static void pieces_travel(void **state) {
+    struct eye_map sp;
+    struct eye_tokenizer *a, *b;
+    struct eye_ids x = {0}, y = {0};
+    static const char text[] = "a dog \xe4\xb8\xad runs  on";
+    const struct eye_encode_opts bos = {.add_before = true};
+    const char *folder = make("sp", "tiny", EYE_MK_HF, EYE_F32), *p, *out = eye_scratch_path("sp-alone.gguf");
+    struct eye_convert_opts o = {.part = EYE_CONVERT_DECODER};
+    char path[600];
     size_t n;
     struct eye_checkpoint c;
-    ok(eye_checkpoint_open(&c, folder, NULL, NULL, &err));
-    assert_false(eye_checkpoint_text(&c, "tokenizer.model", &p, &n));
-    eye_checkpoint_close(&c);
-    char path[600];
+    ok(eye_map_open(&sp, TEST_DATA "/golden/text/sp.model", false, 0, &err));
     snprintf(path, sizeof path, "%s/tokenizer.json", folder);
     assert_int_equal(unlink(path), 0);
-    eye_scratch_write("sp/tokenizer.model", model, sizeof model);
+    snprintf(path, sizeof path, "%s/tokenizer_config.json", folder);
+    assert_int_equal(unlink(path), 0);
+    eye_scratch_write("sp/tokenizer.model", sp.p, sp.size);
     ok(eye_checkpoint_open(&c, convert(folder, "sp.gguf", EYE_WEIGHT_STORED, EYE_WEIGHT_STORED, NULL), NULL, NULL, &err));
     assert_true(eye_checkpoint_text(&c, "tokenizer.model", &p, &n));
-    assert_int_equal(n, sizeof model);
-    assert_memory_equal(p, model, n);
-    assert_true(eye_checkpoint_text(&c, "config.json", &p, &n));
+    assert_int_equal(n, sp.size);
+    assert_memory_equal(p, sp.p, n);
     eye_checkpoint_close(&c);
+    ok(eye_convert(folder, out, &o, NULL, &err));
+    ok(eye_checkpoint_open(&c, out, NULL, NULL, &err));
+    assert_true(eye_checkpoint_text(&c, "tokenizer.model", &p, &n));
+    ok(eye_tokenizer_open(&a, &(struct eye_tokenizer_src){.tokenizer_model = {sp.p, sp.size}}, NULL, &err));
+    ok(eye_tokenizer_open(&b, &(struct eye_tokenizer_src){.tokenizer_model = {p, n}}, NULL, &err));
+    ok(eye_tokenizer_encode(a, text, sizeof text - 1, &bos, &x, &err));
+    ok(eye_tokenizer_encode(b, text, sizeof text - 1, &bos, &y, &err));
+    assert_int_equal(x.n, y.n);
+    assert_memory_equal(x.p, y.p, x.n * sizeof *x.p);
+    eye_ids_clear(&x);
+    eye_ids_clear(&y);
+    eye_tokenizer_close(a);
+    eye_tokenizer_close(b);
+    eye_checkpoint_close(&c);
+    eye_map_close(&sp);
+}
+
+/* A tokenizer that llama.cpp has no kind for: a whole file leaves its arrays out, a decoder alone is refused with why. */
+static void tokenizers_llama_cpp_lacks(void **state) {
+    const char *folder = make("lower", "tiny", EYE_MK_HF, EYE_F32);
+    struct eye_convert_opts o = {.part = EYE_CONVERT_DECODER};
+    struct eye_gguf g;
+    char path[600];
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    json_t *j = json_load_file(path, 0, NULL);
+    json_object_set_new(j, "normalizer", json_pack("{s:s}", "type", "Lowercase"));
+    assert_int_equal(json_dump_file(j, path, 0), 0);
+    json_decref(j);
+    ok(eye_gguf_open(&g, convert(folder, "lower.gguf", EYE_WEIGHT_STORED, EYE_WEIGHT_STORED, NULL), true, NULL, &err));
+    assert_null(eye_gguf_find(&g, "tokenizer.ggml.model"));
+    assert_non_null(eye_gguf_find(&g, "eyelet.file.tokenizer.json"));
+    eye_gguf_close(&g);
+    assert_int_equal(eye_convert(folder, eye_scratch_path("lower-alone.gguf"), &o, NULL, &err), EYE_E_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "makes the same ids: its normalizer"));
 }
 
 static void on_progress(void *ctx, double done) {
@@ -372,7 +412,8 @@ int main(void) {
         cmocka_unit_test(nothing_is_lost_by_default),
         cmocka_unit_test(llama_keys),
         cmocka_unit_test(side_files_are_carried),
-        cmocka_unit_test(tokenizer_model_is_carried),
+        cmocka_unit_test(pieces_travel),
+        cmocka_unit_test(tokenizers_llama_cpp_lacks),
         cmocka_unit_test(report_and_progress),
         cmocka_unit_test(cancelled),
         cmocka_unit_test(refusals),
