@@ -57,7 +57,11 @@ static double *read_weight(struct fold *f, eye_val v) {
     return d;
 }
 
-static bool is_weight(const struct fold *f, eye_val v) { return v != EYE_NONE && f->g->value[v].kind == EYE_VAL_WEIGHT; }
+/* A weight whose numbers stay: trainable ones are not folded. */
+static bool is_weight(const struct fold *f, eye_val v) {
+    return v != EYE_NONE && f->g->value[v].kind == EYE_VAL_WEIGHT && !f->g->value[v].trainable;
+}
+static bool is_trained(const struct fold *f, eye_val v) { return v != EYE_NONE && f->g->value[v].trainable; }
 
 static enum eye_status read_kernel(struct fold *f, const struct eye_node *n, struct kernel *k) {
     const struct eye_value *w = &f->g->value[n->in[1]];
@@ -108,7 +112,9 @@ static enum eye_status become_conv(struct fold *f, struct eye_node *n, eye_val x
 /* The convolution with constant weights that makes v and feeds nobody else, or NULL. */
 static struct eye_node *sole_conv(struct fold *f, eye_val v) {
     struct eye_node *p = eye_producer(f->g, v);
-    if (!p || p->op != EYE_OP_conv2d || f->g->value[v].n_uses != 1 || p->attr.act != EYE_ACT_NONE || !is_weight(f, p->in[1])) return NULL;
+    if (!p || p->op != EYE_OP_conv2d || f->g->value[v].n_uses != 1 || p->attr.act != EYE_ACT_NONE || !is_weight(f, p->in[1]) ||
+        (p->n_in > 2 && is_trained(f, p->in[2])))
+        return NULL;
     return p;
 }
 
@@ -120,6 +126,8 @@ static enum eye_status fold_batch_norm(struct fold *f, struct eye_node *n) {
     if (f->g->value[n->out].rank != 4) return EYE_OK;
     for (int i = 1; i < 5; i++)
         if (!is_weight(f, n->in[i])) return EYE_OK;
+    const struct eye_node *p = eye_producer(f->g, n->in[0]);
+    if (p && p->op == EYE_OP_conv2d && is_trained(f, p->in[1])) return EYE_OK; /* a convolution of its own would be no gain */
     double *g = read_weight(f, n->in[1]), *beta = read_weight(f, n->in[2]), *mean = read_weight(f, n->in[3]), *var = read_weight(f, n->in[4]);
     if (!g || !beta || !mean || !var) return no_memory(f);
     struct kernel k;
@@ -157,7 +165,7 @@ static enum eye_status fold_scale(struct fold *f, struct eye_node *n) {
     if (!is_weight(f, n->in[1]) || g->value[n->in[1]].rank != 1) return EYE_OK;
     struct eye_node *p = eye_producer(g, n->in[0]);
     if (!p || (p->op != EYE_OP_conv2d && p->op != EYE_OP_linear) || g->value[n->in[0]].n_uses != 1 || p->attr.act != EYE_ACT_NONE ||
-        !is_weight(f, p->in[1]) || (p->op == EYE_OP_linear && p->n_in > 3))
+        !is_weight(f, p->in[1]) || (p->n_in > 2 && is_trained(f, p->in[2])) || (p->op == EYE_OP_linear && p->n_in > 3))
         return EYE_OK;
     double *s = read_weight(f, n->in[1]);
     if (!s) return no_memory(f);
@@ -268,7 +276,7 @@ static enum eye_status fold_sum(struct fold *f, struct eye_node *n) {
 static enum eye_status fold_pointwise(struct fold *f, struct eye_node *n) {
     struct eye_value w = f->g->value[n->in[1]];
     const struct eye_attr *a = &n->attr;
-    if (w.kind != EYE_VAL_WEIGHT || w.dims[2] != 1 || w.dims[3] != 1 || a->stride != 1 || a->groups != 1 || a->pad_top || a->pad_left ||
+    if (!is_weight(f, n->in[1]) || w.dims[2] != 1 || w.dims[3] != 1 || a->stride != 1 || a->groups != 1 || a->pad_top || a->pad_left ||
         a->pad_bottom || a->pad_right)
         return EYE_OK;
     struct eye_tensor t = {.data = w.data, .dtype = w.dtype, .rank = 2, .dims = {w.dims[0], w.dims[1]}};

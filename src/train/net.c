@@ -227,7 +227,8 @@ static enum eye_status add_gradients(struct build *b, struct eye_err *err) {
         n->train[kept++] = w;
     }
     n->n_train = kept;
-    return EYE_OK;
+    EYE_TRY(eye_graph_fold(b->g, err)); /* what stays frozen */
+    return eye_graph_fuse(b->g, false, err);
 }
 
 static enum eye_status build(struct build *b, struct eye_err *err) {

@@ -141,6 +141,32 @@ static void fold_keeps_what_it_must(void **state) {
     eye_graph_clear(&g);
 }
 
+/* Frozen layers fold; a convolution that is trained stays as it is, with its frozen norm, and its numbers stay the trainer's. */
+static void fold_leaves_what_is_trained(void **state) {
+    struct eye_graph g;
+    struct eye_err err = {0};
+    int64_t n0, n1;
+    float data[8 * 8];
+    eye_graph_init(&g, NULL);
+    eye_val x = eye_input(&g, "x", EYE_F32, 4, (int64_t[]){1, 5, 5, 3});
+    x = eye_act(&g, bn(&g, conv(&g, x, 8, 3, 1, 1, false, "a.weight")), EYE_ACT_RELU);
+    eye_val w = weight(&g, "b.weight", 4, (int64_t[]){8, 8, 1, 1}, -1, 1);
+    memcpy(data, eye_value_at(&g, w)->data, sizeof data);
+    eye_graph_unfreeze(&g, w, data);
+    x = bn(&g, eye_conv2d(&g, x, w, EYE_NONE, eye_conv_same(1, 1, 1)));
+    eye_output(&g, conv(&g, x, 4, 1, 1, 1, true, "c.weight"));
+    ok(eye_graph_finish(&g, &err), &err);
+    const float *in = random_input(5 * 5 * 3);
+    float *before = eval(&g, in, 1, &n0);
+    ok(eye_graph_fold(&g, &err), &err);
+    assert_close(before, eval(&g, in, 1, &n1), n0, 8);
+    assert_int_equal(count_op(&g, EYE_OP_batch_norm), 1);
+    assert_int_equal(count_op(&g, EYE_OP_conv2d), 2);
+    assert_int_equal(count_op(&g, EYE_OP_linear), 1);
+    assert_int_equal(eye_value_at(&g, w)->n_uses, 1);
+    eye_graph_clear(&g);
+}
+
 static void fuse_decoder(void **state) {
     struct eye_graph g;
     struct eye_err err = {0};
@@ -220,6 +246,7 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(fold_train_form), cmocka_unit_test(fold_keeps_what_it_must),
-                                       cmocka_unit_test(fuse_decoder), cmocka_unit_test(place_never_overlaps), cmocka_unit_test(errors_stick)};
+                                       cmocka_unit_test(fold_leaves_what_is_trained), cmocka_unit_test(fuse_decoder),
+                                       cmocka_unit_test(place_never_overlaps), cmocka_unit_test(errors_stick)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
