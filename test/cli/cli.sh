@@ -300,6 +300,9 @@ prints 'gguf, ' inspect "$tmp/model.gguf"
 prints 'eyelet.' inspect "$tmp/model.gguf" --metadata --no-tensors
 
 # ---- convert: calibration and its report ----
+fails 'vision int8: ranges come from pictures' convert "$model" -o "$tmp/x.gguf" --vision int8
+fails 'q8_0' convert "$model" -o "$tmp/x.gguf" --decoder int8
+fails 'has no int8 ranges' run -m "$model" -i "$tmp/a.ppm" --vision int8
 mkdir "$tmp/pictures" "$tmp/no-pictures"
 for i in 1 2 3 4 5; do
     printf 'P3 2 2 255 %d 0 90 0 %d 9 200 7 %d 40 50 60\n' $((i * 50)) $((i * 40)) $((i * 30)) >"$tmp/pictures/p$i.ppm"
@@ -313,6 +316,9 @@ for line in 'blk.0.attn_q.weight  *q4_0 .* %.* %.* %$' 'calibrated on  *4 pairs,
     [ -s "$tmp/report" ] || run convert "$model" -o "$tmp/c.gguf" --decoder q4_0 --calibration "$tmp/pictures" --report "$tmp/report" -q
     if grep -q -- "$line" "$tmp/report"; then good; else bad "a report without $line"; cat "$tmp/report"; fi
 done
+run convert "$model" -o "$tmp/i8.gguf" --vision int8 --calibration "$tmp/pictures" --calibration-method minmax -q
+same 'int8 vision, 1 and 3 threads' "run -m $tmp/i8.gguf -i $tmp/a.ppm -n 12 --ignore-eos -t 1" \
+    "run -m $tmp/i8.gguf -i $tmp/a.ppm -n 12 --ignore-eos -t 3 --vision int8"
 prints 'end to end           not measured: no pictures' convert "$model" -o "$tmp/c.gguf" --decoder q4_0 --report - -q
 prints 'judged on            1 pairs held out' convert "$model" -o "$tmp/c.gguf" --decoder q4_k --report - --judge "$tmp/pictures" -q
 fails '/nowhere/r' convert "$model" -o "$tmp/c.gguf" --report /nowhere/r -q
