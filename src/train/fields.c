@@ -185,7 +185,7 @@ enum eye_status eye_fields_set(const struct eye_json *j, const char *assignment,
 static void document_default(const struct eye_field *f, struct eye_buf *out) {
     switch (f->type) {
     case EYE_FIELD_INT:
-    case EYE_FIELD_REAL: eye_buf_printf(out, " (%g..%g, default %g)", f->lo, f->hi, f->def); break;
+    case EYE_FIELD_REAL: eye_buf_printf(out, " (%.10g..%.10g, default %.10g)", f->lo, f->hi, f->def); break;
     case EYE_FIELD_BOOL: eye_buf_printf(out, " (default %s)", f->def != 0 ? "true" : "false"); break;
     case EYE_FIELD_TEXT:
         if (f->text) eye_buf_printf(out, " (text, default \"%s\")", f->text);

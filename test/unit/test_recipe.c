@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/sys.h"
 #include "support/support.h"
 #include "train/recipe.h"
 
@@ -94,11 +95,16 @@ static void patterns_match_whole_names(void **state) {
 
 static void every_key_is_documented(void **state) {
     struct eye_buf b;
+    struct eye_map doc;
     eye_buf_init(&b, NULL);
     eye_recipe_document(&b);
     assert_false(b.failed);
     assert_non_null(strstr(b.p, "  - `label_smoothing` (0..0.9, default 0): "));
     assert_non_null(strstr(b.p, "- `kind` (caption (default), lm, distil_vision, distil_joint): "));
+    /* The page ends with what `eyelet train keys` prints. */
+    assert_int_equal(eye_map_open(&doc, TEST_DATA "/../doc/TRAINING.md", false, 0, &err), EYE_OK);
+    assert_true(doc.size > b.len && memcmp(doc.p + doc.size - b.len, b.p, b.len) == 0);
+    eye_map_close(&doc);
     eye_buf_clear(&b);
 }
 
