@@ -162,6 +162,26 @@ EYE_MUST_CHECK enum eye_status eye_train(const struct eye_train_opts *opts, stru
 /* All keys of a recipe, their ranges, defaults and meaning, as a Markdown list. */
 void eye_train_keys(void (*out)(void *ctx, const char *text, size_t n), void *ctx);
 
+/* ---- splits ---- */
+
+struct eye_data_split_opts {
+    double dev, test;         /* shares of the pictures, 0 to 1; the rest is for training */
+    uint64_t seed;
+    struct eye_data_check_opts look; /* threads, progress, cancel */
+};
+struct eye_data_split_result {
+    size_t n[EYE_N_SPLITS];   /* pictures of each; NONE: left out since they cannot be read */
+    size_t n_together;        /* pictures that were kept with one that looks (nearly) the same */
+};
+/* A set's pictures into new splits, whatever splits it has: dir/train.txt, dev.txt and test.txt, a name a line, as
+ * eye_dataset_opts.split_list takes them. Pictures that look the same (as eye_dataset_check finds them) stay in one split, so
+ * nothing leaks. Who goes where depends on names and seed. The folder is made if absent.
+ * report   gets the pictures that cannot be read; may be NULL.
+ * Returns EYE_OK; ARG (shares that leave nothing for training, no pictures); IO; CANCELLED; NOMEM. */
+EYE_MUST_CHECK enum eye_status eye_dataset_split(const struct eye_dataset *set, const struct eye_data_split_opts *opts,
+                                                 const char *dir, struct eye_data_split_result *result,
+                                                 struct eye_data_report *report, struct eye_err *err);
+
 /* ---- pixel cache ---- */
 
 struct eye_pixel_cache_opts { /* all zero = default */

@@ -89,6 +89,11 @@ EYE_MUST_CHECK enum eye_status eye_dataset_finish(struct eye_dataset *set, struc
 
 /* ---- for users ---- */
 
+/* group [n_images] gets for each picture the index of the first one in the set that it is equal or nearly equal to, directly or
+ * through others; EYE_NO_IMAGE for those that cannot be read, which are counted in report. CANCELLED, NOMEM. */
+EYE_MUST_CHECK enum eye_status eye_dataset_group(const struct eye_dataset *set, const struct eye_data_check_opts *opts,
+                                                 uint32_t *group, struct eye_data_report *report, struct eye_err *err);
+
 size_t eye_count_words(const char *text); /* runs of anything but blanks */
 
 /* Random numbers of one thing at one time: the same whatever was drawn before, so a resumed run goes on as it would have. */

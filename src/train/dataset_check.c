@@ -31,6 +31,7 @@ struct checker {
     uint32_t *within;        /* [n_images] an earlier picture of the same split that is nearly the same, or EYE_NO_IMAGE */
     uint32_t *across;        /* [n_images] an earlier one of another split: the same or nearly */
     uint64_t *said;          /* [n_captions] hashes of captions, words only */
+    uint32_t *group;         /* eye_dataset_group's result */
     struct eye_err err[BAND];
     size_t at;
 };
@@ -250,7 +251,9 @@ static enum eye_status find_near(struct checker *k, struct eye_err *err) {
     return EYE_OK;
 }
 
-static enum eye_status check_images(struct checker *k, struct eye_err *err) {
+/* Looks at all pictures, then calls next, which may use k->look, k->within and k->across (all EYE_NO_IMAGE). */
+static enum eye_status with_looks(struct checker *k, enum eye_status (*next)(struct checker *k, struct eye_err *err),
+                                  struct eye_err *err) {
     size_t n = k->set->n_images, look_bytes = n * sizeof *k->look, index_bytes = 2 * n * sizeof *k->within;
     const struct eye_alloc *a = k->set->alloc;
     int n_threads = k->opts->n_threads > 0 ? k->opts->n_threads : eye_cpu_count();
@@ -260,16 +263,20 @@ static enum eye_status check_images(struct checker *k, struct eye_err *err) {
     k->within = eye_alloc_raw(a, index_bytes);
     st = k->look && k->within ? EYE_OK : eye_fail_nomem(err, look_bytes);
     if (st == EYE_OK) {
-        memset(k->within, 0xff, index_bytes); /* EYE_NO_IMAGE */
+        memset(k->within, 0xff, index_bytes);
         k->across = k->within + n;
         st = look_at_all(k, err);
     }
-    if (st == EYE_OK) st = find_equal(k, err);
-    if (st == EYE_OK) st = find_near(k, err);
+    if (st == EYE_OK) st = next(k, err);
     eye_alloc_free(a, k->within, index_bytes);
     eye_alloc_free(a, k->look, look_bytes);
     eye_pool_free(k->pool);
     return st;
+}
+
+static enum eye_status check_images(struct checker *k, struct eye_err *err) {
+    EYE_TRY(find_equal(k, err));
+    return find_near(k, err);
 }
 
 enum eye_status eye_dataset_check(const struct eye_dataset *set, const struct eye_data_check_opts *opts,
@@ -281,7 +288,39 @@ enum eye_status eye_dataset_check(const struct eye_dataset *set, const struct ey
     k.said = eye_alloc_raw(set->alloc, bytes);
     if (!k.said) return eye_fail_nomem(err, bytes);
     enum eye_status st = check_captions(&k, err);
-    if (st == EYE_OK && !k.opts->no_images && set->n_images) st = check_images(&k, err);
+    if (st == EYE_OK && !k.opts->no_images && set->n_images) st = with_looks(&k, check_images, err);
     eye_alloc_free(set->alloc, k.said, bytes);
     return st;
+}
+
+/* ---- groups ---- */
+
+static uint32_t leader(uint32_t *group, uint32_t i) {
+    while (group[i] != i) i = group[i] = group[group[i]];
+    return i;
+}
+
+/* A group's leader is its first picture. */
+static enum eye_status join_alike(struct checker *k, struct eye_err *err) {
+    uint32_t *group = k->group, n = (uint32_t)k->set->n_images;
+    for (uint32_t i = 0; i < n; i++) {
+        if (i % BAND == 0 && k->opts->cancel && k->opts->cancel(k->opts->cancel_ctx))
+            return eye_fail(err, EYE_E_CANCELLED, "stopped");
+        for (uint32_t j = 0; j < i && k->look[i].ok; j++) {
+            uint32_t a = leader(group, i), b = leader(group, j);
+            if (a == b || !k->look[j].ok) continue;
+            bool equal = memcmp(k->look[i].sha, k->look[j].sha, EYE_SHA256_BYTES) == 0;
+            if (equal || nearly_equal(&k->look[i], &k->look[j])) group[EYE_MAX(a, b)] = EYE_MIN(a, b);
+        }
+    }
+    for (uint32_t i = 0; i < n; i++) group[i] = k->look[i].ok ? leader(group, i) : EYE_NO_IMAGE;
+    return EYE_OK;
+}
+
+enum eye_status eye_dataset_group(const struct eye_dataset *set, const struct eye_data_check_opts *opts, uint32_t *group,
+                                  struct eye_data_report *report, struct eye_err *err) {
+    static const struct eye_data_check_opts plain;
+    struct checker k = {.set = set, .opts = opts ? opts : &plain, .report = report, .group = group};
+    for (size_t i = 0; i < set->n_images; i++) group[i] = (uint32_t)i;
+    return with_looks(&k, join_alike, err);
 }

@@ -138,8 +138,8 @@ if command -v bash >/dev/null; then
 fi
 
 # ---- data sets ----
-usage '"data" needs a second word: info, check, cache, synth, tokenizer; see "eyelet help"' data
-usage '"data chek": expected data and one of info, check, cache, synth, tokenizer; see "eyelet help"' data chek
+usage '"data" needs a second word: info, check, split, cache, synth, tokenizer; see "eyelet help"' data
+usage '"data chek": expected data and one of info, check, split, cache, synth, tokenizer; see "eyelet help"' data chek
 usage 'LIST|DIR is missing; see "eyelet help data check"' data check
 usage '-o is missing: the folder to write; see "eyelet help data synth"' data synth
 usage '--pad-colour is "12345", expected six hexadecimal digits; see "eyelet help data cache"' data cache -o x --pad-colour 12345 y
@@ -150,6 +150,9 @@ exactly 'data synth' 0 "$tmp/shapes: 70 pictures, 350 captions" "" data synth -o
 prints '0 errors, ' data check "$tmp/shapes"
 prints '"errors": 0' data check "$tmp/shapes" --json
 prints 'train              50        250' data info "$tmp/shapes"
+prints '"train": 56, "dev": 7, "test": 7, "kept_together": 0, "unreadable": 0' data split "$tmp/shapes" -o "$tmp/lists" --json
+prints 'test                7         35' data info "$tmp/shapes" --train "$tmp/lists/train.txt" --dev "$tmp/lists/dev.txt" \
+    --test "$tmp/lists/test.txt"
 prints '70 pictures, ' data cache "$tmp/shapes" -o "$tmp/shapes.pixels" --side 32
 prints 'up to date, every picture verified' data cache "$tmp/shapes" -o "$tmp/shapes.pixels" --side 32
 (ulimit -f 100 && fails 'shapes.pixels: cannot write: File too large' data cache "$tmp/shapes" -o "$tmp/shapes.pixels" --side 512

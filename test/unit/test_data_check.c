@@ -127,6 +127,58 @@ static void synth_is_clean(void **state) {
     }
 }
 
+/* Pictures that look the same stay together, through a third one too; every readable picture is in one list. */
+static void splits_keep_groups(void **state) {
+    struct eye_err err = {0};
+    struct eye_dataset *set, *again;
+    struct eye_data_split_result r;
+    char list[4096] = "", dir[512], lists[3][600], first[4096];
+    size_t at = 0;
+    for (int i = 0; i < 30; i++) { /* 10 scenes; the second and third picture of each are larger, lighter ones of the first */
+        char name[32];
+        snprintf(name, sizeof name, "g%02d.png", i);
+        write_picture(name, 10 + i % 10, 60 + i / 10 * 37, 50 + i / 10 * 20, i / 10 * 4);
+        at += (size_t)snprintf(list + at, sizeof list - at, "%s\tpicture\n", name);
+    }
+    snprintf(list + at, sizeof list - at, "gone.png\tnothing\n");
+    const char *path = eye_scratch_write("groups.tsv", list, strlen(list));
+    snprintf(dir, sizeof dir, "%s", eye_scratch_path("lists"));
+    CALL(eye_dataset_open(&path, 1, NULL, &set, &err));
+    struct eye_data_split_opts o = {.dev = 0.2, .test = 0.2, .seed = 3, .look = {.n_threads = 2}};
+    CALL(eye_dataset_split(set, &o, dir, &r, NULL, &err));
+    assert_int_equal(r.n[EYE_SPLIT_NONE], 1);
+    assert_int_equal(r.n[EYE_SPLIT_TEST], 6);
+    assert_int_equal(r.n[EYE_SPLIT_DEV], 6);
+    assert_int_equal(r.n[EYE_SPLIT_TRAIN], 18);
+    assert_int_equal(r.n_together, 20);
+    struct eye_dataset_opts opts = {0};
+    for (int s = EYE_SPLIT_TRAIN; s < EYE_N_SPLITS; s++) {
+        snprintf(lists[s - 1], sizeof lists[0], "%s/%s.txt", dir, eye_split_name((enum eye_split)s));
+        opts.split_list[s] = lists[s - 1];
+    }
+    CALL(eye_dataset_open(&path, 1, &opts, &again, &err));
+    first[0] = '\0';
+    for (size_t i = 0; i < 30; i++) {
+        assert_int_not_equal(again->image[i].split, EYE_SPLIT_NONE);
+        assert_int_equal(again->image[i].split, again->image[i % 10].split);
+        first[i] = (char)('0' + again->image[i].split);
+    }
+    eye_dataset_close(again);
+    o.seed = 4; /* another seed, other splits */
+    CALL(eye_dataset_split(set, &o, dir, &r, NULL, &err));
+    CALL(eye_dataset_open(&path, 1, &opts, &again, &err));
+    bool same = true;
+    for (size_t i = 0; i < 30; i++) same &= first[i] == (char)('0' + again->image[i].split);
+    assert_false(same);
+    eye_dataset_close(again);
+    o.dev = o.test = 0.5;
+    assert_int_equal(eye_dataset_split(set, &o, dir, &r, NULL, &err), EYE_E_ARG);
+    o.dev = 0, o.test = 0.99; /* groups of three: test takes all */
+    assert_int_equal(eye_dataset_split(set, &o, dir, &r, NULL, &err), EYE_E_ARG);
+    assert_non_null(strstr(err.text, "none is left for training"));
+    eye_dataset_close(set);
+}
+
 static bool stop(void *ctx) { return true; }
 
 static void gives_up(void **state) {
@@ -160,7 +212,8 @@ static int scratch_remove(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pictures), cmocka_unit_test(answers), cmocka_unit_test(synth_is_clean), cmocka_unit_test(gives_up),
+        cmocka_unit_test(pictures),           cmocka_unit_test(answers),  cmocka_unit_test(synth_is_clean),
+        cmocka_unit_test(splits_keep_groups), cmocka_unit_test(gives_up),
     };
     return cmocka_run_group_tests(tests, NULL, scratch_remove);
 }
