@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "train/folder.h"
+#include "train/lora.h"
 
 struct build { /* one net under construction */
     struct eye_net *n;
@@ -86,6 +87,16 @@ static void add_dropout(struct build *b) {
         }
 }
 
+/* The side branches of a stage with adapters. */
+static void add_lora(struct build *b) {
+    const struct eye_recipe_lora *l = &b->o->stage->lora;
+    size_t n_values = b->g->n_values;
+    eye_val pair[2];
+    for (size_t i = 0; l->rank > 0 && i < n_values; i++)
+        if (b->g->value[i].kind == EYE_VAL_WEIGHT && eye_lora_find(b->p, b->g->value[i].name, "lora_a"))
+            (void)eye_graph_add_lora(b->g, (eye_val)i, l->rank, eye_lora_scale(l), pair);
+}
+
 /* ---- losses ---- */
 
 static eye_val language_loss(struct build *b) {
@@ -139,6 +150,7 @@ static eye_val feature_loss(struct build *b, eye_val features) {
 static bool is_buffer(const char *name) { return eye_text_ends(name, ".running_mean") || eye_text_ends(name, ".running_var"); }
 
 static bool stays(const struct build *b, const char *name) {
+    if (strstr(name, ".lora_")) return false;
     return is_buffer(name) || b->o->stage->lora.rank > 0 || eye_pattern_any(&b->o->stage->freeze, name);
 }
 
@@ -151,6 +163,7 @@ static enum eye_status bind_weights(struct build *b, struct eye_err *err) {
         struct eye_train_param *q = eye_params_find(b->p, v->name);
         if (!q) return eye_fail(err, EYE_E_UNSUPPORTED, "weight \"%s\" is no tensor of the student's file", v->name);
         bool moves = !stays(b, v->name) || (is_buffer(v->name) && b->o->stage->train_norms);
+        if (b->o->use == EYE_NET_JUDGE) moves = moves || eye_lora_find(b->p, v->name, "lora_a"); /* judged with the product in it */
         v->data = q->w;
         v->dtype = EYE_F32;
         if (!moves || looks_only(b->o) || v->n_uses == 0) continue;
@@ -252,6 +265,7 @@ static enum eye_status build(struct build *b, struct eye_err *err) {
     } else {
         n->loss = feature_loss(b, features);
     }
+    if (b->o->use == EYE_NET_TRAIN) add_lora(b);
     if (b->o->use == EYE_NET_TRAIN) EYE_TRY(add_norms(b, err));
     if (b->g->status != EYE_OK) return eye_fail(err, b->g->status, "%s", b->g->err.text);
     eye_output(b->g, n->loss);

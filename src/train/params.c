@@ -40,20 +40,24 @@ enum eye_status eye_params_init(struct eye_params *p, const struct eye_vlm *m, s
     p->alloc = m->alloc;
     eye_arena_init(&p->arena, m->alloc);
     eye_strmap_init(&p->map, m->alloc);
-    if (!(p->param = eye_arena_alloc(&p->arena, (m->bind.n + 1) * sizeof *p->param)))
-        st = eye_fail_nomem(err, m->bind.n * sizeof *p->param);
+    if (!(p->param = eye_arena_alloc(&p->arena, (3 * m->bind.n + 1) * sizeof *p->param)))
+        st = eye_fail_nomem(err, 3 * m->bind.n * sizeof *p->param);
     for (size_t i = 0; st == EYE_OK && i < m->bind.n; i++) st = add(p, &m->bind, i, err);
+    p->n_file = p->n;
     if (st != EYE_OK) eye_params_clear(p);
     return st;
 }
 
-void eye_params_forget(struct eye_params *p) {
-    for (size_t i = 0; i < p->n; i++) {
+static void forget_from(struct eye_params *p, size_t first) {
+    for (size_t i = first; i < p->n; i++) {
         free_floats(p, &p->param[i].m, p->param[i].n);
         free_floats(p, &p->param[i].v, p->param[i].n);
         free_floats(p, &p->param[i].average, p->param[i].n);
+        free_floats(p, &p->param[i].base, p->param[i].n);
     }
 }
+
+void eye_params_forget(struct eye_params *p) { forget_from(p, 0); }
 
 void eye_params_clear(struct eye_params *p) {
     eye_params_forget(p);
@@ -64,7 +68,27 @@ void eye_params_clear(struct eye_params *p) {
 
 struct eye_train_param *eye_params_find(const struct eye_params *p, const char *name) {
     int32_t i = eye_strmap_get(&p->map, name, strlen(name));
+    for (size_t k = p->n_file; i < 0 && k < p->n; k++) /* adapters come and go: not in the map */
+        if (strcmp(p->param[k].name, name) == 0) return &p->param[k];
     return i < 0 ? NULL : &p->param[i];
+}
+
+enum eye_status eye_params_adapter(struct eye_params *p, const char *name, const struct eye_tensor *shape,
+                                   struct eye_train_param **out, struct eye_err *err) {
+    if (p->n == 3 * p->n_file) return eye_fail(err, EYE_E_LIMIT, "more than %zu adapters", 2 * p->n_file);
+    struct eye_train_param *q = &p->param[p->n];
+    *q = (struct eye_train_param){.shape = *shape, .n = (size_t)eye_tensor_elems(shape)};
+    q->name = q->file_name = eye_arena_strdup(&p->arena, name, strlen(name));
+    q->shape.data = q->w = eye_arena_alloc(&p->arena, EYE_MAX(q->n, 1) * sizeof *q->w);
+    if (!q->name || !q->w) return eye_fail_nomem(err, q->n * sizeof *q->w);
+    *out = q;
+    p->n++;
+    return EYE_OK;
+}
+
+void eye_params_drop_adapters(struct eye_params *p) {
+    forget_from(p, p->n_file);
+    p->n = p->n_file;
 }
 
 static enum eye_status zeros(struct eye_params *p, float **f, size_t n, struct eye_err *err) {
@@ -107,10 +131,10 @@ enum eye_status eye_params_export(const struct eye_params *p, const char *from, 
     EYE_TRY(eye_folder_make(dir, err));
     for (size_t i = 0; strcmp(from, dir) != 0 && eye_checkpoint_side_name(i); i++)
         EYE_TRY(eye_folder_copy(from, dir, eye_checkpoint_side_name(i), &copied, err));
-    struct eye_named_tensor *t = eye_alloc_zero(p->alloc, (p->n + 1) * sizeof *t);
-    if (!t) return eye_fail_nomem(err, p->n * sizeof *t);
-    for (size_t i = 0; i < p->n; i++) t[i] = (struct eye_named_tensor){p->param[i].file_name, p->param[i].shape};
-    enum eye_status st = eye_safetensors_write(path, t, p->n, NULL, 0, p->alloc, err);
-    eye_alloc_free(p->alloc, t, (p->n + 1) * sizeof *t);
+    struct eye_named_tensor *t = eye_alloc_zero(p->alloc, (p->n_file + 1) * sizeof *t);
+    if (!t) return eye_fail_nomem(err, p->n_file * sizeof *t);
+    for (size_t i = 0; i < p->n_file; i++) t[i] = (struct eye_named_tensor){p->param[i].file_name, p->param[i].shape};
+    enum eye_status st = eye_safetensors_write(path, t, p->n_file, NULL, 0, p->alloc, err);
+    eye_alloc_free(p->alloc, t, (p->n_file + 1) * sizeof *t);
     return st;
 }

@@ -15,13 +15,14 @@ struct eye_train_param {
     float *w;
     float *m, *v;            /* optimiser; NULL until eye_params_optimise */
     float *average;          /* NULL until eye_params_average */
+    float *base;             /* w as it was, while an adapter's product is in it for a moment (lora.h); else NULL */
 };
 
 struct eye_params {
     const struct eye_alloc *alloc;
     struct eye_arena arena; /* names, weights */
-    struct eye_train_param *param; /* [n] in the checkpoint's order */
-    size_t n;
+    struct eye_train_param *param; /* [n]: n_file in the checkpoint's order, then adapters, which are in no checkpoint */
+    size_t n, n_file;
     struct eye_strmap map;  /* canonical name -> index */
 };
 
@@ -29,6 +30,11 @@ struct eye_params {
 EYE_MUST_CHECK enum eye_status eye_params_init(struct eye_params *p, const struct eye_vlm *m, struct eye_err *err);
 void eye_params_clear(struct eye_params *p);
 struct eye_train_param *eye_params_find(const struct eye_params *p, const char *name); /* NULL = absent */
+
+/* A parameter more, zeros, of this canonical name and shape; *out stays where it is. At most two per tensor of the file. */
+EYE_MUST_CHECK enum eye_status eye_params_adapter(struct eye_params *p, const char *name, const struct eye_tensor *shape,
+                                                  struct eye_train_param **out, struct eye_err *err);
+void eye_params_drop_adapters(struct eye_params *p);
 
 /* Zeroed arrays m (and v) for parameter i; nothing happens where they are there already. */
 EYE_MUST_CHECK enum eye_status eye_params_optimise(struct eye_params *p, size_t i, bool second_moment, struct eye_err *err);

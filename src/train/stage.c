@@ -7,6 +7,7 @@
 
 #include "train/critical.h"
 #include "train/folder.h"
+#include "train/lora.h"
 #include "train/trainer.h"
 
 enum { MAX_BAD_STEPS = 20 };
@@ -114,6 +115,20 @@ static void update_norms(struct eye_stage *g) {
     }
 }
 
+/* Of what moves: the average of what stays would move by rounding. */
+static void update_averages(struct eye_stage *g, double decay) {
+    const struct eye_engine *e = &g->t->engine;
+    for (size_t i = 0; i < g->net.n_train; i++) {
+        struct eye_train_param *q = g->net.train[i].param;
+        eye_optim_average(e, q->average, q->w, q->n, decay);
+    }
+    for (size_t i = 0; i < g->net.n_norm; i++) {
+        const struct eye_net_norm *n = &g->net.norm[i];
+        eye_optim_average(e, n->mean->average, n->mean->w, n->mean->n, decay);
+        eye_optim_average(e, n->var->average, n->var->w, n->var->n, decay);
+    }
+}
+
 static void update(struct eye_stage *g, struct eye_optim_param *p, double lr) {
     const struct eye_recipe_stage *s = g->s;
     static const enum eye_optim_kind kind[] = {EYE_OPTIM_ADAMW, EYE_OPTIM_ADAM, EYE_OPTIM_SGD};
@@ -125,10 +140,7 @@ static void update(struct eye_stage *g, struct eye_optim_param *p, double lr) {
     update_norms(g);
     double made = (double)g->t->state.stage_step + 1;
     double decay = EYE_MIN(s->ema, made / (made + 9)); /* so that the average soon forgets the stage's beginning */
-    for (size_t i = 0; s->ema > 0 && i < g->t->params.n; i++) {
-        struct eye_train_param *q = &g->t->params.param[i];
-        eye_optim_average(&g->t->engine, q->average, q->w, q->n, decay);
-    }
+    if (s->ema > 0) update_averages(g, decay);
 }
 
 static enum eye_status make_step(struct eye_stage *g, struct eye_optim_param *p, uint32_t *group, struct eye_err *err) {
@@ -196,8 +208,10 @@ static enum eye_status between(struct eye_stage *g, bool *stop, struct eye_err *
     if (g->has_judge && (last || t->state.stage_step == eval_step(g, t->state.evals))) {
         t->state.evals++;
         eye_params_swap(&t->params); /* averages are what is judged */
-        enum eye_status st = eye_dev_judge(g, &best, err);
+        enum eye_status st = eye_lora_show(&t->params, &g->s->lora, err);
+        if (st == EYE_OK) st = eye_dev_judge(g, &best, err);
         if (st == EYE_OK && best) st = eye_trainer_export(t, "best", err);
+        eye_lora_hide(&t->params);
         eye_params_swap(&t->params);
         EYE_TRY(st);
         t->state.bad_evals = best ? 0 : t->state.bad_evals + 1;
@@ -274,6 +288,9 @@ static enum eye_status open_stage(struct eye_stage *g, struct eye_optim_param **
     if (!g->stream.order || !*group || !g->picture) return eye_fail_nomem(err, g->stream.n * sizeof *g->stream.order);
     g->n_steps = g->s->steps ? g->s->steps : EYE_MAX((int64_t)llround(g->s->epochs * steps_per_epoch(g)), 1);
     set_augment(g);
+    if (g->s->lora.rank > 0 && g->s->loss == EYE_LOSS_CRITICAL)
+        return eye_fail(err, EYE_E_UNSUPPORTED, "stage \"%s\": self_critical writes without the adapters of lora", g->s->name);
+    EYE_TRY(eye_lora_begin(&t->params, &g->s->lora, (uint64_t)t->recipe.seed, err));
     if (g->s->cache && !lm) EYE_TRY(open_features(g, err));
     EYE_TRY(open_nets(g, err));
     EYE_TRY(eye_batch_init(&g->batch, g->max_rows, t->alloc, err));
@@ -316,6 +333,7 @@ enum eye_status eye_stage_run(struct eye_trainer *t, const struct eye_recipe_sta
         if (st == EYE_OK) st = between(&g, &stop, err);
     }
     if (st == EYE_OK) eye_params_swap(&t->params); /* averages are what the stage leaves */
+    if (st == EYE_OK) st = eye_lora_end(&t->params, &s->lora, err);
     close_stage(&g);
     return st;
 }

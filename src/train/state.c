@@ -167,6 +167,8 @@ static enum eye_status take(struct eye_params *p, const struct eye_safetensors *
     for (size_t i = 0; i < f->table.n; i++) {
         const struct eye_entry *e = &f->table.entry[i];
         struct eye_train_param *q = strlen(e->name) > 2 && strchr(kinds, e->name[0]) ? eye_params_find(p, e->name + 2) : NULL;
+        bool adapter = !q && strncmp(e->name, "w.", 2) == 0 && strstr(e->name, ".lora_"); /* of the stage that was running */
+        if (adapter) EYE_TRY(eye_params_adapter(p, e->name + 2, &e->t, &q, err));
         if (!q || (size_t)eye_tensor_elems(&e->t) != q->n)
             return eye_fail(err, EYE_E_CORRUPT, "%s: tensor \"%.100s\" is none of this student's", path, e->name);
         float **to = array_of(q, e->name[0]);
