@@ -12,8 +12,8 @@ struct eye_train_param *eye_lora_find(const struct eye_params *p, const char *ma
     return eye_params_find(p, name);
 }
 
-static enum eye_status add(struct eye_params *p, const struct eye_train_param *q, const char *end, int64_t rows, int64_t columns,
-                           struct eye_train_param **out, struct eye_err *err) {
+static enum eye_status add(struct eye_params *p, const struct eye_train_param *q, const char *end, int64_t rows,
+                           int64_t columns, struct eye_train_param **out, struct eye_err *err) {
     char name[EYE_NAME_MAX + 16];
     struct eye_tensor shape = {.dtype = EYE_F32, .rank = 2, .dims = {rows, columns}};
     snprintf(name, sizeof name, "%s.%s", q->name, end);

@@ -1,6 +1,6 @@
 /* LoRA (arXiv 2106.09685): a stage that changes a matrix W [N,K] by a product of two narrow ones, W + alpha / rank B A, with
- * A [rank,K] drawn and B [N,rank] zeros at first. Adapters are parameters like others (optimiser, averages, checkpoints), but in no
- * student's file: whoever judges or exports sees W with the product in it, and so does the next stage. */
+ * A [rank,K] drawn and B [N,rank] zeros at first. Adapters are parameters like others (optimiser, averages, checkpoints), but
+ * in no student's file: whoever judges or exports sees W with the product in it, and so does the next stage. */
 #ifndef EYE_TRAIN_LORA_H
 #define EYE_TRAIN_LORA_H
 
