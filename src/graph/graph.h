@@ -225,7 +225,7 @@ bool eye_value_elems(const struct eye_value *v, const struct eye_bind *bind, int
 
 /* ---- passes: each leaves a finished graph ---- */
 /* fold: batch norms, re-parameterisable branches, layer scales into convolutions and linears; 1x1 convolutions become
- * linears. Each rule computes in double and rounds to f32 once; formulas in fold.c. */
+ * linears. Each rule computes in double and rounds to f32 once; formulas in fold.c. Trainable weights are left as they are. */
 EYE_MUST_CHECK enum eye_status eye_graph_fold(struct eye_graph *g, struct eye_err *err);
 /* fuse: activations, residual adds and whole feed-forward blocks into the node that makes them. keep_taps: nothing named is
  * fused away (probe). */
