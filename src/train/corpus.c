@@ -50,7 +50,9 @@ enum eye_status eye_corpus_add_split(struct eye_corpus *c, const struct eye_data
     for (uint32_t i = 0; i < set->n_images; i++) {
         const struct eye_data_image *image = &set->image[i];
         size_t n = max_captions ? EYE_MIN(image->n, max_captions) : image->n;
-        if (image->split != split || n == 0 || (have && !have[i])) continue;
+        if (c->pictures_only) n = 0;
+        else if (n == 0) continue;
+        if (image->split != split || (have && !have[i])) continue;
         if (max_pictures && c->n_groups == max_pictures) break;
         EYE_TRY(open_group(c, i, err));
         for (size_t k = 0; k < n; k++) {
@@ -83,6 +85,7 @@ enum eye_status eye_corpus_add_lines(struct eye_corpus *c, const char *path, con
 
 static int64_t group_rows(const struct eye_corpus *c, size_t g, int64_t n_image_rows) {
     size_t a = c->first[g], b = c->first[g + 1];
+    if (a == b) return n_image_rows;
     return n_image_rows + (int64_t)(c->begin[b] - c->begin[a]) - (int64_t)(b - a); /* the end token is no input */
 }
 

@@ -19,6 +19,7 @@ struct eye_corpus {
     uint32_t *first;            /* [n_groups + 1] its sequences */
     size_t n_groups, picture_cap, first_cap;
     int32_t bos, eos;
+    bool pictures_only;         /* groups have no sequences: for towers */
     size_t max_tok;             /* of a sequence, begin and end not counted */
 };
 

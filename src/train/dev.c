@@ -69,6 +69,29 @@ static enum eye_status mean_loss(struct dev *d, size_t shift, double *mean, stru
     return EYE_OK;
 }
 
+/* Mean distance of a row of features from the teacher's. With a shift: the teacher looked at another picture. */
+static enum eye_status mean_distance(struct dev *d, size_t shift, double *mean, struct eye_err *err) {
+    const struct eye_teacher *x = &d->g->teacher;
+    size_t rows = (size_t)d->g->judge.image_rows;
+    double sum = 0;
+    struct eye_net_call call = {.image = d->image, .teacher = d->g->taught, .centre = x->minus_mean, .row_loss = d->rows,
+                                .cancel = eye_trainer_cancelled, .cancel_ctx = d->g->t};
+    for (size_t i = 0; i < d->n; i += d->batch) {
+        size_t n = EYE_MIN(d->batch, d->n - i);
+        EYE_TRY(load_images(d, i, n, 0, err));
+        for (size_t k = 0; k < n; k++)
+            eye_teacher_features(x, &d->corpus->picture[(i + k + shift) % d->n], 1, d->g->taught + k * x->elems);
+        EYE_TRY(eye_net_run(&d->g->judge, &call, err));
+        for (size_t r = 0; r < n * rows; r++) sum += (double)d->rows[r];
+    }
+    *mean = sum / (double)EYE_MAX(d->n * rows, 1);
+    return EYE_OK;
+}
+
+static enum eye_status mean_of(struct dev *d, size_t shift, double *mean, struct eye_err *err) {
+    return (d->g->s->loss == EYE_LOSS_VISION ? mean_distance : mean_loss)(d, shift, mean, err);
+}
+
 /* ---- captions ---- */
 
 static json_t *sample_json(struct dev *d, const char *caption, bool ended, size_t i) {
@@ -123,8 +146,11 @@ static enum eye_status score_captions(struct dev *d, json_t *samples, double *ci
 static void note(struct dev *d, double loss, double shuffled, double cider) {
     const struct eye_train_opts *o = d->g->t->opts;
     char line[200];
-    int n = snprintf(line, sizeof line, "%s, step %lld: dev loss %.4f, perplexity %.2f", d->g->s->name,
-                     (long long)d->g->t->state.stage_step, loss, exp(loss));
+    int n = snprintf(line, sizeof line, "%s, step %lld: dev loss %.4f", d->g->s->name, (long long)d->g->t->state.stage_step, loss);
+    if (d->g->s->loss == EYE_LOSS_VISION)
+        snprintf(line + n, sizeof line - (size_t)n, " (%.4f from the teacher's features of other pictures)", shuffled);
+    else
+        n += snprintf(line + n, sizeof line - (size_t)n, ", perplexity %.2f", exp(loss));
     if (captions(d))
         snprintf(line + n, sizeof line - (size_t)n, " (%.2f with the pictures of others), CIDEr-D %.3f", exp(shuffled),
                  cider);
@@ -136,8 +162,8 @@ static enum eye_status judge(struct dev *d, json_t *samples, bool *best, struct 
     struct eye_train_state *s = &d->g->t->state;
     double loss, shuffled = 0, cider = 0;
     EYE_TRY(open_dev(d, err));
-    EYE_TRY(mean_loss(d, 0, &loss, err));
-    if (sees(d) && d->n > 1) EYE_TRY(mean_loss(d, EYE_MAX(d->n / 2, 1), &shuffled, err));
+    EYE_TRY(mean_of(d, 0, &loss, err));
+    if (sees(d) && d->n > 1) EYE_TRY(mean_of(d, EYE_MAX(d->n / 2, 1), &shuffled, err));
     if (captions(d)) EYE_TRY(score_captions(d, samples, &cider, err));
     double mark = captions(d) ? -cider : loss;
     *best = isfinite(loss) && (s->evals == 1 || mark < s->best_mark);

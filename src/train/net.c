@@ -132,6 +132,9 @@ static eye_val feature_loss(struct build *b, eye_val features) {
     if (c != b->o->teacher_dim)
         return eye_graph_fail(g, EYE_E_ARG, "the student's features have %lld channels, the teacher's %lld", (long long)c,
                               (long long)b->o->teacher_dim);
+    if (rows / b->o->n_pictures * c != (int64_t)b->o->teacher_elems)
+        return eye_graph_fail(g, EYE_E_ARG, "the student's features have %lld rows of a picture, the teacher's %zu",
+                              (long long)(rows / b->o->n_pictures), b->o->teacher_elems / (size_t)c);
     n->teacher = eye_input(g, "teacher", EYE_F32, 2, (int64_t[]){rows, c});
     switch (b->o->teacher->feature_loss) {
     case EYE_FEATURE_MSE: n->row_loss = eye_mse_rows(g, features, n->teacher); break;

@@ -27,6 +27,7 @@ struct eye_net_opts {
     int64_t n_pictures;     /* of a call */
     int64_t max_rows;       /* of a call */
     int64_t teacher_dim;    /* VISION: channels of the teacher's rows */
+    size_t teacher_elems;   /* and all numbers of a picture */
 };
 
 struct eye_net_weight { /* one that is trained */

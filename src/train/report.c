@@ -56,30 +56,32 @@ static void add_base64(struct eye_buf *out, const uint8_t *p, size_t n) {
 
 struct curve { const char *event, *key, *label, *style; };
 
-struct range { double x0, x1, y0, y1; size_t n; };
+struct range { double x0, x1, y0, y1; size_t n; bool ratios; }; /* ratios: y is a logarithm */
 
-static bool point(const json_t *line, const struct curve *c, double *x, double *y) {
+static bool point(const json_t *line, const struct curve *c, bool ratios, double *x, double *y) {
     const char *event = json_string_value(json_object_get(line, "event"));
     const json_t *v = json_object_get(line, c->key);
     if (!event || strcmp(event, c->event) != 0 || !json_is_number(v)) return false;
     *x = json_number_value(json_object_get(line, "step"));
     *y = json_number_value(v);
-    return isfinite(*y) && *y > 0;
+    bool good = isfinite(*y) && *y > 0;
+    if (good && ratios) *y = log(*y);
+    return good;
 }
 
-static struct range range_of(const json_t *log, const struct curve *c, size_t n) {
-    struct range r = {0, 1, INFINITY, -INFINITY, 0};
+static struct range range_of(const json_t *lines, const struct curve *c, size_t n, bool ratios) {
+    struct range r = {0, 1, INFINITY, -INFINITY, 0, ratios};
     double x, y;
-    for (size_t i = 0; i < json_array_size(log); i++)
+    for (size_t i = 0; i < json_array_size(lines); i++)
         for (size_t k = 0; k < n; k++) {
-            if (!point(json_array_get(log, i), &c[k], &x, &y)) continue;
+            if (!point(json_array_get(lines, i), &c[k], ratios, &x, &y)) continue;
             r.x1 = EYE_MAX(r.x1, x);
             r.y0 = EYE_MIN(r.y0, y);
             r.y1 = EYE_MAX(r.y1, y);
             r.n++;
         }
-    double margin = EYE_MAX((r.y1 - r.y0) * 0.05, r.y1 * 1e-3);
-    r.y0 = EYE_MAX(r.y0 - margin, 0);
+    double margin = EYE_MAX((r.y1 - r.y0) * 0.05, fabs(r.y1) * 1e-3 + 1e-12);
+    r.y0 = ratios ? r.y0 - margin : EYE_MAX(r.y0 - margin, 0);
     r.y1 += margin;
     return r;
 }
@@ -89,26 +91,27 @@ static void add_curve(struct eye_buf *out, const json_t *log, const struct curve
     double x, y;
     eye_buf_printf(out, "<polyline class=\"%s\" points=\"", c->style);
     for (size_t i = 0; i < json_array_size(log); i++)
-        if (point(json_array_get(log, i), c, &x, &y) && seen++ % every == 0)
+        if (point(json_array_get(log, i), c, r->ratios, &x, &y) && seen++ % every == 0)
             eye_buf_printf(out, "%.1f,%.1f ", LEFT + (x - r->x0) / (r->x1 - r->x0) * (WIDTH - LEFT),
                            (HEIGHT - BOTTOM) * (r->y1 - y) / (r->y1 - r->y0));
     eye_buf_adds(out, "\"/>\n");
 }
 
-static void add_chart(struct eye_buf *out, const json_t *log, const char *title, const struct curve *c, size_t n) {
-    struct range r = range_of(log, c, n);
+static void add_chart(struct eye_buf *out, const json_t *log, const char *title, const struct curve *c, size_t n, bool ratios) {
+    struct range r = range_of(log, c, n, ratios);
     if (r.n == 0) return;
     eye_buf_printf(out, "<h2>%s</h2>\n<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">\n", title, WIDTH, HEIGHT,
                    title);
     for (int i = 0; i <= 4; i++) {
         double y = (HEIGHT - BOTTOM) * i / 4.0, v = r.y1 - (r.y1 - r.y0) * i / 4;
         eye_buf_printf(out, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>\n", LEFT, WIDTH, y, y);
-        eye_buf_printf(out, "<text x=\"0\" y=\"%.1f\">%.4g</text>\n", EYE_MAX(y + 4, 10), v);
+        eye_buf_printf(out, "<text x=\"0\" y=\"%.1f\">%.3g</text>\n", EYE_MAX(y + 4, 10), ratios ? exp(v) : v);
         eye_buf_printf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%.0f</text>\n",
                        EYE_MIN(LEFT + (WIDTH - LEFT) * i / 4, WIDTH - 24), HEIGHT - 6, r.x0 + (r.x1 - r.x0) * i / 4);
     }
     for (size_t k = 0; k < n; k++) {
         add_curve(out, log, &c[k], &r);
+        if (n == 1) break; /* the title says what it is */
         int x = LEFT + 10 + 190 * (int)k;
         eye_buf_printf(out, "<line class=\"%s\" x1=\"%d\" x2=\"%d\" y1=\"12\" y2=\"12\" stroke-width=\"3\"/>", c[k].style, x,
                        x + 20);
@@ -221,39 +224,49 @@ static enum eye_status read_log(const char *dir, json_t **log, struct eye_err *e
     return *log ? EYE_OK : eye_fail_nomem(err, 1);
 }
 
-static void add_recipe(struct eye_buf *out, const char *dir) {
+/* The recipe as text, appended to text; nothing if it cannot be read. */
+static void read_recipe(const char *dir, struct eye_buf *text) {
     char path[EYE_PATH_CAP];
     struct eye_map m;
     if (eye_path_join(path, dir, "recipe.json", NULL) != EYE_OK || eye_map_open(&m, path, false, 0, NULL) != EYE_OK) return;
-    eye_buf_adds(out, "<h2>Recipe</h2>\n<pre>");
-    struct eye_buf text;
-    eye_buf_init(&text, out->alloc);
-    eye_buf_add(&text, m.p, m.size);
-    add_escaped(out, text.p);
-    eye_buf_clear(&text);
-    eye_buf_adds(out, "</pre>\n");
+    eye_buf_add(text, m.p, m.size);
     eye_map_close(&m);
+}
+
+static void add_title(struct eye_buf *out, const struct eye_buf *recipe, size_t n_lines) {
+    json_t *r = json_loadb(recipe->p ? recipe->p : "", recipe->len, 0, NULL);
+    const char *name = json_string_value(json_object_get(r, "name"));
+    eye_buf_adds(out, "<h1>");
+    add_escaped(out, name ? name : "Training");
+    eye_buf_printf(out, "</h1>\n<p class=\"dim\">%zu lines of log, drawn by eyelet</p>\n", n_lines);
+    json_decref(r);
 }
 
 enum eye_status eye_report_write(const char *dir, const struct eye_alloc *alloc, struct eye_err *err) {
     static const struct curve loss[] = {{"step", "loss", "training", "a"}, {"eval", "dev_loss", "dev", "b"},
                                         {"eval", "shuffled_loss", "dev, pictures of others", "c"}},
                               lr = {"step", "lr", "learning rate", "a"}, norm = {"step", "grad_norm", "norm", "a"},
-                              speed = {"step", "rows_per_s", "rows/s", "a"};
-    struct eye_buf out;
+                              speed = {"step", "rows_per_s", "rows/s", "a"},
+                              cider = {"eval", "cider", "CIDEr-D", "b"};
+    struct eye_buf out, recipe;
     json_t *log;
     EYE_TRY(read_log(dir, &log, err));
     eye_buf_init(&out, alloc);
     eye_buf_printf(&out, head, "eyelet training");
-    eye_buf_printf(&out, "<h1>Training</h1>\n<p class=\"dim\">%zu lines of log, drawn by eyelet</p>\n", json_array_size(log));
-    add_chart(&out, log, "Loss", loss, EYE_COUNT(loss));
+    eye_buf_init(&recipe, alloc);
+    read_recipe(dir, &recipe);
+    add_title(&out, &recipe, json_array_size(log));
+    add_chart(&out, log, "Loss", loss, EYE_COUNT(loss), true);
+    add_chart(&out, log, "CIDEr-D of greedy captions of the dev part", &cider, 1, false);
     add_evals(&out, log);
     add_samples(&out, log, dir);
-    add_chart(&out, log, "Learning rate", &lr, 1);
-    add_chart(&out, log, "Norm of the gradients", &norm, 1);
-    add_chart(&out, log, "Speed", &speed, 1);
-    add_recipe(&out, dir);
-    eye_buf_adds(&out, "</body></html>\n");
+    add_chart(&out, log, "Learning rate", &lr, 1, false);
+    add_chart(&out, log, "Norm of the gradients", &norm, 1, true);
+    add_chart(&out, log, "Rows a second", &speed, 1, false);
+    eye_buf_adds(&out, "<h2>Recipe</h2>\n<pre>");
+    add_escaped(&out, recipe.p);
+    eye_buf_adds(&out, "</pre>\n</body></html>\n");
+    eye_buf_clear(&recipe);
     enum eye_status st = out.failed ? eye_fail_nomem(err, out.cap) : eye_folder_write(dir, "report.html", out.p, out.len, err);
     eye_buf_clear(&out);
     json_decref(log);

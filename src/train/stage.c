@@ -84,11 +84,21 @@ static enum eye_status run_batch(struct eye_stage *g, int64_t k, int64_t i_batch
         for (size_t i = 0; i < n; i++) g->picture[i] = g->corpus->picture[group[i]];
         EYE_TRY(eye_stage_images(g, g->picture, n, k, g->image, err));
     }
-    if (g->critical) {
+    if (g->s->loss == EYE_LOSS_VISION) {
+        call.batch = NULL;
+        eye_teacher_features(&g->teacher, g->picture, n, g->taught);
+        call.teacher = g->taught;
+        call.centre = g->teacher.minus_mean;
+    } else if (g->critical) {
         EYE_TRY(eye_critical_fill(g->critical, group, &g->reward, err));
     } else {
         eye_batch_fill(&g->batch, g->corpus, group, n, g->net.image_rows, g->text_pos);
         eye_batch_weigh(&g->batch, 1.0f / (float)n_targets);
+    }
+    if (g->s->loss == EYE_LOSS_JOINT) {
+        EYE_TRY(eye_teacher_answer(&g->teacher, g->corpus, group, n, &g->batch, err));
+        call.top_ids = g->teacher.top_ids;
+        call.top_logp = g->teacher.top_logp;
     }
     g->n_rows += g->batch.t;
     g->n_pictures += (int64_t)n;
@@ -226,24 +236,11 @@ static enum eye_status between(struct eye_stage *g, bool *stop, struct eye_err *
 /* ---- the stage ---- */
 
 static enum eye_status open_features(struct eye_stage *g, struct eye_err *err) {
+    char name[96];
     struct eye_trainer *t = g->t;
-    char path[EYE_PATH_CAP], name[96];
-    struct eye_net net;
-    struct eye_net_opts o = {.use = EYE_NET_TAP, .stage = g->s, .n_pictures = 16};
-    struct eye_features_opts f = {.cache = g->s->cache, .views = g->augment.flip ? 2 : 1, .params = &t->params,
-                                  .n_pictures = 16, .cancel = t->opts->cancel, .cancel_ctx = t->opts->cancel_ctx};
-    f.plain.side = g->augment.side;
-    memcpy(f.plain.mean, g->augment.mean, sizeof f.plain.mean);
-    memcpy(f.plain.std, g->augment.std, sizeof f.plain.std);
+    const struct eye_looker who = {&t->vlm, &t->params, &t->pixels};
     snprintf(name, sizeof name, "features-%.64s.bin", g->s->cache);
-    EYE_TRY(eye_path_join(path, t->opts->out, name, err));
-    EYE_TRY(eye_net_init(&net, &o, &t->engine, &t->vlm, &t->params, err));
-    struct eye_trainer_say say = {t->opts, "features"};
-    f.progress = eye_trainer_say;
-    f.progress_ctx = &say;
-    enum eye_status st = eye_features_ensure(&g->features, path, &t->pixels, &net, &f, err);
-    eye_net_clear(&net);
-    return st;
+    return eye_trainer_features(t, &who, g->s, name, &g->features, err);
 }
 
 static void set_augment(struct eye_stage *g) {
@@ -256,15 +253,38 @@ static void set_augment(struct eye_stage *g) {
     g->augment.brightness = g->augment.contrast = g->augment.saturation = (float)a->colour;
 }
 
+static bool has_teacher(const struct eye_stage *g) {
+    return g->s->loss == EYE_LOSS_VISION || g->s->loss == EYE_LOSS_JOINT;
+}
+
+static enum eye_status open_teacher(struct eye_stage *g, struct eye_err *err) {
+    const struct eye_train_opts *o = g->t->opts;
+    char line[160];
+    double cosine, mse;
+    EYE_TRY(eye_teacher_open(&g->teacher, g->t, g->s, g->max_rows, err));
+    if (g->s->loss != EYE_LOSS_VISION) return EYE_OK;
+    size_t n = (size_t)g->s->batch * g->teacher.elems;
+    if (!(g->taught = eye_arena_alloc(&g->arena, n * sizeof *g->taught))) return eye_fail_nomem(err, n * sizeof *g->taught);
+    eye_teacher_constant(&g->teacher, g->t->dev.n_groups ? &g->t->dev : &g->t->train, &cosine, &mse);
+    snprintf(line, sizeof line, "%s: always the teacher's mean would score 1 - cosine %.4f, mean squared error %.4g",
+             g->s->name, cosine, mse);
+    if (o->note) o->note(o->ctx, line);
+    return EYE_OK;
+}
+
 static enum eye_status open_nets(struct eye_stage *g, struct eye_err *err) {
     struct eye_trainer *t = g->t;
     bool lm = g->s->loss == EYE_LOSS_LM;
     int64_t rows = lm ? 0 : eye_vlm_image_tokens(&t->vlm, t->vlm.config.prep.side_px);
     struct eye_net_opts o = {.use = EYE_NET_TRAIN, .stage = g->s, .teacher = &t->recipe.teacher, .n_pictures = g->s->batch};
     g->max_rows = eye_corpus_max_rows(g->corpus, (size_t)g->s->batch, rows);
-    if (!lm && t->dev.n_groups) g->max_rows = EYE_MAX(g->max_rows, eye_corpus_max_rows(&t->dev, (size_t)g->s->batch, rows));
+    if (!lm && t->dev.n_groups)
+        g->max_rows = EYE_MAX(g->max_rows, eye_corpus_max_rows(&t->dev, (size_t)g->s->batch, rows));
     if (g->s->loss == EYE_LOSS_CRITICAL) g->max_rows = EYE_MAX(g->max_rows, eye_critical_max_rows(g));
     o.max_rows = g->max_rows;
+    if (has_teacher(g)) EYE_TRY(open_teacher(g, err));
+    o.teacher_dim = g->teacher.channels;
+    o.teacher_elems = g->teacher.elems;
     EYE_TRY(eye_net_init(&g->net, &o, &t->engine, &t->vlm, &t->params, err));
     o.use = EYE_NET_JUDGE;
     if (lm ? eye_trainer_dev_texts(t) == 0 : t->dev.n_groups == 0) return EYE_OK;
@@ -312,6 +332,7 @@ static enum eye_status open_stage(struct eye_stage *g, struct eye_optim_param **
 
 static void close_stage(struct eye_stage *g) {
     eye_critical_free(g->critical);
+    eye_teacher_close(&g->teacher, g->t->alloc);
     eye_features_close(&g->features);
     eye_net_clear(&g->net);
     if (g->has_judge) eye_net_clear(&g->judge);

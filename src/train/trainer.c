@@ -79,22 +79,41 @@ static enum eye_status open_set(struct eye_trainer *t, struct eye_err *err) {
     return eye_dataset_open(d->path.item, d->path.n, &o, &t->set, err);
 }
 
-static enum eye_status open_pixels(struct eye_trainer *t, struct eye_err *err) {
+enum eye_status eye_trainer_pixels(struct eye_trainer *t, const struct eye_prep_config *prep, const char *name,
+                                   struct eye_pixels *px, struct eye_err *err) {
     char path[EYE_PATH_CAP], line[160];
     bool made;
     struct eye_data_report report = {0};
     struct eye_trainer_say say = {t->opts, "pictures"};
-    struct eye_synth_opts synth = synth_opts(t, (int)t->vlm.config.prep.side_px);
-    if (!t->set) return EYE_OK;
-    if (t->recipe.data.path.n == 0) return eye_synth_pixels(&synth, t->engine.pool, &t->pixels, err);
-    struct eye_pixels_opts o = {.pp = preprocessing(&t->vlm.config.prep), .pool = t->engine.pool, .progress = eye_trainer_say,
+    struct eye_synth_opts synth = synth_opts(t, (int)prep->side_px);
+    if (t->recipe.data.path.n == 0) return eye_synth_pixels(&synth, t->engine.pool, px, err);
+    struct eye_pixels_opts o = {.pp = preprocessing(prep), .pool = t->engine.pool, .progress = eye_trainer_say,
                                 .progress_ctx = &say, .cancel = t->opts->cancel, .cancel_ctx = t->opts->cancel_ctx};
-    EYE_TRY(eye_path_join(path, t->opts->out, "pixels.bin", err));
-    EYE_TRY(eye_pixels_ensure(path, t->set, &o, &t->pixels, &made, &report, err));
+    EYE_TRY(eye_path_join(path, t->opts->out, name, err));
+    EYE_TRY(eye_pixels_ensure(path, t->set, &o, px, &made, &report, err));
     size_t bad = report.row[EYE_ISSUE_IMAGE_MISSING].n + report.row[EYE_ISSUE_IMAGE_UNREADABLE].n;
     snprintf(line, sizeof line, "%zu pictures could not be read and are left out", bad);
     if (bad && t->opts->note) t->opts->note(t->opts->ctx, line);
     return EYE_OK;
+}
+
+enum eye_status eye_trainer_features(struct eye_trainer *t, const struct eye_looker *who, const struct eye_recipe_stage *s,
+                                     const char *name, struct eye_features *f, struct eye_err *err) {
+    char path[EYE_PATH_CAP];
+    struct eye_net net;
+    const struct eye_prep_config *prep = &who->vlm->config.prep;
+    struct eye_trainer_say say = {t->opts, "features"};
+    struct eye_net_opts o = {.use = EYE_NET_TAP, .stage = s, .n_pictures = 16};
+    struct eye_features_opts fo = {.cache = s->cache, .views = s->augment.flip ? 2 : 1, .params = who->params,
+                                   .plain.side = (int)prep->side_px, .n_pictures = o.n_pictures, .progress = eye_trainer_say,
+                                   .progress_ctx = &say, .cancel = t->opts->cancel, .cancel_ctx = t->opts->cancel_ctx};
+    memcpy(fo.plain.mean, prep->mean, sizeof fo.plain.mean);
+    memcpy(fo.plain.std, prep->std, sizeof fo.plain.std);
+    EYE_TRY(eye_path_join(path, t->opts->out, name, err));
+    EYE_TRY(eye_net_init(&net, &o, &t->engine, who->vlm, who->params, err));
+    enum eye_status st = eye_features_ensure(f, path, who->pixels, &net, &fo, err);
+    eye_net_clear(&net);
+    return st;
 }
 
 static enum eye_status open_corpora(struct eye_trainer *t, struct eye_err *err) {
@@ -106,8 +125,12 @@ static enum eye_status open_corpora(struct eye_trainer *t, struct eye_err *err) 
     for (size_t i = 0; i < EYE_COUNT(all); i++) eye_corpus_init(all[i], bos, eos, (size_t)d->max_tokens, t->alloc);
     for (size_t i = 0; i < d->texts.n; i++) EYE_TRY(eye_corpus_add_lines(&t->texts, d->texts.item[i], t->tokenizer, err));
     if (!t->set) return EYE_OK;
+    t->train.pictures_only = t->dev.pictures_only = t->recipe.kind == EYE_RECIPE_DISTIL_VISION;
     EYE_TRY(eye_corpus_add_split(&t->train, t->set, EYE_SPLIT_TRAIN, t->pixels.have, (size_t)d->captions, (size_t)d->max_images,
                                  t->tokenizer, err));
+    if (t->train.n_groups == 0) /* a list without splits */
+        EYE_TRY(eye_corpus_add_split(&t->train, t->set, EYE_SPLIT_NONE, t->pixels.have, (size_t)d->captions,
+                                     (size_t)d->max_images, t->tokenizer, err));
     return eye_corpus_add_split(&t->dev, t->set, EYE_SPLIT_DEV, t->pixels.have, (size_t)d->captions, 0, t->tokenizer, err);
 }
 
@@ -177,7 +200,7 @@ static enum eye_status open_run(struct eye_trainer *t, struct eye_train_result *
     if (!*resumed) EYE_TRY(make_student(t, result, err));
     if (o->measure_only) return EYE_OK;
     EYE_TRY(open_student(t, err));
-    EYE_TRY(open_pixels(t, err));
+    if (t->set) EYE_TRY(eye_trainer_pixels(t, &t->vlm.config.prep, "pixels.bin", &t->pixels, err));
     EYE_TRY(open_corpora(t, err));
     t->state.recipe_hash = eye_hash64(t->recipe.text.p, t->recipe.text.len, 1);
     if (*resumed) EYE_TRY(eye_state_load(&t->state, &t->params, t->checkpoints, resumed, &n_bad, err));

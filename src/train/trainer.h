@@ -7,6 +7,7 @@
 #include "train/features.h"
 #include "train/log.h"
 #include "train/state.h"
+#include "train/teacher.h"
 
 struct eye_trainer {
     const struct eye_train_opts *opts;
@@ -40,6 +41,8 @@ struct eye_stage { /* the stage that runs */
     double reward;                 /* theirs, of the last step */
     struct eye_batch batch;
     struct eye_features features;  /* f16 NULL: none */
+    struct eye_teacher teacher;    /* losses vision and joint */
+    float *taught;                 /* [batch, teacher.elems] vision: its features */
     const struct eye_corpus *corpus; /* what is trained on */
     struct eye_stream stream;
     struct eye_augment augment;
@@ -58,6 +61,14 @@ EYE_MUST_CHECK enum eye_status eye_stage_run(struct eye_trainer *t, const struct
 EYE_MUST_CHECK enum eye_status eye_stage_images(struct eye_stage *g, const uint32_t *picture, size_t n, int64_t k, float *out,
                                                 struct eye_err *err);
 /* trainer.c */
+/* The data set's pictures as a model wants them, in OUT/name. */
+EYE_MUST_CHECK enum eye_status eye_trainer_pixels(struct eye_trainer *t, const struct eye_prep_config *prep, const char *name,
+                                                  struct eye_pixels *px, struct eye_err *err);
+/* What a model's tower says of them at the value that s caches, in OUT/name. */
+struct eye_looker { const struct eye_vlm *vlm; struct eye_params *params; const struct eye_pixels *pixels; };
+EYE_MUST_CHECK enum eye_status eye_trainer_features(struct eye_trainer *t, const struct eye_looker *who,
+                                                    const struct eye_recipe_stage *s, const char *name, struct eye_features *f,
+                                                    struct eye_err *err);
 EYE_MUST_CHECK enum eye_status eye_trainer_save(struct eye_trainer *t, struct eye_err *err);
 EYE_MUST_CHECK enum eye_status eye_trainer_export(struct eye_trainer *t, const char *name, struct eye_err *err);
 bool eye_trainer_cancelled(void *trainer);

@@ -91,6 +91,7 @@ struct run {
     const char *set[8];
     int n_set, n_threads;
     bool resume;
+    enum eye_train_use use;
     int64_t stop_after;           /* cancelled once so many steps are made; 0 = never */
     int64_t steps;
 };
@@ -106,7 +107,7 @@ static enum eye_status train(struct run *r, struct eye_train_result *result) {
     char out[1200];
     snprintf(out, sizeof out, "%s/%s", eye_scratch_dir(), r->name);
     const struct eye_train_opts o = {.recipe = recipe_path, .out = out, .data = data_dir, .set = r->set,
-                                     .n_set = (size_t)r->n_set, .resume = r->resume,
+                                     .n_set = (size_t)r->n_set, .resume = r->resume, .use = r->use,
                                      .n_threads = r->n_threads ? r->n_threads : 2, .progress = count_step, .ctx = r,
                                      .cancel = stop, .cancel_ctx = r};
     return eye_train(&o, result, &err);
@@ -204,6 +205,31 @@ static void eight_captions_by_heart(void **state) {
     }
 }
 
+/* The student of the test before as teacher: its tower's features, then what it says. */
+static void students_imitate_teachers(void **state) {
+    struct eye_train_result result, before;
+    char teacher[1200], tokenizer[1200];
+    snprintf(teacher, sizeof teacher, "teacher.path=%s/heart/student", eye_scratch_dir());
+    snprintf(tokenizer, sizeof tokenizer, "student.tokenizer=%s/heart/student", eye_scratch_dir());
+    struct run tower = {.name = "tower", .use = EYE_DISTIL_VISION, .n_set = 7, .set = {"kind=distil_vision",
+                        "stages.0.loss=vision", teacher, "teacher.feature_loss=centred_cosine", "stages.0.ema=0",
+                        "stages.0.lr=0", tokenizer}};
+    ok(train(&tower, &before));
+    tower.name = "tower2";
+    tower.set[5] = "stages.0.epochs=150";
+    ok(train(&tower, &result));
+    /* 1 - cosine once the mean is gone: about 1 for a stranger, 0 for a twin. */
+    assert_true(before.dev_loss > 0.5 && result.dev_loss < 0.3 && result.shuffled_loss > 2 * result.dev_loss);
+    struct run whole = {.name = "joint", .use = EYE_DISTIL_JOINT, .n_set = 8, .set = {"kind=distil_joint",
+                        "stages.0.loss=joint", teacher, tokenizer, "teacher.hard=0", "teacher.top_k=8", "stages.0.epochs=150",
+                        "stages.0.ema=0"}};
+    ok(train(&whole, &result)); /* no caption is ever a target here: all it knows is what the teacher holds likely */
+    assert_true(result.dev_loss < 0.3 && result.shuffled_loss > 2 * result.dev_loss);
+    struct run none = {.name = "none", .use = EYE_DISTIL_JOINT, .n_set = 4, .set = {"kind=distil_joint", "stages.0.loss=joint",
+                       teacher, "student.vocab=260"}};
+    assert_true(eye_error_is("tokens", train(&none, NULL), EYE_E_ARG, &err, "must share a tokenizer"));
+}
+
 /* Rows of a cached value train what rows from pixels do: the tower is frozen, so both see the same numbers, to f16. */
 static void cached_features_serve(void **state) {
     struct eye_train_result a, b;
@@ -274,6 +300,7 @@ int main(void) {
         cmocka_unit_test(resumed_equals_uninterrupted),
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(eight_captions_by_heart),
+        cmocka_unit_test(students_imitate_teachers),
         cmocka_unit_test(cached_features_serve), cmocka_unit_test(adapters_are_merged),
         cmocka_unit_test(bad_data_is_named),
         cmocka_unit_test(drawn_scenes_from_nothing),
