@@ -9,10 +9,19 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Packed weights: panels of 32 columns, columns beyond n zero. A panel: int32 sum of each column, then per 4 of k
  * [32 columns][4 k], k beyond the end zero. 64-byte aligned. */
 enum { EYE_I8_NR = 32, EYE_I8_KR = 4, EYE_I8_SUMS_BYTES = 4 * EYE_I8_NR };
+/* 4 bytes of a row of which n are left, then zeros: with the panel's zeros they count nothing. No call of memcpy with a variable
+ * length: all sums would be kept in memory around it. */
+static inline uint32_t eye_i8_four(const uint8_t *p, size_t n) {
+    if (n < EYE_I8_KR) return p[0] | (n > 1 ? (uint32_t)p[1] << 8 : 0) | (n > 2 ? (uint32_t)p[2] << 16 : 0);
+    uint32_t four;
+    memcpy(&four, p, sizeof four);
+    return four;
+}
 /* 255 127 k stays an int32. */
 #define EYE_I8_MAX_K 65536u
 static inline size_t eye_i8_panel_bytes(size_t k) {

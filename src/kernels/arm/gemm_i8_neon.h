@@ -1,19 +1,9 @@
-/* What the Arm int8 GEMM kernels share: 4 k of a row, and the step from 4 columns' sums to f32. static inline only. */
+/* What the Arm int8 GEMM kernels share: the step from 4 columns' sums to f32. static inline only. */
 #ifndef EYE_GEMM_I8_NEON_H
 #define EYE_GEMM_I8_NEON_H
 
-#include <string.h>
-
 #include "kernels/arm/math_neon.h"
 #include "kernels/rows.h"
-
-/* n <= 4 bytes of a row, then zeros: with the panel's zeros they count nothing. */
-EYE_INLINE uint32_t eye_i8_four(const uint8_t *p, size_t n) {
-    uint32_t four = 0;
-    if (n >= 4) memcpy(&four, p, 4);
-    else memcpy(&four, p, n);
-    return four;
-}
 
 /* Sums of columns j … j + 3 of row i. */
 EYE_INLINE void eye_i8_store(const struct eye_gemm_i8_args *a, size_t i, size_t j, int32x4_t sum) {

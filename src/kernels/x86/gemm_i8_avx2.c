@@ -4,7 +4,6 @@
  * vpmaddwd, which sums two products in 32 bits: as many instructions as the ways around the saturation take, and exact. A sum
  * is kept as two halves of its column until the end. */
 #include <immintrin.h>
-#include <string.h>
 
 #include "kernels/rows.h"
 #include "kernels/x86/math_avx2.h"
@@ -28,9 +27,7 @@ EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const size_t m, size_t i,
         size_t left = a->k - e;
         EYE_UNROLL
         for (size_t r = 0; r < m; r++) {
-            int32_t four = 0;
-            if (left >= 4) memcpy(&four, row + r * a->a_stride, 4);
-            else memcpy(&four, row + r * a->a_stride, left);
+            int32_t four = (int32_t)eye_i8_four(row + r * a->a_stride, left);
             __m256i x = _mm256_cvtepu8_epi16(_mm_set1_epi32(four));
             sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(x, w0));
             sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(x, w1));
