@@ -31,6 +31,7 @@ enum eye_range_method { /* of int8 activations, out of what calibration saw */
 
 struct eye_convert_opts { /* all zero = everything, as stored: nothing is lost */
     enum eye_convert_part part;
+    const char *mmproj;                /* as eye_model_opts.mmproj */
     enum eye_weight_type decoder_type; /* of a q4_0 decoder, embedding and head are q8_0 */
     enum eye_weight_type
         vision_type; /* tower and projector; STORED keeps what folding leaves: f32 where a factor was folded in */

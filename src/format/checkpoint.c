@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "format/gguf_mmproj.h"
 #include "format/json.h"
 #include "format/torch_zip.h"
 
@@ -194,7 +195,8 @@ static enum eye_status list_folder(const struct eye_checkpoint *c, struct listin
     return EYE_OK;
 }
 
-/* No file of the usual names: the only safetensors file there, else PyTorch's only one, or an error that says what was found. */
+/* No file of the usual names: the only safetensors file there, else PyTorch's only one, or an error that says what was found.
+ * */
 static enum eye_status open_only(struct eye_checkpoint *c, bool use_mmap, struct eye_err *err) {
     struct listing l;
     EYE_TRY(list_folder(c, &l, err));
@@ -204,7 +206,8 @@ static enum eye_status open_only(struct eye_checkpoint *c, bool use_mmap, struct
                         l.n_safetensors, INDEX_NAME);
     if (l.n_bin == 1) return open_shards(c, (const char *const[]){l.only_bin}, 1, use_mmap, err);
     if (l.n_bin > 1)
-        return eye_fail(err, EYE_E_CORRUPT, "%s: %zu PyTorch files (.bin, .pth, .pt) but no %s, and no %s that says which tensor is "
+        return eye_fail(err, EYE_E_CORRUPT,
+                        "%s: %zu PyTorch files (.bin, .pth, .pt) but no %s, and no %s that says which tensor is "
                         "where", c->path, l.n_bin, TORCH_NAME, TORCH_INDEX_NAME);
     if (l.n_gguf) return eye_fail(err, EYE_E_ARG, "%s: no safetensors in this folder; name its .gguf file itself", c->path);
     return eye_fail(err, EYE_E_IO, "%s: no weights: expected model.safetensors, or %s and its shards", c->path, INDEX_NAME);
@@ -257,7 +260,28 @@ static const struct { const char *end, *is; } strangers[] = {
     {".webp", "a picture"},    {".zip", "an archive: unpack it"},                      {".gz", "an archive: unpack it"},
 };
 
-static enum eye_status open_file(struct eye_checkpoint *c, bool use_mmap, struct eye_err *err) {
+/* Tower and projector of another file join the tensors and the configuration. */
+static enum eye_status add_mmproj(struct eye_checkpoint *c, const char *path, bool use_mmap, struct eye_err *err) {
+    if (c->no_files.code != EYE_OK || !c->made[EYE_GGUF_CONFIG].p)
+        return eye_fail(err, c->no_files.code ? c->no_files.code : EYE_E_ARG, "%s: no place for --mmproj: %.300s", c->path,
+                        c->no_files.code ? c->no_files.text : "it is a whole model");
+    EYE_TRY(eye_gguf_open(&c->mmproj, path, use_mmap, c->arena.alloc, err));
+    c->has_mmproj = true;
+    struct eye_table *t = &c->mmproj.table;
+    if (!eye_gguf_is_mmproj(&c->mmproj))
+        return eye_fail(err, EYE_E_ARG, "%s: no vision tower of llama.cpp's: general.architecture is not \"clip\"", path);
+    EYE_TRY(eye_gguf_mmproj_config(&c->mmproj, &c->gguf, c->made[EYE_GGUF_CONFIG], &c->arena, &c->made[EYE_GGUF_CONFIG], err));
+    struct eye_entry *copy = eye_arena_alloc(&c->arena, (t->n + 1) * sizeof *copy);
+    if (!copy) return eye_fail_nomem(err, t->n * sizeof *copy);
+    for (size_t i = 0; i < t->n; i++) {
+        copy[i] = t->entry[i];
+        copy[i].name = eye_gguf_mmproj_name(&c->mmproj, i, &c->arena);
+        if (!copy[i].name) return eye_fail_nomem(err, strlen(t->entry[i].name));
+    }
+    return index_table(c, &(struct eye_table){.where = t->where, .entry = copy, .n = t->n}, err);
+}
+
+static enum eye_status open_file(struct eye_checkpoint *c, const char *mmproj, bool use_mmap, struct eye_err *err) {
     if (ends_with(c->path, ".safetensors") || is_torch(c->path))
         return eye_fail(err, EYE_E_ARG, "%s: weights alone: name the folder that also holds config.json and the tokenizer",
                         c->path);
@@ -269,8 +293,16 @@ static enum eye_status open_file(struct eye_checkpoint *c, bool use_mmap, struct
     c->n_shards = 1;
     if (!eye_gguf_find(&c->gguf, EYE_CHECKPOINT_FILE_KEY "config.json")) /* its tensors can be listed all the same */
         c->no_files.code = eye_gguf_folder(&c->gguf, &c->arena, c->made, &c->no_files);
-    EYE_TRY(count_tensors(c, c->gguf.table.n, err));
-    return index_table(c, &c->gguf.table, err);
+    size_t n_more = 0;
+    if (mmproj) { /* opened twice, and cheap: to count */
+        struct eye_gguf g;
+        EYE_TRY(eye_gguf_open(&g, mmproj, use_mmap, c->arena.alloc, err));
+        n_more = g.table.n;
+        eye_gguf_close(&g);
+    }
+    EYE_TRY(count_tensors(c, c->gguf.table.n + n_more, err));
+    EYE_TRY(index_table(c, &c->gguf.table, err));
+    return mmproj ? add_mmproj(c, mmproj, use_mmap, err) : EYE_OK;
 }
 
 /* ---- the public part ---- */
@@ -279,6 +311,7 @@ enum eye_status eye_checkpoint_open(struct eye_checkpoint *out, const char *path
                                     const struct eye_alloc *alloc, struct eye_err *err) {
     struct eye_checkpoint c = {0};
     bool use_mmap = !(opts && opts->no_mmap);
+    const char *mmproj = opts ? opts->mmproj : NULL;
     enum eye_status st = EYE_E_NOMEM;
     eye_arena_init(&c.arena, alloc);
     eye_strmap_init(&c.index, alloc);
@@ -286,7 +319,9 @@ enum eye_status eye_checkpoint_open(struct eye_checkpoint *out, const char *path
     if (!(c.path = eye_arena_strdup(&c.arena, path, strlen(path))))
         eye_fail_nomem(err, strlen(path) + 1);
     else
-        st = eye_path_is_dir(path) ? open_folder(&c, use_mmap, err) : open_file(&c, use_mmap, err);
+        st = !eye_path_is_dir(path)  ? open_file(&c, mmproj, use_mmap, err)
+             : mmproj ? eye_fail(err, EYE_E_ARG, "%s: a folder is a whole model; --mmproj goes with a .gguf of text", path)
+                      : open_folder(&c, use_mmap, err);
     if (st != EYE_OK)
         eye_checkpoint_close(&c);
     else
@@ -298,6 +333,7 @@ void eye_checkpoint_close(struct eye_checkpoint *c) {
     for (size_t i = 0; c->side && i < EYE_COUNT(side_names); i++) eye_map_close(&c->side[i]);
     for (size_t i = c->is_gguf ? 0 : c->n_shards; i > 0; i--) eye_safetensors_close(&c->shard[i - 1]);
     eye_gguf_close(&c->gguf);
+    eye_gguf_close(&c->mmproj);
     eye_strmap_clear(&c->index);
     eye_arena_clear(&c->arena);
     *c = (struct eye_checkpoint){0};

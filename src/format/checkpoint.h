@@ -2,6 +2,7 @@
  *   a folder   config.json, the side files of eye_checkpoint_text(), and weights: model.safetensors; or the shards of
  *              model.safetensors.index.json; else pytorch_model.bin or its shards; else the only *.safetensors there; else the
  *              only *.bin, *.pth or *.pt
+ *              (with opts.mmproj: a text model's, and llama.cpp's file of tower and projector beside it)
  *   a .gguf    the same in one file: weights as tensors, side files as string keys "eyelet.file.NAME"; one that llama.cpp's
  *              tools made has none: its files are written from its metadata (gguf_folder.h)
  * Knows nothing of what the names mean. Read-only after open: reads may run on several threads. */
@@ -15,13 +16,16 @@
 #define EYE_CHECKPOINT_MAX_SHARDS 4096
 
 struct eye_checkpoint_opts {
-    bool no_mmap; /* read into memory in place of mapping */
+    bool no_mmap;       /* read into memory in place of mapping */
+    const char *mmproj; /* NULL, or a GGUF of architecture "clip": path must then be a GGUF of a text model of llama.cpp's */
 };
 
 struct eye_checkpoint {
     char *path; /* as given, for texts; in the arena */
     bool is_gguf;
     struct eye_gguf gguf;           /* when is_gguf */
+    bool has_mmproj;
+    struct eye_gguf mmproj;         /* when has_mmproj */
     struct eye_str made[EYE_GGUF_N_FILES]; /* of a GGUF without files: what its metadata says; p NULL = none */
     struct eye_err no_files;        /* code != OK: why there are none */
     struct eye_safetensors *shard;  /* else [n_shards]; PyTorch's files as well */

@@ -338,6 +338,8 @@ enum eye_status eye_gguf_folder(const struct eye_gguf *g, struct eye_arena *aren
     if (!arch.p) return unsupported(&s, "general.architecture", "nothing", "qwen2, llama, gpt2");
     snprintf(s.arch, sizeof s.arch, "%.*s", (int)EYE_MIN(arch.len, sizeof s.arch - 1), arch.p);
     while (i < EYE_COUNT(known) && !is_text(arch, known[i])) i++;
+    if (is_text(arch, "clip"))
+        return eye_fail(err, EYE_E_UNSUPPORTED, "a vision tower alone: name the text model's .gguf, and this one with --mmproj");
     if (i == EYE_COUNT(known)) return unsupported(&s, "general.architecture", s.arch, "qwen2, llama, gpt2");
     EYE_TRY(write_file(&s, config, &file[EYE_GGUF_CONFIG]));
     if (has_pieces(&s)) EYE_TRY(eye_gguf_pieces(g, arena, &file[EYE_GGUF_PIECES], err));

@@ -176,7 +176,7 @@ static enum eye_status read_metadata(struct eye_vlm *m, struct eye_err *err) {
     EYE_TRY(eye_gguf_str(&m->ckpt->gguf, "general.architecture", &architecture, err));
     m->config.text.rope_pairs = is_text(&architecture, "llama");
     EYE_TRY(eye_gguf_str(&m->ckpt->gguf, "eyelet.vision.form", &form, err));
-    if (eye_vlm_sees(m) && !is_text(&form, "folded"))
+    if (eye_vlm_sees(m) && !m->ckpt->has_mmproj && !is_text(&form, "folded"))
         return eye_fail(err, EYE_E_UNSUPPORTED,
                         "%s: eyelet.vision.form is not \"folded\": no vision tower of a kind this version reads (a "
                         "decoder-only file?)",

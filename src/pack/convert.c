@@ -228,7 +228,8 @@ static void on_calibration(void *ctx, double done) { on_progress(ctx, 0.95 * don
 
 /* Pictures to rows by the model as it is stored; that model is gone before the rounding begins. */
 static enum eye_status read_pairs(struct convert *c, struct eye_pairs *p, float **rows, struct eye_err *err) {
-    struct eye_model_opts opts = {.cancel = c->opts->cancel, .cancel_ctx = c->opts->cancel_ctx, .alloc = c->opts->alloc};
+    struct eye_model_opts opts = {.mmproj = c->opts->mmproj, .cancel = c->opts->cancel, .cancel_ctx = c->opts->cancel_ctx,
+                                  .alloc = c->opts->alloc};
     struct eye_model *model;
     size_t hidden = (size_t)c->m.config.text.hidden, done = 0;
     EYE_TRY(eye_model_open(c->m.ckpt->path, &opts, &model, err));
@@ -317,6 +318,7 @@ static enum eye_status convert(struct convert *c, const char *out, struct eye_er
 static bool is_input(const struct eye_checkpoint *ckpt, const char *out) {
     struct stat a, b;
     if (stat(out, &a) != 0) return false;
+    if (ckpt->has_mmproj && stat(ckpt->mmproj.map.path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino) return true;
     if (ckpt->is_gguf) return stat(ckpt->path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
     for (size_t i = 0; i < ckpt->n_shards; i++)
         if (stat(ckpt->shard[i].map.path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino) return true;
@@ -346,7 +348,7 @@ enum eye_status eye_convert(const char *path, const char *out, const struct eye_
     struct convert c = {.opts = opts ? opts : &none};
     const struct eye_alloc *alloc = c.opts->alloc;
     EYE_TRY(check_opts(c.opts, err));
-    EYE_TRY(eye_checkpoint_open(&ckpt, path, NULL, alloc, err));
+    EYE_TRY(eye_checkpoint_open(&ckpt, path, &(struct eye_checkpoint_opts){.mmproj = c.opts->mmproj}, alloc, err));
     c.report.alloc = alloc;
     eye_arena_init(&c.arena, alloc);
     eye_calibrated_init(&c.calibrated, alloc);

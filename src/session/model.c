@@ -178,7 +178,7 @@ static void describe(struct eye_model *m) {
 }
 
 static enum eye_status open_files(struct eye_model *m, const char *path, struct eye_err *err) {
-    struct eye_checkpoint_opts copts = {.no_mmap = m->opts.no_mmap};
+    struct eye_checkpoint_opts copts = {.no_mmap = m->opts.no_mmap, .mmproj = m->opts.mmproj};
     EYE_TRY(check_opts(m, err));
     if (m->opts.cache_bytes == 0) m->opts.cache_bytes = DEFAULT_CACHE_BYTES;
     if (m->opts.cache_dir) {
@@ -217,7 +217,7 @@ enum eye_status eye_model_open(const char *path, const struct eye_model_opts *op
         eye_model_close(m);
         return st;
     }
-    m->opts.cpu_features = m->opts.chat_template = NULL; /* the caller's texts: not ours to keep */
+    m->opts.cpu_features = m->opts.chat_template = m->opts.mmproj = NULL; /* the caller's texts: not ours to keep */
     *model = m;
     return EYE_OK;
 }
@@ -344,7 +344,7 @@ static enum eye_status measure_part(struct eye_model *m, enum eye_part part, str
 
 static uint64_t file_bytes(const struct eye_model *m) {
     uint64_t sum = 0;
-    if (m->ckpt.is_gguf) return m->ckpt.gguf.map.size;
+    if (m->ckpt.is_gguf) return m->ckpt.gguf.map.size + m->ckpt.mmproj.map.size;
     for (size_t i = 0; i < m->ckpt.n_shards; i++) sum += m->ckpt.shard[i].map.size;
     return sum;
 }

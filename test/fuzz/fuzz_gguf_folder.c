@@ -1,17 +1,35 @@
-/* Fuzz target: the bytes are a GGUF file whose metadata becomes configuration and tokenizer files. */
+/* Fuzz target: the bytes are a GGUF file whose metadata becomes configuration and tokenizer files; or, if it calls itself a vision
+ * tower, the configuration around a text model's. */
 #include "format/gguf_folder.h"
+#include "format/gguf_mmproj.h"
 #include "fuzz/fuzz.h"
+
+static enum eye_status read_file(const struct eye_gguf *g, struct eye_arena *arena, struct eye_err *err) {
+    static const char text[] = "{\"model_type\": \"llama\"}";
+    struct eye_str file[EYE_GGUF_N_FILES];
+    if (eye_gguf_is_mmproj(g)) {
+        for (size_t i = 0; i < g->table.n; i++) {
+            const char *name = eye_gguf_mmproj_name(g, i, arena);
+            if (!name) abort();
+            eye_fuzz_read(name, strlen(name));
+        }
+        EYE_TRY(eye_gguf_mmproj_config(g, g, (struct eye_str){text, sizeof text - 1}, arena, &file[0], err));
+        eye_fuzz_read(file[0].p, file[0].len);
+        return EYE_OK;
+    }
+    EYE_TRY(eye_gguf_folder(g, arena, file, err));
+    for (int i = 0; i < EYE_GGUF_N_FILES; i++) eye_fuzz_read(file[i].p, file[i].len);
+    return EYE_OK;
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     struct eye_gguf g;
     struct eye_arena arena;
     struct eye_err err = {0};
-    struct eye_str file[EYE_GGUF_N_FILES];
     enum eye_status st = eye_gguf_open_bytes(&g, p, n, "fuzz", NULL, &err);
     if (st != EYE_OK) return eye_fuzz_error(st, &err);
     eye_arena_init(&arena, NULL);
-    st = eye_gguf_folder(&g, &arena, file, &err);
-    for (int i = 0; st == EYE_OK && i < EYE_GGUF_N_FILES; i++) eye_fuzz_read(file[i].p, file[i].len);
+    st = read_file(&g, &arena, &err);
     eye_arena_clear(&arena);
     eye_gguf_close(&g);
     return st == EYE_OK ? 0 : eye_fuzz_error(st, &err);

@@ -93,6 +93,19 @@ for arch, pre in (("qwen2", "qwen2"), ("llama", "llama-bpe"), ("llama", "smollm"
                                              key("tokenizer.chat_template", 8, "{{ x }}"), key(f"{arch}.rope.freq_base", 6, 1e4),
                                              *sizes, *vocab], [("token_embd.weight", [2, 4], 0, 32)]))
 
+put("gguf_folder", "llama_pieces", gguf([
+    key("general.architecture", 8, "llama"), key("tokenizer.ggml.model", 8, "llama"), *sizes,
+    array("tokenizer.ggml.tokens", 8, ["<unk>", "<s>", "<0x41>", "\u2581a"]), array("tokenizer.ggml.scores", 6, [0, 0, 0, -1]),
+    array("tokenizer.ggml.token_type", 5, [2, 3, 6, 4]), key("tokenizer.ggml.bos_token_id", 4, 1)],
+    [("token_embd.weight", [2, 4], 0, 32)]))
+put("gguf_folder", "mmproj", gguf([
+    key("general.architecture", 8, "clip"), key("clip.projector_type", 8, "mlp"),
+    *[key(f"clip.vision.{k}", 4, v) for k, v in (("image_size", 4), ("patch_size", 2), ("embedding_length", 2),
+                                                 ("feed_forward_length", 4), ("attention.head_count", 1))],
+    key("clip.vision.attention.layer_norm_epsilon", 6, 1e-5), array("clip.vision.image_mean", 6, [0.5] * 3),
+    array("clip.vision.image_std", 6, [0.5] * 3)],
+    [("mm.0.weight", [2, 4], 0, 32), ("v.blk.0.ffn_down.weight", [2, 4], 0, 32), ("v.blk.0.ln1.weight", [2], 0, 8)]))
+
 # ---- json ----
 put("json", "config", json.dumps({"hidden_size": 896, "eps": 1e-6, "tied": True, "name": "x\u0000\u00e4", "none": None,
                                   "list": [1, 2.0, -3], "text_config": {"layers": [{"x": 1}, {"x": "y"}]}}))

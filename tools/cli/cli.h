@@ -18,7 +18,7 @@ struct model_args { /* a member `model` of each command's options */
     int32_t n_parallel; /* set by commands, not by an option */
     int32_t decoder, vision; /* enum eye_weight_type */
     int32_t cache, fit;      /* enum eye_cache_type, enum eye_fit */
-    const char *cpu, *chat_template, *cache_dir;
+    const char *cpu, *chat_template, *mmproj, *cache_dir;
     int32_t cache_mib;
     bool no_mmap, quiet, verbose;
 };
@@ -29,6 +29,9 @@ extern const char *const cli_weight_names[], *const cli_cache_names[], *const cl
     {ARG_TEXT, 0, "chat-template", "NAME", \
      "qwen2, chatml, vicuna, llava, smolvlm, llama2, tinyllava or raw, or a Jinja file; not the model's own", \
      offsetof(T, model.chat_template)}
+#define MMPROJ_ARG(T) \
+    {ARG_TEXT, 0, "mmproj", "FILE", "llama.cpp's .gguf of vision tower and projector, beside a .gguf of text", \
+     offsetof(T, model.mmproj)}
 #define MODEL_ARGS(T) \
     {ARG_GROUP, .help = "Model"}, \
     {ARG_INT, 't', "threads", "N", "threads that compute; 0 = all processors", offsetof(T, model.n_threads), 0, 1024}, \
@@ -41,6 +44,7 @@ extern const char *const cli_weight_names[], *const cli_cache_names[], *const cl
      offsetof(T, model.image_side), 0, 8192}, \
     {ARG_CHOICE, 0, "preprocess", "HOW", "how an image becomes square", offsetof(T, model.fit), .choices = cli_fit_names}, \
     CHAT_TEMPLATE_ARG(T), \
+    MMPROJ_ARG(T), \
     {ARG_TEXT, 0, "cpu", "LIST", "use at most these CPU features, \"avx2,avx512\"; \"base\" = none", offsetof(T, model.cpu)}, \
     {ARG_TEXT, 0, "cache-dir", "DIR", "keep image features there: a picture seen before skips the vision tower", \
      offsetof(T, model.cache_dir)}, \

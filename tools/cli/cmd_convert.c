@@ -9,7 +9,7 @@
 #include "report.h"
 
 struct convert_opts {
-    const char *out, *calibration, *report, *judge;
+    const char *out, *mmproj, *calibration, *report, *judge;
     int32_t decoder, vision; /* enum eye_weight_type */
     int32_t method;          /* enum eye_range_method */
     float snr_db;
@@ -35,6 +35,8 @@ static const struct arg convert_args[] = {
      offsetof(T, report)},
     {ARG_TEXT, 0, "judge", "DIR", "pictures for --report; left out: those of --calibration that it did not see",
      offsetof(T, judge)},
+    {ARG_TEXT, 0, "mmproj", "FILE", "llama.cpp's .gguf of vision tower and projector, beside a .gguf of text",
+     offsetof(T, mmproj)},
     {ARG_FLAG, 0, "decoder-only", NULL, "no vision tower: a file that llama.cpp loads as it is", offsetof(T, decoder_only)},
     {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
     {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
@@ -107,7 +109,8 @@ static int run(void *opts, char *const *operand, int n_operands) {
     if (o->judge && !o->report) return args_usage(&cmd_convert, "--judge shows in --report only");
     ui_init(&ui, o->quiet, false);
     struct eye_convert_opts copts = {
-        .part = o->decoder_only ? EYE_CONVERT_DECODER : EYE_CONVERT_ALL, .decoder_type = (enum eye_weight_type)o->decoder,
+        .part = o->decoder_only ? EYE_CONVERT_DECODER : EYE_CONVERT_ALL, .mmproj = o->mmproj,
+        .decoder_type = (enum eye_weight_type)o->decoder,
         .vision_type = (enum eye_weight_type)o->vision, .calibration = o->calibration, .max_pairs = (uint32_t)o->max_pairs,
         .range_method = (enum eye_range_method)o->method, .vision_snr_db = (double)o->snr_db,
         .per_tensor = o->report != NULL, .progress = on_progress, .progress_ctx = &ui, .cancel = ui_interrupted,
