@@ -159,6 +159,7 @@ static void shared_run(struct eye_exec *x, const struct eye_gemm *j) {
 }
 
 void eye_gemm_run(struct eye_exec *x, const struct eye_gemm *j) {
+    assert(thread_layout(x->plan->e, j->w, j->m, !j->x).bytes <= x->plan->thread_bytes);
     if (!eye_by_blocks(x->plan->e, j->w, j->m)) {
         shared_run(x, j);
         return;

@@ -80,8 +80,10 @@ static size_t shared_lhs_bytes(const struct eye_matrix *w, size_t m) {
 static void run_by_outputs(struct eye_exec *x, const struct eye_product *j) {
     struct eye_matrix w;
     eye_matrix_init(&w, j->ukr, j->n, j->k);
-    struct pack_run r = {x, j, eye_exec_shared(x) + shared_lhs_bytes(&w, j->m), w.panel_bytes, eye_ceil_div(j->k, pack_k(j))};
-    eye_exec_tasks(x, j->n * j->k, eye_ceil_div(j->n, j->ukr->nr) * r.pieces, pack_task, &r);
+    size_t panels = eye_ceil_div(j->n, j->ukr->nr), rhs_at = shared_lhs_bytes(&w, j->m);
+    struct pack_run r = {x, j, eye_exec_shared(x) + rhs_at, w.panel_bytes, eye_ceil_div(j->k, pack_k(j))};
+    assert(rhs_at + panels * w.panel_bytes <= x->plan->shared_bytes && pack_scratch(j) <= x->plan->thread_bytes);
+    eye_exec_tasks(x, j->n * j->k, panels * r.pieces, pack_task, &r);
     struct eye_gemm g = {.w = &w, .rhs = r.dst, .bias = j->bias, .m = j->m, .x = j->a.p, .x_by_k = j->a.by_k, .rows = j->a.rows,
                          .rows_ctx = j->a.rows_ctx, .y = j->y, .residual = j->residual, .act = j->act};
     eye_gemm_run(x, &g);
@@ -196,6 +198,7 @@ static void add_task(void *ctx, int i_task, int i_thread) {
 static void run_by_parts(struct eye_exec *x, const struct eye_product *j) {
     struct parts_run r = make_parts(x, j);
     r.sum = (float *)eye_exec_shared(x);
+    assert(r.parts * j->m * j->n * sizeof(float) <= x->plan->shared_bytes && part_layout(&r).bytes <= x->plan->thread_bytes);
     eye_exec_tasks(x, j->m * j->n * j->k / 4, r.parts, part_task, &r);
     r.piece = eye_exec_piece(x, r.j.m, eye_ceil_div(4096, r.j.n));
     eye_exec_tasks(x, j->m * j->n * r.parts, eye_ceil_div(r.j.m, r.piece), add_task, &r);
