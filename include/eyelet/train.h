@@ -137,6 +137,7 @@ struct eye_train_opts {
     size_t n_set;
     bool resume;                     /* go on with the run in out; else a folder with a run in it is refused */
     bool measure_only;               /* count the student's parameters, train nothing */
+    bool init_only;                  /* make the student as it begins, in out/student, and train nothing; use is not looked at */
     int n_threads;                   /* 0 = all processors */
     enum eye_train_use use;          /* must be the recipe's kind */
     void (*progress)(void *ctx, const struct eye_train_progress *p);

@@ -1,5 +1,5 @@
 /* Dev: judging on the way. The loss on the dev part, shifted, of caption and end token only; once more with each picture
- * replaced by another one of the dev part, which tells whether the student looks at all; and the CIDEr-D of its greedy captions.
+ * replaced by another one of the dev part, which tells whether the student looks at all; and CIDEr-D of its greedy captions.
  * Full judging is another command's affair (judge.h); this one runs the weights that are being trained. */
 #include <jansson.h>
 #include <math.h>
@@ -99,7 +99,8 @@ static json_t *sample_json(struct dev *d, const char *caption, bool ended, size_
     uint32_t picture = d->corpus->picture[i];
     const struct eye_data_image *image = &t->set->image[picture];
     char thumbnail[64] = "";
-    if (eye_report_thumbnail(t->opts->out, picture, eye_pixels_at(&t->pixels, picture), t->pixels.side, thumbnail, NULL) != EYE_OK)
+    const uint8_t *rgb = eye_pixels_at(&t->pixels, picture);
+    if (eye_report_thumbnail(t->opts->out, picture, rgb, t->pixels.side, thumbnail, NULL) != EYE_OK)
         thumbnail[0] = '\0'; /* a report without a picture is one all the same */
     return json_pack("{s:s, s:b, s:s, s:s, s:s}", "caption", caption, "ended", ended, "picture", image->name, "reference",
                      t->set->caption[image->first].text, "thumbnail", thumbnail);
@@ -117,7 +118,8 @@ static enum eye_status write_captions(struct dev *d, struct eye_scribe *w, const
         EYE_TRY(eye_scribe_write(w, d->image, &d->arena, answer, err));
         for (size_t k = 0; k < n; k++) {
             if (!(caption[i + k] = eye_scribe_text(w, &answer[k], &d->arena))) return eye_fail_nomem(err, answer[k].n);
-            if (i + k < n_samples && json_array_append_new(samples, sample_json(d, caption[i + k], answer[k].ended, i + k)) != 0)
+            if (i + k >= n_samples) continue;
+            if (json_array_append_new(samples, sample_json(d, caption[i + k], answer[k].ended, i + k)) != 0)
                 return eye_fail_nomem(err, 1);
         }
     }
@@ -146,7 +148,8 @@ static enum eye_status score_captions(struct dev *d, json_t *samples, double *ci
 static void note(struct dev *d, double loss, double shuffled, double cider) {
     const struct eye_train_opts *o = d->g->t->opts;
     char line[200];
-    int n = snprintf(line, sizeof line, "%s, step %lld: dev loss %.4f", d->g->s->name, (long long)d->g->t->state.stage_step, loss);
+    int n = snprintf(line, sizeof line, "%s, step %lld: dev loss %.4f", d->g->s->name,
+                     (long long)d->g->t->state.stage_step, loss);
     if (d->g->s->loss == EYE_LOSS_VISION)
         snprintf(line + n, sizeof line - (size_t)n, " (%.4f from the teacher's features of other pictures)", shuffled);
     else

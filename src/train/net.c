@@ -166,7 +166,7 @@ static enum eye_status bind_weights(struct build *b, struct eye_err *err) {
         struct eye_train_param *q = eye_params_find(b->p, v->name);
         if (!q) return eye_fail(err, EYE_E_UNSUPPORTED, "weight \"%s\" is no tensor of the student's file", v->name);
         bool moves = !stays(b, v->name) || (is_buffer(v->name) && b->o->stage->train_norms);
-        if (b->o->use == EYE_NET_JUDGE) moves = moves || eye_lora_find(b->p, v->name, "lora_a"); /* judged with the product in it */
+        if (b->o->use == EYE_NET_JUDGE) moves = moves || eye_lora_find(b->p, v->name, "lora_a"); /* with the product in it */
         v->data = q->w;
         v->dtype = EYE_F32;
         if (!moves || looks_only(b->o) || v->n_uses == 0) continue;

@@ -62,13 +62,13 @@ struct eye_net {
 };
 
 /* m: its graphs' structure; p: its numbers, which must outlive the net. UNSUPPORTED: an op without gradient on the way, weights
- * stored transposed that should be trained; ARG: a cache that is no value of the tower, patterns that leave nothing to train. */
+ * stored transposed that should be trained; ARG: a cache that is no value of the tower, nothing left to train. */
 EYE_MUST_CHECK enum eye_status eye_net_init(struct eye_net *n, const struct eye_net_opts *o, const struct eye_engine *engine,
                                             const struct eye_vlm *m, struct eye_params *p, struct eye_err *err);
 void eye_net_clear(struct eye_net *n);
 /* One part alone with the params' weights of the moment, which the plan may pack: matrices in type. The caller clears g. */
-EYE_MUST_CHECK enum eye_status eye_net_part(struct eye_graph *g, const struct eye_vlm *m, enum eye_part part, struct eye_params *p,
-                                            enum eye_wtype type, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_net_part(struct eye_graph *g, const struct eye_vlm *m, enum eye_part part,
+                                            struct eye_params *p, enum eye_wtype type, struct eye_err *err);
 
 struct eye_net_call { /* what a run gets; members whose input the net lacks are not read */
     const struct eye_batch *batch;   /* NULL: pictures alone */

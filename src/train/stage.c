@@ -196,12 +196,11 @@ static enum eye_status log_step(struct eye_stage *g, struct eye_err *err) {
     s->n_loss = 0;
     g->n_rows = g->n_pictures = 0;
     g->line_ns = eye_now_ns();
-    return eye_log_add(&g->t->log,
-                       json_pack("{s:s, s:I, s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:o*}", "event", "step", "step", (json_int_t)s->step,
-                                 "stage", g->s->name, "stage_step", (json_int_t)s->stage_step, "loss", mean, "lr", lr,
-                                 "grad_norm", isfinite(g->grad_norm) ? g->grad_norm : -1, "rows_per_s", p.rows_per_s,
-                                 "images_per_s", p.images_per_s, "reward", g->critical ? json_real(g->reward) : NULL),
-                       err);
+    json_t *line = json_pack("{s:s, s:I, s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:o*}", "event", "step", "step",
+                             (json_int_t)s->step, "stage", g->s->name, "stage_step", (json_int_t)s->stage_step, "loss", mean,
+                             "lr", lr, "grad_norm", isfinite(g->grad_norm) ? g->grad_norm : -1, "rows_per_s", p.rows_per_s,
+                             "images_per_s", p.images_per_s, "reward", g->critical ? json_real(g->reward) : NULL);
+    return eye_log_add(&g->t->log, line, err);
 }
 
 /* The step after which evaluation number e (from 0) is due. */

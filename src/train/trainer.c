@@ -198,7 +198,7 @@ static enum eye_status open_run(struct eye_trainer *t, struct eye_train_result *
         return eye_fail(err, EYE_E_ARG, "%s: there is a run in it: resume it, or name another folder", o->out);
     EYE_TRY(open_set(t, err));
     if (!*resumed) EYE_TRY(make_student(t, result, err));
-    if (o->measure_only) return EYE_OK;
+    if (o->measure_only || o->init_only) return EYE_OK;
     EYE_TRY(open_student(t, err));
     if (t->set) EYE_TRY(eye_trainer_pixels(t, &t->vlm.config.prep, "pixels.bin", &t->pixels, err));
     EYE_TRY(open_corpora(t, err));
@@ -262,14 +262,14 @@ enum eye_status eye_train(const struct eye_train_opts *opts, struct eye_train_re
     t->opts = opts;
     t->alloc = opts->alloc;
     EYE_TRY_GOTO(eye_recipe_open(&t->recipe, opts->recipe, opts->set, opts->n_set, opts->alloc, err));
-    if (t->recipe.kind != (int)opts->use) {
+    if (t->recipe.kind != (int)opts->use && !opts->init_only) {
         st = eye_fail(err, EYE_E_ARG, "%s: a recipe for \"%s\"", opts->recipe, names[t->recipe.kind]);
         goto fail;
     }
     EYE_TRY_GOTO(eye_recipe_resolve(&t->recipe, opts->data, err));
     EYE_TRY_GOTO(eye_engine_init(&t->engine, opts->n_threads, eye_cpu_flags(), opts->alloc, err));
     EYE_TRY_GOTO(open_run(t, &mine, &resumed, err));
-    if (!opts->measure_only) EYE_TRY_GOTO(run_stages(t, err));
+    if (!opts->measure_only && !opts->init_only) EYE_TRY_GOTO(run_stages(t, err));
     mine.steps = t->state.step;
     mine.seconds = t->state.seconds;
     mine.dev_loss = t->dev_loss;

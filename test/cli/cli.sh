@@ -176,6 +176,11 @@ fails '/nowhere: ' inspect /nowhere
 printf 'not a model' >"$tmp/bad.gguf"
 fails 'bad.gguf: ' inspect "$tmp/bad.gguf"
 
+usage '"words", expected caption, lm, init or keys; see "eyelet help train"' train words r.json -o x
+usage 'the recipe is missing: a JSON file; see "eyelet help train"' train caption -o x
+usage '-o is missing: the folder of the run; see "eyelet help distill"' distill joint r.json
+fails '/nowhere.json: ' train caption /nowhere.json -o "$tmp/run"
+prints '- `label_smoothing` (' train keys
 usage '"serve" is not in this version (0.1.0); see "eyelet help"' serve
 
 # ---- a model ----

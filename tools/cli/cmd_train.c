@@ -20,10 +20,11 @@ static int run(void *opts, char *const *operand, int n_operands) {
         eye_train_keys(print_keys, NULL);
         return ui_finish(&ui, EXIT_DONE);
     }
-    bool lm = strcmp(operand[0], "lm") == 0;
-    if (!lm && strcmp(operand[0], "caption") != 0)
-        return args_usage(&cmd_train, "\"%s\", expected caption, lm or keys", operand[0]);
+    bool lm = strcmp(operand[0], "lm") == 0, init = strcmp(operand[0], "init") == 0;
+    if (!lm && !init && strcmp(operand[0], "caption") != 0)
+        return args_usage(&cmd_train, "\"%s\", expected caption, lm, init or keys", operand[0]);
     if (n_operands < 2) return args_usage(&cmd_train, "the recipe is missing: a JSON file");
+    if (init) return training_init(&cmd_train, a, operand[1]);
     return training_run(&cmd_train, a, operand[1], lm ? EYE_TRAIN_LM : EYE_TRAIN_CAPTION);
 }
 
@@ -38,14 +39,14 @@ static const struct example examples[] = {
 
 const struct command cmd_train = {
     .name = "train",
-    .usage = "caption|lm RECIPE -o DIR [--data DIR] [--set KEY=VALUE]… [--resume]",
+    .usage = "caption|lm|init RECIPE -o DIR [--data DIR] [--set KEY=VALUE]… [--resume]",
     .summary = "train a captioner or a language model from a recipe",
-    .details = "The folder gets log.jsonl, report.html, checkpoints/, best/ and student/; the last two are models like any other.\n"
-               "Ctrl-C saves and ends. See doc/TRAINING.md.",
+    .details = "The folder gets log.jsonl, report.html, checkpoints/, best/ and student/; the last two are models like any\n"
+               "other. Ctrl-C saves and ends. init makes the student as it begins. See doc/TRAINING.md.",
     .args = train_args,
     .examples = examples,
     .opts_bytes = sizeof(struct training_args),
-    .operand = "caption|lm|keys",
+    .operand = "caption|lm|init|keys",
     .min_operands = 1,
     .max_operands = 2,
     .run = run,

@@ -30,20 +30,22 @@ static void on_step(void *ctx, const struct eye_train_progress *p) {
     ui_progress(ctx, text, (double)p->step / (double)p->n_steps);
 }
 
-static int finish(struct ui *ui, const struct training_args *a, const struct eye_train_result *r) {
+static int finish(struct ui *ui, const struct training_args *a, const struct eye_train_result *r, bool init_only) {
     char time[32];
     if (a->json)
         return json_print(ui, json_pack("{s:I,s:I,s:I,s:f,s:f,s:f}", "parameters", (json_int_t)r->n_params, "imported",
                                         (json_int_t)r->n_imported, "steps", (json_int_t)r->steps, "seconds", r->seconds,
                                         "dev_loss", r->dev_loss, "shuffled_loss", r->shuffled_loss));
-    if (a->dry_run) printf("%llu parameters, %llu of them imported\n", (unsigned long long)r->n_params,
-                           (unsigned long long)r->n_imported);
-    else printf("%s/student: %lld steps in %s, dev loss %.4f\n", a->out, (long long)r->steps, clock_text(r->seconds, time),
-                r->dev_loss);
+    if (a->dry_run || init_only)
+        printf("%llu parameters, %llu of them imported\n", (unsigned long long)r->n_params, (unsigned long long)r->n_imported);
+    else
+        printf("%s/student: %lld steps in %s, dev loss %.4f\n", a->out, (long long)r->steps, clock_text(r->seconds, time),
+               r->dev_loss);
     return ui_finish(ui, EXIT_DONE);
 }
 
-int training_run(const struct command *cmd, const struct training_args *a, const char *recipe, enum eye_train_use use) {
+static int run(const struct command *cmd, const struct training_args *a, const char *recipe, enum eye_train_use use,
+               bool init_only) {
     struct ui ui;
     struct eye_err err = {0};
     struct eye_train_result r;
@@ -51,12 +53,20 @@ int training_run(const struct command *cmd, const struct training_args *a, const
     ui_init(&ui, a->quiet, false);
     const struct eye_train_opts o = {
         .recipe = recipe, .out = a->out, .data = a->data, .set = a->set.item, .n_set = (size_t)a->set.n, .resume = a->resume,
-        .measure_only = a->dry_run, .n_threads = a->n_threads, .use = use, .progress = on_step, .say = on_say, .note = on_note,
-        .ctx = &ui, .cancel = ui_interrupted,
+        .measure_only = a->dry_run, .init_only = init_only, .n_threads = a->n_threads, .use = use, .progress = on_step,
+        .say = on_say, .note = on_note, .ctx = &ui, .cancel = ui_interrupted,
     };
     ui_catch_interrupt();
     enum eye_status st = eye_train(&o, &r, &err);
     ui_clear(&ui);
     if (st == EYE_E_CANCELLED) ui_note(&ui, "saved; go on with --resume");
-    return st == EYE_OK ? finish(&ui, a, &r) : ui_fail(&ui, &err);
+    return st == EYE_OK ? finish(&ui, a, &r, init_only) : ui_fail(&ui, &err);
+}
+
+int training_run(const struct command *cmd, const struct training_args *a, const char *recipe, enum eye_train_use use) {
+    return run(cmd, a, recipe, use, false);
+}
+
+int training_init(const struct command *cmd, const struct training_args *a, const char *recipe) {
+    return run(cmd, a, recipe, EYE_TRAIN_CAPTION, true);
 }

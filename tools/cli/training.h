@@ -12,7 +12,8 @@ struct training_args {
     bool resume, dry_run, json, quiet;
 };
 #define TRAINING_ARGS \
-    {ARG_TEXT, 'o', "output", "DIR", "folder of the run: log, report, checkpoints, student", offsetof(struct training_args, out)}, \
+    {ARG_TEXT, 'o', "output", "DIR", "folder of the run: log, report, checkpoints, student", \
+     offsetof(struct training_args, out)}, \
     {ARG_TEXT, 0, "data", "DIR", "what DATA/ in the recipe's paths stands for", offsetof(struct training_args, data)}, \
     {ARG_LIST, 0, "set", "KEY=VALUE", "over the recipe, such as stages.0.lr=1e-3; may be repeated", \
      offsetof(struct training_args, set)}, \
@@ -26,5 +27,7 @@ struct training_args {
 
 /* Runs the recipe; says all itself. Returns the exit code. */
 int training_run(const struct command *cmd, const struct training_args *a, const char *recipe, enum eye_train_use use);
+/* The student as it begins, nothing more. */
+int training_init(const struct command *cmd, const struct training_args *a, const char *recipe);
 
 #endif
