@@ -35,6 +35,29 @@ static void gemm_i8_saturates(const struct eye_gemm_i8_args *a) {
     if (a->k >= 2 && a->a[0] * q[0] + a->a[1] * q[1] > INT16_MAX) a->c[0] = fmaf(-1.0f, a->scale[0], a->c[0]);
 }
 
+/* ---- training ---- */
+
+static void pv_starts_anew(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,
+                           float *out, size_t out_stride, bool add) {
+    eye_attn_pv_f32_ref(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, false);
+}
+static void norm_dx_forgets_mean(float *dx, const float *d, const float *x, const float *w, size_t n, float eps) {
+    eye_rms_norm_dx_f32_ref(dx, d, x, w, n, eps);
+}
+static void norm_dw_overwrites(float *dw, const float *d, const float *x, size_t n, float eps) {
+    memset(dw, 0, n * sizeof *dw);
+    eye_layer_norm_dw_f32_ref(dw, d, x, n, eps);
+}
+static void dropout_counts_from_zero(float *y, const float *x, size_t n, uint32_t first, const struct eye_dropout_args *a) {
+    eye_dropout_f32_ref(y, x, n, 0, a);
+}
+static void adam_decays_last(const struct eye_adam_args *a, size_t n) {
+    struct eye_adam_args b = *a;
+    b.keep = 1;
+    eye_adam_f32_ref(&b, n);
+    for (size_t i = 0; i < n; i++) a->w[i] *= a->keep;
+}
+
 /* ---- GEMM: the reference with one fault in run or pack ---- */
 
 #define RUN_ARGS size_t m, size_t n, size_t k, const void *lhs, const void *rhs, size_t rhs_panel_stride, float *c, \
@@ -86,6 +109,11 @@ const struct check_row check_broken_rows[] = {
     BAD_FN(add_f32, eye_zip_fn, add_ignores_last),
     BAD_FN(silu_f32, eye_map_fn, silu_not_in_place),
     BAD_FN(gemm_i8, eye_gemm_i8_fn, gemm_i8_saturates),
+    BAD_FN(attn_pv_f32, eye_attn_pv_fn, pv_starts_anew),
+    BAD_FN(layer_norm_dx_f32, eye_norm_dx_fn, norm_dx_forgets_mean),
+    BAD_FN(layer_norm_dw_f32, eye_norm_dw_fn, norm_dw_overwrites),
+    BAD_FN(dropout_f32, eye_dropout_fn, dropout_counts_from_zero),
+    BAD_FN(adam_f32, eye_adam_fn, adam_decays_last),
     BAD_UKR(gemm_f32_f32_f32, 0, "run_writes_gap"),
     BAD_UKR(gemm_f32_f32_f32, 1, "run_drops_last_k"),
     BAD_UKR(gemm_f32_f32_f32, 2, "run_ignores_accumulate"),
