@@ -7,10 +7,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "eyelet/eyelet.h"
@@ -159,6 +162,37 @@ static void resumed_equals_uninterrupted(void **state) {
     assert_true(eye_error_is("recipe", train(&other, NULL), EYE_E_ARG, &err, "another recipe"));
 }
 
+/* Saving after each step: killed at any moment, or on a full disk, a run goes on to the same student. */
+static void killed_equals_uninterrupted(void **state) {
+    struct eye_train_result result;
+    struct rlimit old, full = {600000, 600000}; /* the fresh student fits, a checkpoint with its moments does not */
+    struct run disk = {.name = "disk", .set = {"save_minutes=0"}, .n_set = 1};
+    getrlimit(RLIMIT_FSIZE, &old);
+    full.rlim_max = old.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &full);
+    enum eye_status st = train(&disk, NULL);
+    setrlimit(RLIMIT_FSIZE, &old);
+    assert_true(eye_error_is("full disk", st, EYE_E_IO, &err, "step-000000"));
+    disk.resume = true;
+    ok(train(&disk, NULL));
+    assert_same_students("whole", "disk");
+    for (int round = 0; round < 3; round++) {
+        char name[16];
+        snprintf(name, sizeof name, "killed%d", round);
+        struct run r = {.name = name, .set = {"save_minutes=0"}, .n_set = 1};
+        pid_t child = fork();
+        if (child == 0) _exit(train(&r, NULL) != EYE_OK);
+        usleep(60000 + 70000 * (useconds_t)round);
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+        r.resume = true;
+        ok(train(&r, &result));
+        assert_int_equal(result.steps, 12);
+        assert_same_students("whole", name);
+    }
+}
+
 static void threads_change_nothing(void **state) {
     static const char *const bf16[] = {"stages.0.bf16=false", "stages.0.bf16=true"};
     for (int i = 0; i < 2; i++) {
@@ -298,6 +332,7 @@ static void bad_data_is_named(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(resumed_equals_uninterrupted),
+        cmocka_unit_test(killed_equals_uninterrupted),
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(eight_captions_by_heart),
         cmocka_unit_test(students_imitate_teachers),
