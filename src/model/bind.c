@@ -172,7 +172,8 @@ static eye_val fault(struct eye_build *m, size_t i, enum eye_status code, const 
         else any[o++] = want[k];
         any[o] = '\0';
     }
-    return eye_graph_fail(m->g, code, "%s: tensor \"%.100s\": %s: expected %s, got %s %s", m->b->ckpt->path,
+    /* eye_vlm_graph says which file */
+    return eye_graph_fail(m->g, code, "tensor \"%.100s\": %s: expected %s, got %s %s",
                           eye_checkpoint_tensor(m->b->ckpt, i)->name, what, any, eye_dtype_info(t->dtype)->name, got);
 }
 
@@ -190,16 +191,16 @@ static eye_val bind_int8(struct eye_build *m, size_t i, const struct eye_tensor 
     int32_t at = eye_strmap_get(&m->b->map, scales.s, strlen(scales.s));
     const struct eye_tensor *s = at < 0 ? NULL : &eye_checkpoint_tensor(m->b->ckpt, (size_t)at)->t;
     if (!s || s->dtype != EYE_F32 || s->rank != 1 || s->dims[0] != t->dims[0])
-        return eye_graph_fail(m->g, EYE_E_CORRUPT, "%s: tensor \"%.100s\" is int8: expected its %lld scales in \"%.100s\", f32",
-                              m->b->ckpt->path, eye_checkpoint_tensor(m->b->ckpt, i)->name, (long long)t->dims[0], scales.s);
+        return eye_graph_fail(m->g, EYE_E_CORRUPT, "tensor \"%.100s\" is int8: expected its %lld scales in \"%.100s\", f32",
+                              eye_checkpoint_tensor(m->b->ckpt, i)->name, (long long)t->dims[0], scales.s);
     if (m->b->account) m->b->state[at] = USED;
     float *scale = eye_arena_alloc(&m->g->arena, (size_t)s->dims[0] * sizeof *scale);
     if (!scale) return eye_graph_fail(m->g, EYE_E_NOMEM, "out of memory");
     memcpy(scale, s->data, (size_t)s->dims[0] * sizeof *scale);
     for (int64_t k = 0; k < s->dims[0]; k++)
         if (!(scale[k] >= 1e-36f && scale[k] <= 1e30f))
-            return eye_graph_fail(m->g, EYE_E_CORRUPT, "%s: tensor \"%.100s\": scale %lld is not a positive number",
-                                  m->b->ckpt->path, scales.s, (long long)k);
+            return eye_graph_fail(m->g, EYE_E_CORRUPT, "tensor \"%.100s\": scale %lld is not a positive number", scales.s,
+                                  (long long)k);
     eye_val v = eye_weight(m->g, name, t);
     if (v != EYE_NONE) m->g->value[v].row_scale = scale;
     return v;
