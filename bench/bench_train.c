@@ -12,9 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "engine/engine.h"
+#include "bench.h"
 
 enum { VOCAB = 4096, SEQUENCES = 64, SEQUENCE = 48, MAX_WEIGHTS = 512 };
 
@@ -23,20 +22,6 @@ static uint64_t seed = 1;
 static eye_val trained[MAX_WEIGHTS];
 static size_t n_trained;
 static bool training = true; /* weights made now are trained */
-
-static void die(const char *text) {
-    fprintf(stderr, "bench_train: %s\n", text);
-    exit(1);
-}
-static void check(enum eye_status st, const struct eye_err *err) {
-    if (st != EYE_OK) die(err->text);
-}
-
-static void *memory(size_t bytes) {
-    void *p = eye_pages_alloc(bytes);
-    if (!p) die("out of memory");
-    return p;
-}
 
 static float *noise(int64_t n, float size) {
     float *x = memory((size_t)n * sizeof *x);
@@ -130,36 +115,6 @@ static eye_val build_mobilenet(int64_t batch, bool tail) {
 }
 
 /* ---- timing ---- */
-
-static uint64_t cpu_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-static void print_ops(const struct eye_exec *x) {
-    enum { CAP = 4096 };
-    static struct eye_step_time t[CAP];
-    size_t n = EYE_MIN(eye_exec_times(x, t, CAP), (size_t)CAP);
-    uint64_t total = 0;
-    for (size_t i = 0; i < n; i++) total += t[i].ns;
-    for (int op = 0; op < EYE_N_OP; op++) {
-        const char *name = eye_op_info((enum eye_op)op)->name;
-        uint64_t ns = 0;
-        int count = 0;
-        for (size_t i = 0; i < n; i++)
-            if (strcmp(t[i].op, name) == 0 && t[i].ns) ns += t[i].ns, count++;
-        if (count) printf("  %-18s %4d x  %9.3f ms  %5.1f %%\n", name, count, (double)ns / 1e6,
-                          100.0 * (double)ns / (double)total);
-    }
-    if (getenv("STEPS"))
-        for (size_t i = 0; i < n; i++) printf("    %3zu %-18s %9.3f ms\n", i, t[i].op, (double)t[i].ns / 1e6);
-}
 
 /* Inputs: token ids in range, shares of the mean, else noise. */
 static struct eye_io make_input(eye_val v, int64_t t) {
