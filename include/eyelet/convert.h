@@ -64,6 +64,8 @@ struct eye_convert_report {
     char first_fallback[64];   /* the name of one of them, or "" */
     char warning[256];         /* what eye_model_open would log, or "" */
     uint64_t n_pairs, n_rows;  /* the decoder was calibrated on; 0 = it was not */
+    uint64_t n_unreadable;     /* pictures of the calibration set that were left out */
+    char first_unreadable[256]; /* why, of one of them, or "" */
     uint64_t n_pictures;       /* the tower was calibrated on */
     uint64_t n_int8, n_could_int8; /* its matrices and kernels that became int8, of so many that could */
     struct eye_convert_tensor *tensor; /* [n_matrices] with per_tensor: give it back with eye_convert_report_clear */

@@ -255,6 +255,7 @@ static enum eye_status calibrate(struct convert *c, enum eye_wtype decoder, stru
     enum eye_status st = read_pairs(c, &p, &rows, err);
     if (st == EYE_OK) st = eye_calibrate_decoder(&c->calibrated, &c->m, &p, rows, &opts, err);
     if (st == EYE_OK) {
+        c->report.n_unreadable = p.n_unreadable;
         c->report.n_pairs = p.nothing_held_out ? p.n : p.n - p.n_held_out;
         for (size_t i = 0; i < p.n; i++) c->report.n_rows += p.pair[i].held_out ? 0 : p.pair[i].n;
         c->progress_from = 0.95;
@@ -282,6 +283,8 @@ static enum eye_status int8_parts(struct convert *c, struct eye_err *err) {
     } else {
         EYE_TRY(eye_int8_calibrate(&c->m, vision, projector, &opts, &counts, err));
         c->report.n_pictures = counts.n_pictures;
+        c->report.n_unreadable = counts.n_unreadable;
+        memcpy(c->report.first_unreadable, counts.first_unreadable, sizeof c->report.first_unreadable);
         c->report.n_int8 = counts.n_int8;
         c->report.n_could_int8 = counts.n_could;
         c->progress_from = 0.95;

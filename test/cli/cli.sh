@@ -324,7 +324,10 @@ for line in 'blk.0.attn_q.weight  *q4_0 .* %.* %.* %$' 'calibrated on  *4 pairs,
     [ -s "$tmp/report" ] || run convert "$model" -o "$tmp/c.gguf" --decoder q4_0 --calibration "$tmp/pictures" --report "$tmp/report" -q
     if grep -q -- "$line" "$tmp/report"; then good; else bad "a report without $line"; cat "$tmp/report"; fi
 done
-run convert "$model" -o "$tmp/i8.gguf" --vision int8 --calibration "$tmp/pictures" --calibration-method minmax -q
+echo broken >"$tmp/pictures/p0.jpg"
+run convert "$model" -o "$tmp/i8.gguf" --vision int8 --calibration "$tmp/pictures" --calibration-method minmax --max-pairs 3
+if [ "$rc" = 0 ] && grep -q 'warning: 1 pictures could not be read and were left out; the first: .*p0.jpg' "$tmp/err"; then good; else bad 'a broken picture'; fi
+rm "$tmp/pictures/p0.jpg"
 same 'int8 vision, 1 and 3 threads' "run -m $tmp/i8.gguf -i $tmp/a.ppm -n 12 --ignore-eos -t 1" \
     "run -m $tmp/i8.gguf -i $tmp/a.ppm -n 12 --ignore-eos -t 3 --vision int8"
 prints 'end to end           not measured: no pictures' convert "$model" -o "$tmp/c.gguf" --decoder q4_0 --report - -q

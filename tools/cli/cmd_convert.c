@@ -122,6 +122,9 @@ static int run(void *opts, char *const *operand, int n_operands) {
     if (r.n_fallback)
         ui_note(&ui, "warning: %llu matrices (%s, …) have rows that the block does not divide: kept in another type",
                 (unsigned long long)r.n_fallback, r.first_fallback);
+    if (r.n_unreadable)
+        ui_note(&ui, "warning: %llu pictures could not be read and were left out%s%s", (unsigned long long)r.n_unreadable,
+                r.first_unreadable[0] ? "; the first: " : "", r.first_unreadable);
     if (r.n_int8 && r.n_int8 < r.n_could_int8)
         ui_note(&ui, "%llu of %llu layers of the vision tower and projector multiply int8", (unsigned long long)r.n_int8,
                 (unsigned long long)r.n_could_int8);
