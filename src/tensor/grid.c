@@ -19,7 +19,7 @@ int eye_grid_level(const struct eye_grid *g, size_t e, float x) {
     size_t i = e / GROUP;
     if (g->scale[i] == 0) return g->lo > 0 ? g->lo : 0;
     float q = (x + g->min[i]) / g->scale[i];
-    return !(q > (float)g->lo) ? g->lo : q >= (float)g->hi ? g->hi : (int)floorf(q + 0.5f);
+    return !(q > (float)g->lo) ? g->lo : q >= (float)g->hi ? g->hi : g->lo + (int)(q - (float)g->lo + 0.5f);
 }
 
 double eye_grid_error(const struct eye_grid *g, const float *x, const float *weight) {
@@ -86,57 +86,63 @@ static void fit_symmetric(struct eye_grid *g, const float *x, const float *weigh
 struct affine { /* w = scale q - min, min >= 0 */
     float scale, min;
 };
+struct group { /* its elements, what is not finite as zero, and their weights */
+    float x[GROUP], weight[GROUP];
+};
 
-static double affine_error(struct affine a, const float *x, const float *weight) {
-    struct eye_grid g = {.hi = 15, .scale = {a.scale}, .min = {a.min}};
-    double sum = 0;
+static void load_group(struct group *v, const float *x, const float *weight) {
     for (size_t e = 0; e < GROUP; e++) {
-        double err = (double)or_zero(x[e]) - (double)eye_grid_value(&g, 0, eye_grid_level(&g, 0, x[e]));
-        sum += (double)weight_at(weight, e) * err * err;
+        v->x[e] = or_zero(x[e]);
+        v->weight[e] = weight_at(weight, e);
     }
-    return sum;
 }
 
-/* Least squares for the levels that `a` rounds to. */
-static struct affine refit_affine(struct affine a, const float *x, const float *weight) {
-    struct eye_grid g = {.hi = 15, .scale = {a.scale}, .min = {a.min}};
-    double sw = 0, sq = 0, sqq = 0, sx = 0, sxq = 0;
+/* Weighted squared error of a's levels; *better gets the scale and minimum that suit these levels best, by least squares. Loops
+ * that the compiler makes vectors of: a plain conversion comes through here some forty times per weight. */
+static float try_affine(struct affine a, const struct group *v, struct affine *better) {
+    float inverse = a.scale > 0 ? 1 / a.scale : 0, q[GROUP], sum[6] = {0};
     for (size_t e = 0; e < GROUP; e++) {
-        double q = eye_grid_level(&g, 0, x[e]), w = (double)weight_at(weight, e), v = (double)or_zero(x[e]);
-        sw += w;
-        sq += w * q;
-        sqq += w * q * q;
-        sx += w * v;
-        sxq += w * v * q;
+        float level = (v->x[e] + a.min) * inverse + 0.5f;
+        q[e] = (float)(int)(!(level > 0) ? 0 : level > 15 ? 15 : level); /* NaN too: infinity times nothing */
     }
-    double det = sw * sqq - sq * sq;
-    if (!(det > 0)) return a;
-    double scale = (sw * sxq - sq * sx) / det, min = (sq * sxq - sqq * sx) / det;
+    for (size_t e = 0; e < GROUP; e++) {
+        float w = v->weight[e], err = v->x[e] - (a.scale * q[e] - a.min);
+        sum[0] += w * err * err;
+        sum[1] += w;
+        sum[2] += w * q[e];
+        sum[3] += w * q[e] * q[e];
+        sum[4] += w * v->x[e];
+        sum[5] += w * v->x[e] * q[e];
+    }
+    double det = (double)sum[1] * (double)sum[3] - (double)sum[2] * (double)sum[2];
+    double scale = (double)sum[1] * (double)sum[5] - (double)sum[2] * (double)sum[4];
+    double min = (double)sum[2] * (double)sum[5] - (double)sum[3] * (double)sum[4];
+    *better = a;
+    if (!(det > 0)) return sum[0];
     if (min < 0) { /* the format has no other sign */
         min = 0;
-        scale = sqq > 0 ? sxq / sqq : scale;
+        scale = sum[3] > 0 ? (double)sum[5] / (double)sum[3] * det : scale;
     }
-    return scale > 0 ? (struct affine){(float)scale, (float)min} : a;
+    if (scale > 0) *better = (struct affine){(float)(scale / det), (float)(min / det)};
+    return sum[0];
 }
 
-static struct affine fit_group(const float *x, const float *weight) {
-    float lo = 0, hi = 0;
+static struct affine fit_group(const struct group *v) {
+    float lo = 0, hi = 0, least = INFINITY;
     for (size_t e = 0; e < GROUP; e++) {
-        lo = EYE_MIN(lo, or_zero(x[e]));
-        hi = EYE_MAX(hi, or_zero(x[e]));
+        lo = EYE_MIN(lo, v->x[e]);
+        hi = EYE_MAX(hi, v->x[e]);
     }
     struct affine best = {(hi - lo) / 15, -lo};
-    if (hi == lo) return (struct affine){0, -lo};
-    double least = affine_error(best, x, weight);
+    if (!(hi - lo > 0)) return (struct affine){0, -lo};
     for (int i = -6; i <= 3; i++) {
-        struct affine a = {(hi - lo) / (15 + (float)i / 2), -lo};
-        for (int pass = 0; pass < 3; pass++) {
-            double err = affine_error(a, x, weight);
+        struct affine a = {(hi - lo) / (15 + (float)i / 2), -lo}, better;
+        for (int pass = 0; pass < 3; pass++, a = better) {
+            float err = try_affine(a, v, &better);
             if (err < least) {
                 least = err;
                 best = a;
             }
-            a = refit_affine(a, x, weight);
         }
     }
     return best;
@@ -155,13 +161,14 @@ static int six_bits(float x, uint16_t unit) {
 }
 
 /* The rounded pair nearest to `want` and its neighbours: the best for this group. */
-static void choose_bits(struct eye_grid *g, size_t i, struct affine want, const float *x, const float *weight) {
+static void choose_bits(struct eye_grid *g, size_t i, struct affine want, const struct group *v) {
     int scale = six_bits(want.scale, g->d), min = six_bits(want.min, g->dmin), best_scale = scale, best_min = min;
-    double least = INFINITY;
+    float least = INFINITY;
+    struct affine unused;
     for (int s = EYE_MAX(scale - 1, 0); s <= EYE_MIN(scale + 1, 63); s++) {
         for (int m = EYE_MAX(min - 1, 0); m <= EYE_MIN(min + 1, 63); m++) {
             set_group(g, i, s, m);
-            double err = affine_error((struct affine){g->scale[i], g->min[i]}, x, weight);
+            float err = try_affine((struct affine){g->scale[i], g->min[i]}, v, &unused);
             if (err >= least) continue;
             least = err;
             best_scale = s;
@@ -173,16 +180,17 @@ static void choose_bits(struct eye_grid *g, size_t i, struct affine want, const 
 
 static void fit_q4_k(struct eye_grid *g, const float *x, const float *weight) {
     struct affine a[EYE_GRID_GROUPS];
+    struct group v[EYE_GRID_GROUPS];
     float scale = 0, min = 0;
     for (size_t i = 0; i < EYE_GRID_GROUPS; i++) {
-        a[i] = fit_group(x + i * GROUP, weight ? weight + i * GROUP : NULL);
+        load_group(&v[i], x + i * GROUP, weight ? weight + i * GROUP : NULL);
+        a[i] = fit_group(&v[i]);
         scale = EYE_MAX(scale, a[i].scale);
         min = EYE_MAX(min, a[i].min);
     }
     g->d = to_f16(scale / 63);
     g->dmin = to_f16(min / 63);
-    for (size_t i = 0; i < EYE_GRID_GROUPS; i++)
-        choose_bits(g, i, a[i], x + i * GROUP, weight ? weight + i * GROUP : NULL);
+    for (size_t i = 0; i < EYE_GRID_GROUPS; i++) choose_bits(g, i, a[i], &v[i]);
 }
 
 /* ---- */
