@@ -9,8 +9,7 @@
 
 static const struct command *const commands[] = {&cmd_run, &cmd_chat, &cmd_cache, &cmd_probe, &cmd_tokens, &cmd_convert,
                                                &cmd_inspect, &cmd_bench, &cmd_doctor, &cmd_train, &cmd_distill,
-                                               &cmd_eval,
-                                               &cmd_data_info, &cmd_data_check, &cmd_data_split, &cmd_data_cache,
+                                               &cmd_eval, &cmd_data_info, &cmd_data_check, &cmd_data_split, &cmd_data_cache,
                                                &cmd_data_synth, &cmd_data_tokenizer, &cmd_version, NULL};
 #define N_COMMANDS (sizeof commands / sizeof commands[0] - 1)
 
