@@ -179,7 +179,7 @@ enum eye_status eye_student_make(const struct eye_recipe *r, const char *dir, bo
     st = eye_vlm_wish(&wish, &ckpt, alloc, err);
     if (st == EYE_OK) mine = count(&wish);
     if (st == EYE_OK && !measure_only) st = write_weights(r, &wish, weights, alloc, &mine, err);
-    if (st == EYE_OK) eye_wish_clear(&wish);
+    eye_wish_clear(&wish); /* where it failed, empty */
     eye_checkpoint_close(&ckpt);
     if (st == EYE_OK && report) *report = mine;
     return st;
