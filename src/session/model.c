@@ -70,7 +70,8 @@ static enum eye_status open_tokenizer(struct eye_model *m, struct eye_err *err) 
     struct eye_tokenizer_src src = {
         .tokenizer_json = side_file(m, "tokenizer.json"), .vocab_json = side_file(m, "vocab.json"),
         .merges_txt = side_file(m, "merges.txt"), .tokenizer_config = side_file(m, "tokenizer_config.json"),
-        .tokenizer_model = side_file(m, "tokenizer.model"),
+        .tokenizer_model = side_file(m, "tokenizer.model"), .added_tokens = side_file(m, "added_tokens.json"),
+        .special_tokens_map = side_file(m, "special_tokens_map.json"),
         .tokenizer_class = strcmp(m->vlm.config.text.family, "qwen2") == 0 ? "Qwen2Tokenizer" : NULL,
     };
     if (!src.tokenizer_json.p && !(src.vocab_json.p && src.merges_txt.p) && !src.tokenizer_model.p)

@@ -29,6 +29,7 @@ struct eye_tokenizer_src {
     struct eye_bytes vocab_json, merges_txt;
     struct eye_bytes tokenizer_model;  /* SentencePiece's protobuf */
     struct eye_bytes tokenizer_config; /* optional: bos, eos, pad; without tokenizer_json also tokenizer_class, added tokens */
+    struct eye_bytes added_tokens, special_tokens_map; /* optional, with vocab_json and no added tokens in tokenizer_config */
     const char *tokenizer_class;       /* with vocab_json and no class in tokenizer_config: "Qwen2Tokenizer", "GPT2Tokenizer" */
 };
 

@@ -319,22 +319,27 @@ enum eye_status eye_config_added(struct eye_tokenizer *tk, const struct eye_json
     return EYE_OK;
 }
 
-static int by_id(const void *a, const void *b) {
+int eye_added_by_id(const void *a, const void *b) {
     int64_t x = ((const struct eye_added_def *)a)->id, y = ((const struct eye_added_def *)b)->id;
     return x < y ? -1 : x > y;
 }
 
-/* {"151643": {"content": ..., flags}}: keys are decimal ids, in any order; flags have transformers' defaults. */
+/* The flags of a token's object, with transformers' defaults; def->special is the default for itself. */
+static enum eye_status added_flags(const struct eye_json_at *at, struct eye_added_def *def, struct eye_err *err) {
+    EYE_TRY(eye_json_bool(at, "special", def->special, &def->special, err));
+    EYE_TRY(eye_json_bool(at, "normalized", !def->special, &def->normalized, err));
+    EYE_TRY(eye_json_bool(at, "single_word", false, &def->single_word, err));
+    EYE_TRY(eye_json_bool(at, "lstrip", false, &def->lstrip, err));
+    return eye_json_bool(at, "rstrip", false, &def->rstrip, err);
+}
+
+/* {"151643": {"content": ..., flags}}: keys are decimal ids, in any order. */
 enum eye_status eye_config_added_decoder(struct eye_tokenizer *tk, const struct eye_json_at *config, struct eye_err *err) {
     struct eye_json_at map, at;
     const char *key;
     json_t *value;
     enum eye_status st = EYE_OK;
     EYE_TRY(eye_json_object(config, "added_tokens_decoder", &map, err));
-    if (!map.v) { /* what both classes fall back on */
-        struct eye_added_def def = {.content = "<|endoftext|>", .len = 13, .id = -1, .special = true};
-        return eye_tokenizer_add(tk, &def, config->where, err);
-    }
     size_t n = json_object_size((json_t *)map.v), i = 0, bytes = (n + 1) * sizeof(struct eye_added_def);
     struct eye_added_def *def = eye_alloc_zero(tk->alloc, bytes);
     if (!def) return eye_fail_nomem(err, bytes);
@@ -348,13 +353,9 @@ enum eye_status eye_config_added_decoder(struct eye_tokenizer *tk, const struct 
         }
         EYE_TRY_GOTO(eye_json_object(&map, key, &at, err));
         EYE_TRY_GOTO(eye_json_need_str(&at, "content", &d->content, &d->len, err));
-        EYE_TRY_GOTO(eye_json_bool(&at, "special", false, &d->special, err));
-        EYE_TRY_GOTO(eye_json_bool(&at, "normalized", !d->special, &d->normalized, err));
-        EYE_TRY_GOTO(eye_json_bool(&at, "single_word", false, &d->single_word, err));
-        EYE_TRY_GOTO(eye_json_bool(&at, "lstrip", false, &d->lstrip, err));
-        EYE_TRY_GOTO(eye_json_bool(&at, "rstrip", false, &d->rstrip, err));
+        EYE_TRY_GOTO(added_flags(&at, d, err));
     }
-    qsort(def, n, sizeof *def, by_id);
+    qsort(def, n, sizeof *def, eye_added_by_id);
     for (i = 0; i < n; i++) EYE_TRY_GOTO(eye_tokenizer_add(tk, &def[i], config->where, err));
 fail:
     eye_alloc_free(tk->alloc, def, bytes);
@@ -417,20 +418,26 @@ enum eye_status eye_config_post(struct eye_tokenizer *tk, const struct eye_json_
     return EYE_OK;
 }
 
-/* A special token is a string or an added token's object; null, absent and unknown ones are -1. */
+enum eye_status eye_config_named(const struct eye_json_at *at, const char *key, struct eye_added_def *def,
+                                 struct eye_err *err) {
+    struct eye_json_at token = *at;
+    *def = (struct eye_added_def){.id = -1, .special = true};
+    if (!json_is_object(key ? json_object_get((json_t *)at->v, key) : at->v))
+        return eye_json_need_str(at, key, &def->content, &def->len, err);
+    if (key) EYE_TRY(eye_json_object(at, key, &token, err));
+    EYE_TRY(eye_json_need_str(&token, "content", &def->content, &def->len, err));
+    EYE_TRY(added_flags(&token, def, err));
+    def->special = true;
+    return EYE_OK;
+}
+
+/* null, absent and unknown ones are -1. */
 static enum eye_status special_id(const struct eye_tokenizer *tk, const struct eye_json_at *config, const char *key,
                                   int32_t *id, struct eye_err *err) {
-    struct eye_json_at at;
-    const char *content;
-    size_t len;
+    struct eye_added_def def;
     if (!eye_json_has(config, key)) return EYE_OK;
-    if (json_is_object(json_object_get((json_t *)config->v, key))) {
-        EYE_TRY(eye_json_object(config, key, &at, err));
-        EYE_TRY(eye_json_need_str(&at, "content", &content, &len, err));
-    } else {
-        EYE_TRY(eye_json_need_str(config, key, &content, &len, err));
-    }
-    *id = eye_tokenizer_id(tk, content, len);
+    EYE_TRY(eye_config_named(config, key, &def, err));
+    *id = eye_tokenizer_id(tk, def.content, def.len);
     return EYE_OK;
 }
 

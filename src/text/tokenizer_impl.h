@@ -1,5 +1,5 @@
-/* text/tokenizer, inside: what tokenizer.c, tokenizer_load.c, tokenizer_config.c and detok.c share. Nobody else includes
- * this. */
+/* text/tokenizer, inside: what tokenizer.c, tokenizer_load.c, tokenizer_config.c, added_files.c, sp_model.c and detok.c share.
+ * Nobody else includes this. */
 #ifndef EYE_TOKENIZER_IMPL_H
 #define EYE_TOKENIZER_IMPL_H
 
@@ -101,11 +101,22 @@ enum eye_status eye_config_by_class(struct eye_tokenizer *tk, const char *cls, c
                                     struct eye_err *err);
 /* added_tokens of tokenizer.json. */
 enum eye_status eye_config_added(struct eye_tokenizer *tk, const struct eye_json_at *root, struct eye_err *err);
+int eye_added_by_id(const void *a, const void *b); /* qsort's, of struct eye_added_def */
+/* A token by its content or as an object with flags, said to be special, without an id: member key of at; key NULL: at itself. */
+enum eye_status eye_config_named(const struct eye_json_at *at, const char *key, struct eye_added_def *def,
+                                 struct eye_err *err);
 /* added_tokens_decoder of tokenizer_config.json. */
 enum eye_status eye_config_added_decoder(struct eye_tokenizer *tk, const struct eye_json_at *config, struct eye_err *err);
 /* post_processor of tokenizer.json. */
 enum eye_status eye_config_post(struct eye_tokenizer *tk, const struct eye_json_at *root, struct eye_err *err);
-/* bos_token, eos_token, pad_token of tokenizer_config.json. */
+/* bos_token, eos_token, pad_token of tokenizer_config.json or special_tokens_map.json. */
 enum eye_status eye_config_special_ids(struct eye_tokenizer *tk, const struct eye_json_at *config, struct eye_err *err);
+
+/* ---- added_files.c ---- */
+/* What a folder without tokenizer.json and without added_tokens_decoder adds: added_tokens.json, then the special tokens that
+ * special_tokens_map.json, or else tokenizer_config.json, names; then BOS, EOS and PAD.
+ * v NULL = no such file. class_gpt2: else Qwen2's. */
+struct eye_added_files { const struct eye_json_at *config, *added, *map; bool class_gpt2; };
+enum eye_status eye_added_files_load(struct eye_tokenizer *tk, const struct eye_added_files *files, struct eye_err *err);
 
 #endif

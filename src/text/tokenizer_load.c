@@ -1,5 +1,5 @@
 /* text/tokenizer_load: building a tokenizer from tokenizer.json or vocab.json + merges.txt (sp_model.c:
- * from tokenizer.model). The two big lists are read by
+ * from tokenizer.model; added_files.c: added_tokens.json). The two big lists are read by
  * lists.c; the rest of tokenizer.json, with null in their places, goes through format/json and tokenizer_config.c. */
 #include <stdio.h>
 #include <string.h>
@@ -261,6 +261,32 @@ fail:
     return st;
 }
 
+/* Which tokens are added and which are BOS, EOS and PAD, where vocab.json and merges.txt say the rest. */
+static enum eye_status load_added(struct eye_tokenizer *tk, const struct eye_tokenizer_src *src,
+                                  const struct eye_json_at *config, bool gpt2, struct eye_err *err) {
+    struct eye_json added = {0}, map = {0};
+    struct eye_json_at at[2] = {{.where = "added_tokens.json"}, {.where = "special_tokens_map.json"}};
+    enum eye_status st = EYE_OK;
+    if (eye_json_has(config, "added_tokens_decoder")) {
+        EYE_TRY(eye_config_added_decoder(tk, config, err));
+        return eye_config_special_ids(tk, config, err);
+    }
+    if (src->added_tokens.p) {
+        EYE_TRY_GOTO(eye_json_parse(&added, src->added_tokens.p, src->added_tokens.n, EYE_JSON_MAX_BYTES, at[0].where, err));
+        at[0] = eye_json_root(&added);
+    }
+    if (src->special_tokens_map.p) {
+        EYE_TRY_GOTO(eye_json_parse(&map, src->special_tokens_map.p, src->special_tokens_map.n, EYE_JSON_MAX_BYTES, at[1].where,
+                                    err));
+        at[1] = eye_json_root(&map);
+    }
+    EYE_TRY_GOTO(eye_added_files_load(tk, &(struct eye_added_files){config, &at[0], &at[1], gpt2}, err));
+fail:
+    if (added.root) eye_json_clear(&added);
+    if (map.root) eye_json_clear(&map);
+    return st;
+}
+
 static enum eye_status load_files(struct eye_tokenizer *tk, const struct eye_tokenizer_src *src,
                                   const struct eye_json_at *config, struct eye_err *err) {
     struct eye_list_reader vocab, merges;
@@ -277,7 +303,7 @@ static enum eye_status load_files(struct eye_tokenizer *tk, const struct eye_tok
     eye_list_init(&vocab, src->vocab_json.p, src->vocab_json.n, "vocab.json", tk->alloc);
     eye_list_init(&merges, src->merges_txt.p, src->merges_txt.n, "merges.txt", tk->alloc);
     EYE_TRY_GOTO(read_lists(tk, &vocab, &merges, false, NULL, err));
-    EYE_TRY_GOTO(eye_config_added_decoder(tk, config, err));
+    EYE_TRY_GOTO(load_added(tk, src, config, strncmp(cls, "GPT2", 4) == 0, err));
 fail:
     eye_list_clear(&vocab);
     eye_list_clear(&merges);
@@ -292,14 +318,16 @@ static enum eye_status load(struct eye_tokenizer *tk, const struct eye_tokenizer
         EYE_TRY(eye_json_parse(&json, src->tokenizer_config.p, src->tokenizer_config.n, EYE_JSON_MAX_BYTES, config.where, err));
         config = eye_json_root(&json);
     }
-    if (src->tokenizer_json.p)
+    if (src->tokenizer_json.p) {
         EYE_TRY_GOTO(load_json(tk, src->tokenizer_json, err));
-    else if (src->vocab_json.p)
+        EYE_TRY_GOTO(eye_config_special_ids(tk, &config, err));
+    } else if (src->vocab_json.p) {
         EYE_TRY_GOTO(load_files(tk, src, &config, err));
-    else
+    } else {
         EYE_TRY_GOTO(eye_sp_model_load(tk, src->tokenizer_model.p, src->tokenizer_model.n, &config, err));
+        EYE_TRY_GOTO(eye_config_special_ids(tk, &config, err));
+    }
     EYE_TRY_GOTO(seal_added(tk, err));
-    EYE_TRY_GOTO(eye_config_special_ids(tk, &config, err));
 fail:
     if (json.root) eye_json_clear(&json);
     return st;

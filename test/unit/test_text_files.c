@@ -181,6 +181,7 @@ static void loose_files_need_a_class(void **state) {
         "\"added_tokens_decoder\":{\"4\":{\"content\":\"<y>\",\"special\":true},"
         "\"3\":{\"content\":\"<x>\",\"special\":false}}}";
     src.tokenizer_config = (struct eye_bytes){config, sizeof config - 1};
+    src.added_tokens = (struct eye_bytes){"{\"<z>\":3}", 9}; /* what tokenizer_config says is all there is */
     assert_int_equal(eye_tokenizer_open(&tk, &src, NULL, &err), EYE_OK);
     encode_ok(tk, "ab<x><y>", 8, NULL, &ids);
     assert_int_equal(ids.n, 3);
@@ -201,12 +202,90 @@ static void loose_files_need_a_class(void **state) {
     assert_int_equal(eye_tokenizer_open(&tk, &(struct eye_tokenizer_src){0}, NULL, &err), EYE_E_ARG);
 }
 
+#define THREE "{\"<y>\":5,\"<x>\":4,\"<|endoftext|>\":3}"
+struct older {
+    const char *added, *map, *config; /* the files; of tokenizer_config.json what follows the class */
+    const char *text, *special;       /* special: of the tokens 3, 4, 5: y, n, or - where there is none */
+    int32_t ids[3];                   /* of text */
+    int32_t eos;
+};
+
+static enum eye_status open_older(const struct older *c, const char *cls, struct eye_tokenizer **tk, struct eye_err *err) {
+    static const char vocab[] = "{\"a\":0,\"b\":1,\"ab\":2}", merges[] = "#version: 0.2\na b\n";
+    char config[256];
+    size_t n = (size_t)snprintf(config, sizeof config, "{\"tokenizer_class\":\"%s\"%s}", cls, c->config);
+    struct eye_tokenizer_src src = {.vocab_json = {vocab, sizeof vocab - 1}, .merges_txt = {merges, sizeof merges - 1},
+                                    .tokenizer_config = {config, n}};
+    if (c->added) src.added_tokens = (struct eye_bytes){c->added, strlen(c->added)};
+    if (c->map) src.special_tokens_map = (struct eye_bytes){c->map, strlen(c->map)};
+    return eye_tokenizer_open(tk, &src, NULL, err);
+}
+
+/* Expected: what transformers 5.23's from_pretrained() made of these files, the same for both classes. */
+static void older_folders_add_their_tokens(void **state) {
+    static const struct older cases[] = {
+        {NULL, NULL, "", "ab<|endoftext|>a", "y--", {2, 3, 0}, 3},
+        {THREE, NULL, "", "<x>ab<y>", "ynn", {4, 2, 5}, 3},
+        {"{\"<y>\":4,\"<x>\":3}", NULL, "", "<x><y><|endoftext|>", "nny", {3, 4, 5}, 5},
+        {THREE, "{\"eos_token\":\"<y>\",\"pad_token\":\"<x>\"}", ",\"eos_token\":\"<x>\"", "<x>ab<y>", "yyy", {4, 2, 5}, 5},
+        {THREE, NULL, ",\"eos_token\":\"<y>\",\"additional_special_tokens\":[\"<x>\"]", "<x>ab<y>", "yyy", {4, 2, 5}, 5},
+        {"{\"<x>\":3}", "{\"eos_token\":{\"content\":\"<y>\",\"normalized\":false}}",
+         ",\"unk_token\":\"<x>\",\"pad_token\":\"<x>\",\"bos_token\":null", "<x>ab<y>", "yy-", {3, 2, 4}, 4},
+    };
+    for (size_t i = 0; i < 2 * EYE_COUNT(cases); i++) {
+        const struct older *c = &cases[i / 2];
+        struct eye_tokenizer *tk;
+        struct eye_ids ids = {0};
+        struct eye_err err = {0};
+        if (open_older(c, i % 2 ? "GPT2Tokenizer" : "Qwen2Tokenizer", &tk, &err) != EYE_OK)
+            fail_msg("case %zu: %s", i, err.text);
+        encode_ok(tk, c->text, strlen(c->text), NULL, &ids);
+        assert_int_equal(ids.n, 3);
+        assert_memory_equal(ids.p, c->ids, sizeof c->ids);
+        for (int32_t id = 3; id < 6; id++) {
+            char is = id >= eye_tokenizer_n_vocab(tk) ? '-' : eye_tokenizer_is_special(tk, id) ? 'y' : 'n';
+            if (is != c->special[id - 3]) fail_msg("case %zu: token %d is %c, expected %s", i, id, is, c->special);
+        }
+        assert_int_equal(eye_tokenizer_eos(tk), c->eos);
+        eye_ids_clear(&ids);
+        eye_tokenizer_close(tk);
+    }
+}
+
+static enum eye_status open_added(const void *p, size_t n, const struct eye_alloc *alloc, struct eye_err *err) {
+    return use(&(struct eye_tokenizer_src){.vocab_json = {"{\"a\":0}", 7}, .merges_txt = {"", 0}, .added_tokens = {p, n},
+                                           .special_tokens_map = {"{\"eos_token\":\"<x>\"}", 19},
+                                           .tokenizer_class = "Qwen2Tokenizer"}, alloc, err);
+}
+
+static void damaged_older_files_are_refused(void **state) {
+    static const char added[] = "{\"<x>\":1,\"<|endoftext|>\":2}";
+    static const struct { struct older files; const char *text; } cases[] = {
+        {{"{\"<x>\":400}", NULL, "", NULL, NULL, {0}, 0}, "added_tokens.json: added token \"<x>\" has id 400, but by its"},
+        {{"{\"<x>\":3,\"<y>\":3}", NULL, "", NULL, NULL, {0}, 0}, "by its place it is 4"},
+        {{"{\"<x>\":-1}", NULL, "", NULL, NULL, {0}, 0}, "added_tokens.json: <x>"},
+        {{NULL, "{\"eos_token\":7}", "", NULL, NULL, {0}, 0}, "special_tokens_map.json: eos_token"},
+        {{NULL, "{\"additional_special_tokens\":[7]}", "", NULL, NULL, {0}, 0}, "additional_special_tokens"},
+    };
+    for (size_t i = 0; i < EYE_COUNT(cases); i++) {
+        struct eye_tokenizer *tk;
+        struct eye_err err = {0};
+        assert_int_equal(open_older(&cases[i].files, "GPT2Tokenizer", &tk, &err), EYE_E_CORRUPT);
+        if (!strstr(err.text, cases[i].text)) fail_msg("case %zu: \"%s\", expected \"%s\"", i, err.text, cases[i].text);
+    }
+    assert_true(eye_refuses_truncations(open_added, added, sizeof added - 1));
+    assert_true(eye_survives_mutations(open_added, added, sizeof added - 1, 5, 1000));
+    assert_true(eye_survives_faults(open_added, added, sizeof added - 1));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(damaged_files_are_refused),
         cmocka_unit_test(broken_files_say_what_is_wrong),
         cmocka_unit_test(hostile_tokenizer_models),
         cmocka_unit_test(loose_files_need_a_class),
+        cmocka_unit_test(older_folders_add_their_tokens),
+        cmocka_unit_test(damaged_older_files_are_refused),
     };
     return cmocka_run_group_tests_name("text_files", tests, NULL, NULL);
 }
