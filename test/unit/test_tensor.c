@@ -235,8 +235,9 @@ static void q4_k_blocks_follow_their_groups(void **state) {
         for (int g = 0; g < 8; g++) {
             lo[g] = hi[g] = 0;
             for (int i = 0; i < 32; i++) {
-                lo[g] = fmin(lo[g], (double)x[b + 32 * g + i]);
-                hi[g] = fmax(hi[g], (double)x[b + 32 * g + i]);
+                double at = (double)x[b + 32 * g + i]; /* no fmin and fmax: gcc 12 for aarch64 fails on them here as well */
+                lo[g] = at < lo[g] ? at : lo[g];
+                hi[g] = at > hi[g] ? at : hi[g];
             }
             step = fmax(step, (hi[g] - lo[g]) / 15);
             min = fmax(min, -lo[g]);
