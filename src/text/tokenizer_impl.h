@@ -102,7 +102,7 @@ enum eye_status eye_config_by_class(struct eye_tokenizer *tk, const char *cls, c
 /* added_tokens of tokenizer.json. */
 enum eye_status eye_config_added(struct eye_tokenizer *tk, const struct eye_json_at *root, struct eye_err *err);
 int eye_added_by_id(const void *a, const void *b); /* qsort's, of struct eye_added_def */
-/* A token by its content or as an object with flags, said to be special, without an id: member key of at; key NULL: at itself. */
+/* A token by its content or as an object with flags, said to be special, without id: member key of at, or at itself (NULL). */
 enum eye_status eye_config_named(const struct eye_json_at *at, const char *key, struct eye_added_def *def,
                                  struct eye_err *err);
 /* added_tokens_decoder of tokenizer_config.json. */

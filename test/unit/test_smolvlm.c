@@ -161,6 +161,71 @@ static void a_fit_takes_the_place_of_tiles(void **state) {
 
 /* ---- configurations that must fail ---- */
 
+/* ---- caches ---- */
+
+struct answer {
+    size_t n_prompt, n_image, n_cached;
+    uint64_t vision_us;
+    int32_t token[N_ANSWER];
+    float logprob[N_ANSWER]; /* a function of every logit */
+};
+
+static struct answer ask(struct eye_session *s, struct eye_query q) {
+    struct eye_generate_opts o = {.n_predict = N_ANSWER, .ignore_eos = true, .n_logprobs = 1};
+    struct eye_result r;
+    ok(eye_session_generate(s, &q, &o, &r, &err));
+    assert_int_equal(r.n_tokens, N_ANSWER);
+    struct answer a = {.n_prompt = r.n_prompt_tok, .n_image = r.n_image_tok, .n_cached = r.n_cached_tok,
+                       .vision_us = r.timings.vision_us};
+    for (size_t i = 0; i < N_ANSWER; i++) {
+        a.token[i] = r.tokens[i];
+        a.logprob[i] = r.logprobs[2 * i].logprob;
+    }
+    return a;
+}
+
+static void assert_same(const struct answer *a, const struct answer *b) {
+    assert_int_equal(a->n_prompt, b->n_prompt);
+    assert_memory_equal(a->token, b->token, sizeof a->token);
+    assert_memory_equal(a->logprob, b->logprob, sizeof a->logprob);
+}
+
+/* Tiles of two images and their words, from a prefix file and from the folder of images: as without, bit for bit. */
+static void caches_hold_tiles(void **state) {
+    static const char *const cut[][2] = {{NULL, PROMPT}, {"describe the ed", "ge of this picture"}, {PROMPT, NULL}};
+    const char *dir = eye_scratch_path("smolvlm.rows");
+    struct eye_model_opts cached = {.cache_dir = dir};
+    struct eye_model *m[2];
+    struct eye_session *s[3];
+    ok(eye_model_open(GOLDEN, NULL, &m[0], &err));
+    ok(eye_model_open(GOLDEN, &cached, &m[1], &err));
+    for (int i = 0; i < 3; i++) ok(eye_session_new(m[i == 2], NULL, &s[i], &err));
+    char *file = strdup(eye_scratch_path("smolvlm.prefix"));
+    struct answer miss = ask(s[0], query(2));
+    assert_true(miss.n_image > 2 * ROWS); /* more than one picture an image */
+    assert_int_equal(miss.n_cached, 0);
+    for (size_t i = 0; i < EYE_COUNT(cut); i++) {
+        struct eye_query first = query(2), rest = {.text = cut[i][1]};
+        first.text = cut[i][0];
+        ok(eye_session_prefix(s[0], &first, &err));
+        ok(eye_session_save(s[0], file, &err));
+        ok(eye_session_load(s[1], file, &err));
+        struct answer hit = ask(s[1], rest);
+        assert_same(&miss, &hit);
+        assert_int_equal(hit.vision_us, 0);
+        assert_true(hit.n_cached >= miss.n_image);
+    }
+    for (int again = 0; again < 2; again++) {
+        eye_session_reset(s[2]);
+        struct answer a = ask(s[2], query(2));
+        assert_same(&miss, &a);
+        assert_int_equal(a.vision_us == 0, again);
+    }
+    for (int i = 0; i < 3; i++) eye_session_free(s[i]);
+    for (int i = 0; i < 2; i++) eye_model_close(m[i]);
+    free(file);
+}
+
 static char *file_text(const char *name, size_t *n) {
     char path[1024];
     snprintf(path, sizeof path, GOLDEN "/%s", name);
@@ -254,6 +319,7 @@ int main(void) {
         cmocka_unit_test(folder_and_gguf_are_pytorch),
         cmocka_unit_test(long_questions_are_cut),
         cmocka_unit_test(a_fit_takes_the_place_of_tiles),
+        cmocka_unit_test(caches_hold_tiles),
         cmocka_unit_test(wrong_configurations_are_named),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
