@@ -456,6 +456,33 @@ if [ -s "$tmp/out" ] && [ -z "$(tail -c 1 "$tmp/out")" ]; then good; else bad 'w
 interrupted INT 130 $long --json
 if [ "$(wc -l <"$tmp/out")" = 1 ] && grep -q '"tokens": \[[0-9]' "$tmp/out"; then good; else bad 'interrupted --json'; fi
 interrupted TERM 143 bench -m "$model" -r 1000
+# Answers without an end, in a conversation: Ctrl-C ends each of two and the conversation goes on; at the prompt it ends all.
+until_true() { # a condition; waits 20 s at most
+    n_waits=0
+    until eval "$1" || [ $((n_waits += 1)) -gt 200 ]; do sleep 0.1; done
+}
+type_line() { (trap '' PIPE; echo "$1" >&3) 2>/dev/null; } # the program may have ended
+mkfifo "$tmp/typed"
+: >"$tmp/out" >"$tmp/err"
+# shellcheck disable=SC2086
+$wrapper "$eyelet" chat -m "$model" -n 0 -c 32768 --ignore-eos -t 1 --cpu base <"$tmp/typed" >"$tmp/out" 2>"$tmp/err" &
+pid=$!
+exec 3>"$tmp/typed"
+for n in 1 2; do
+    size=$(wc -c <"$tmp/out")
+    type_line Hi
+    until_true '[ "$(wc -c <"$tmp/out")" -gt "$size" ]'
+    kill -INT $pid
+    type_line /stats
+    until_true 'grep -q "positions, $n questions" "$tmp/err"'
+    if [ "$(wc -c <"$tmp/out")" -gt "$size" ] && [ -z "$(tail -c 1 "$tmp/out")" ] &&
+        grep -q "positions, $n questions" "$tmp/err"; then good; else bad "chat: Ctrl-C in answer $n"; fi
+done
+kill -INT $pid
+exec 3>&-
+wait $pid
+rc=$?
+if [ "$rc" = 130 ]; then good; else bad "chat: Ctrl-C at the prompt (exit $rc)"; fi
 # shellcheck disable=SC2086
 $wrapper "$eyelet" help run 2>"$tmp/err" | true
 if [ ! -s "$tmp/err" ]; then good; else bad 'a closed pipe is no news'; fi
