@@ -148,7 +148,7 @@ def sentencepiece_model(name):
             sentence_iterator=corpus(400), model_writer=out, model_type="bpe", vocab_size=420, character_coverage=0.98,
             normalization_rule_name="identity", remove_extra_whitespaces=False, byte_fallback=True, minloglevel=2)
     sp = sentencepiece.SentencePieceProcessor(model_file=path)
-    rng, out = random.Random(6), {"encode": [[key, sp.encode(text)] for key, text in torture(30)], "decode": []}
+    rng, out = random.Random(6), {"encode": [fold(sp.encode(text)) for _, text in torture(30)], "decode": []}
     for _ in range(60):
         ids = [rng.choice([0, 1, 2, sp.piece_to_id("\u2581")]) if rng.random() < .2 else
                rng.randrange(259 if rng.random() < .5 else 420) for _ in range(rng.randint(1, 12))]
@@ -236,14 +236,30 @@ def encode(tk, text, **kw):
     return tk.encode(text, add_special_tokens=False, **kw).ids
 
 
+def fold(ids):
+    """Ids with what repeats written once: [n, id, ...] in the place of n times those ids."""
+    out, i = [], 0
+    while i < len(ids):
+        best, period, n = 0, 1, 1
+        for p in range(1, 17):
+            k = 1
+            while ids[i + k * p:i + (k + 1) * p] == ids[i:i + p]:
+                k += 1
+            if k > 4 and (k - 1) * p > best:
+                best, period, n = (k - 1) * p, p, k
+        out.append([n] + ids[i:i + period] if best else ids[i])
+        i += period * n
+    return out
+
+
 def cases(tk, n_fuzz, n_decode):
     rng = random.Random(2)
     n = tk.get_vocab_size()
-    out = {"encode": [[key, encode(tk, text)] for key, text in torture(n_fuzz)], "decode": []}
+    out = {"encode": [fold(encode(tk, text)) for _, text in torture(n_fuzz)], "decode": []}
     tk.encode_special_tokens = True
     out["encode_no_special"] = [[key, encode(tk, text)] for key, text in torture(0) if isinstance(key, str) and "<" in key]
     tk.encode_special_tokens = False
-    out["encode_with_template"] = [[s, tk.encode(s).ids] for s in SHORT[:24]]
+    out["encode_with_template"] = [tk.encode(s).ids for s in SHORT[:24]]
     special_ids = [i for i, t in tk.get_added_tokens_decoder().items() if t.special]
     for _ in range(n_decode):
         ids = [rng.choice(special_ids) if rng.random() < .05 else rng.randrange(256 if rng.random() < .6 else n + 20)
@@ -272,13 +288,11 @@ def chats(tk):
     return out
 
 
-def compact(value):
-    return json.dumps(value, separators=(",", ":"))
-
-
-def write(name, data):
+def write(name, data, ascii_only=True):
+    def compact(value):
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=ascii_only)
     path = os.path.join(HERE, "..", "golden", "text", name)
-    with open(path, "w", encoding="ascii") as f:
+    with open(path, "w", encoding="utf-8") as f:
         rows = []
         for key, value in data.items():
             text = "[\n" + ",\n".join(map(compact, value)) + "\n]" if isinstance(value, list) else compact(value)
@@ -287,12 +301,12 @@ def write(name, data):
     print(name, os.path.getsize(path))
 
 
-def save(name, tk, old_merges=False):
+def save(name, tk, old_merges=False, ascii_only=True):
     data = json.loads(tk.to_str())
     if old_merges:
         data["model"]["merges"] = [" ".join(m) for m in data["model"]["merges"]]
     again = Tokenizer.from_str(json.dumps(data))
-    write(name, data)
+    write(name, data, ascii_only)
     return again
 
 
@@ -301,14 +315,15 @@ def real(data, name, reference, n_fuzz):
     tk = Tokenizer(models.BPE.from_file(os.path.join(folder, "vocab.json"), os.path.join(folder, "merges.txt")))
     tk.normalizer, tk.pre_tokenizer, tk.decoder = reference
     tk.add_special_tokens([special("<|endoftext|>")] + [special(s) for s in ("<|im_start|>", "<|im_end|>") if name == "qwen2"])
-    write(f"real_{name}.json", {"ids": [encode(tk, text) for _, text in torture(n_fuzz)]})
+    write(f"real_{name}.json", {"ids": [fold(encode(tk, text)) for _, text in torture(n_fuzz)]})
 
 
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--data", help="folder with tokenizers/qwen2 and tokenizers/gpt2: vocab.json, merges.txt")
     args = ap.parse_args()
-    modern = save("modern.json", make_modern())
+    write("texts.json", {"texts": [key for key, _ in torture(90)]})  # each list of ids is of the first of them
+    modern = save("modern.json", make_modern(), ascii_only=False)
     gpt2 = save("gpt2.json", make_gpt2(), old_merges=True)
     odd = save("odd.json", make_odd(), old_merges=True)
     out = cases(modern, 90, 60)
