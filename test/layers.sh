@@ -20,6 +20,7 @@ room base
 room tensor base
 room kernels base tensor
 room format base tensor
+room onnx base tensor format
 room image base
 room text base tensor format
 room graph base tensor

@@ -134,6 +134,15 @@ bool eye_path_stamp(const char *path, uint64_t *size, int64_t *mtime_ns) {
     return true;
 }
 
+bool eye_path_real(const char *path, char *out, size_t cap) {
+    char *real = realpath(path, NULL);
+    size_t n = real ? strlen(real) + 1 : 0;
+    bool fits = real && n <= cap;
+    if (fits) memcpy(out, real, n);
+    free(real);
+    return fits;
+}
+
 /* ---- writing ---- */
 
 static enum eye_status write_failed(const struct eye_writer *w, const char *what, struct eye_err *err) {

@@ -22,6 +22,10 @@ bool eye_path_exists(const char *path);
 /* Size and time of the last change of a file: what tells a file that changed. False = it is not there. */
 bool eye_path_stamp(const char *path, uint64_t *size, int64_t *mtime_ns);
 
+/* The path without symbolic links, "." and "..", from the root on; false = it is not there, or longer than cap. */
+#define EYE_PATH_MAX 4096
+bool eye_path_real(const char *path, char *out, size_t cap);
+
 /* Atomic writer: bytes go to "PATH.tmp-PID", commit fsyncs and renames; abort (or a crash) leaves the old file. */
 struct eye_writer {
     void *file; /* FILE * */

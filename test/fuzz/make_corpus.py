@@ -179,3 +179,78 @@ put("dataset", "csv_split", "split,file_name,caption\ntrain,a.jpg,x\nnowhere,b.j
 put("dataset", "csv_quote", 'image,caption\na.jpg,"never closed\n')
 put("dataset", "tsv", "a.png\ta cat\ttrain\nb.png\ta dog\ttest\nb.png\tbad\tnowhere\nc.png\tno split\n")
 put("dataset", "text", b"A man, a plan\n\xef\xbb\xbfmark \xff byte\n\x01\nlast")
+
+
+# ---- onnx: protobuf by hand ----
+def varint(v):
+    v %= 1 << 64
+    out = b""
+    while v > 127:
+        out, v = out + bytes([v & 127 | 128]), v >> 7
+    return out + bytes([v])
+
+
+def num(field, v):
+    return varint(field << 3) + varint(v)
+
+
+def span(field, *parts):
+    body = b"".join(p.encode() if isinstance(p, str) else p for p in parts)
+    return varint(field << 3 | 2) + varint(len(body)) + body
+
+
+def tensor(name, kind, dims, *data):
+    return (*[num(1, d) for d in dims], num(2, kind), span(8, name), *data)
+
+
+def tensor_type(kind, *dims):
+    shape = [span(1, num(1, d) if isinstance(d, int) else span(2, d)) for d in dims]
+    return span(2, span(1, num(1, kind), span(2, *shape)))
+
+
+def node(op, ins, outs, *attrs, domain="", name="n"):
+    return span(1, *[span(1, i) for i in ins], *[span(2, o) for o in outs], span(3, name), span(4, op),
+                *([span(7, domain)] if domain else []), *attrs)
+
+
+def attr(name, kind, *value):
+    return span(5, span(1, name), num(20, kind), *value)
+
+
+def model(*graph, functions=()):
+    return b"".join([num(1, 8), span(2, "corpus"), span(7, *graph, span(2, "g")), span(8, span(1, ""), num(2, 17)),
+                     span(8, span(1, "com.microsoft"), num(2, 1)), *functions])
+
+
+F32 = struct.pack
+x, y = span(11, span(1, "x"), tensor_type(1, 1, "n", 4)), span(12, span(1, "y"), tensor_type(1, 1, "n", 4))
+gamma = span(5, *tensor("gamma", 1, [4], span(9, F32("<4f", 1, 2, 3, 4))))
+put("onnx", "mul", model(x, y, gamma, node("Mul", ["x", "gamma"], ["y"])))
+put("onnx", "types", model(x, y, *[
+    span(5, *tensor(name, kind, [2], data)) for name, kind, data in [
+        ("f32", 1, span(4, F32("<2f", 1, 2))), ("i32", 6, span(5, varint(1), varint(-1))), ("i64", 7, span(7, varint(-1), varint(3))),
+        ("f16", 10, span(5, varint(15360), varint(1))), ("f64", 11, span(10, F32("<2d", 1, 2))), ("u64", 13, span(11, varint(1), varint(2))),
+        ("u8", 2, span(9, b"\1\2")), ("bool", 9, num(5, 1) + num(5, 0)), ("text", 8, span(6, "a") + span(6, "b")), ("later", 99, b"")]],
+    node("Identity", ["x"], ["y"])))
+branch = [span(2, "then"), node("Neg", ["x"], ["t"]), span(12, span(1, "t"))]
+put("onnx", "subgraph", model(x, y, span(5, *tensor("c", 9, [], span(9, b"\1"))),
+                              node("If", ["c"], ["y"], attr("then_branch", 5, span(6, *branch)), attr("else_branch", 5, span(6, *branch)))))
+put("onnx", "attributes", model(x, y, node("Odd", ["x", "", "gamma"], ["y", ""], attr("f", 1, b"\x15" + F32("<f", 0.5)), attr("i", 2, num(3, -1)),
+                                           attr("s", 3, span(4, "half")), attr("ints", 7, num(8, 1), span(8, varint(2), varint(300))),
+                                           attr("floats", 6, span(7, F32("<2f", 1, 2))), attr("strings", 8, span(9, "a")),
+                                           attr("t", 4, span(5, *tensor("", 7, [1], span(7, varint(2))))),
+                                           attr("tp", 13, span(14, span(4, span(1, span(1, num(1, 1)))))), domain="com.example")))
+put("onnx", "external", model(x, y, span(5, *tensor("w", 1, [4], *[span(13, span(1, k), span(2, v)) for k, v in [
+    ("location", "w.bin"), ("offset", "4096"), ("length", "16")]], num(14, 1)))))
+put("onnx", "external_up", model(x, y, span(5, *tensor("w", 1, [4], span(13, span(1, "location"), span(2, "../w")), num(14, 1)))))
+put("onnx", "unknown_fields", model(x, y) + span(1000, "later") + num(1001, 5) + b"\xbd\x3e1234" + b"\xc1\x3e12345678")
+put("onnx", "function", model(x, y, node("F", ["x"], ["y"], domain="local"), functions=[
+    span(25, span(1, "F"), span(4, "a"), span(5, "b"), span(10, "local"), span(7, span(1, "a"), span(2, "b"), span(4, "Neg")))]))
+put("onnx", "fused_norm", model(x, y, gamma, span(11, span(1, "s"), tensor_type(1, 1, "n", 4)), node(
+    "SkipSimplifiedLayerNormalization", ["x", "s", "gamma"], ["h", "", "", "sum"], attr("epsilon", 1, b"\x15" + F32("<f", 1e-6)),
+    domain="com.microsoft"), node("SimplifiedLayerNormalization", ["h", "gamma"], ["y"], attr("axis", 2, num(3, -1)))))
+deep = b""
+for i in range(70):
+    deep = span([1, 5, 6][(69 - i) % 3], deep)
+put("onnx", "deep", span(7, deep))
+put("onnx", "bomb", span(7, b"\x0a\x00" * 2000) + span(8, num(2, 17)))
