@@ -71,6 +71,16 @@ void eye_session_time_ops(struct eye_session *s, bool on);
 /* Of the last image and the last prefill or step: the first min(n, cap) are written, n is returned. */
 size_t eye_session_op_times(const struct eye_session *s, struct eye_op_time *out, size_t cap);
 
+/* ---- the same work, done otherwise ---- */
+/* Parts of the model that are not in use yet will run as their family writes them, node by node: nothing fused, and nothing folded
+ * but where int8 needs it (a row's scale takes in the batch norm; a converted file came folded). The same results but for
+ * rounding, later: for measuring what the passes gain, and for finding one that is wrong. Before the model's first session. */
+void eye_model_leave_unfused(struct eye_model *model);
+/* eye_session_prefill with logits [n_logits, n_vocab] of the last n_logits rows; the head takes n_parallel of them at once. */
+EYE_MUST_CHECK enum eye_status eye_session_prefill_logits(struct eye_session *s, const int32_t *ids, size_t n,
+                                                          const float *image_rows, size_t n_logits, float *logits,
+                                                          struct eye_err *err);
+
 /* ---- what a file or folder holds ---- */
 struct eye_listing;
 struct eye_listed_tensor {

@@ -101,6 +101,13 @@ struct eye_model_opts { /* all-zero = defaults */
 EYE_API EYE_MUST_CHECK enum eye_status eye_model_open(const char *path, const struct eye_model_opts *opts,
                                                       struct eye_model **model, struct eye_err *err);
 
+/* Path of the model to use when nobody names one: $EYELET_MODEL if it is set, else the one that eyelet brings, a small captioner
+ * (captioner.gguf), beside the running program, in share/eyelet of the program's prefix, or where eyelet was installed to.
+ * path   [cap] bytes, NUL-terminated on success; 4096 are enough.
+ * Returns EYE_OK; IO (none found: says where it was looked for); LIMIT (cap is too small). Threads: any, while nobody changes
+ * the environment. */
+EYE_API EYE_MUST_CHECK enum eye_status eye_default_model(char *path, size_t cap, struct eye_err *err);
+
 /* Frees the model and unmaps its files. All its sessions must have been freed. NULL is fine. */
 EYE_API void eye_model_close(struct eye_model *model);
 

@@ -126,6 +126,15 @@ bool eye_path_exists(const char *path) {
     return stat(path, &s) == 0;
 }
 
+bool eye_program_dir(char *out, size_t cap) {
+    ssize_t n = readlink("/proc/self/exe", out, cap); /* a full buffer may be a cut path */
+    if (n <= 0 || (size_t)n >= cap) return false;
+    while (n > 0 && out[n - 1] != '/') n--;
+    if (n < 1) return false;
+    out[n > 1 ? n - 1 : n] = '\0';
+    return true;
+}
+
 bool eye_path_stamp(const char *path, uint64_t *size, int64_t *mtime_ns) {
     struct stat s;
     if (stat(path, &s) != 0) return false;

@@ -19,6 +19,8 @@ EYE_MUST_CHECK enum eye_status eye_map_open_stdin(struct eye_map *m, size_t max_
 void eye_map_close(struct eye_map *m);
 bool eye_path_is_dir(const char *path);
 bool eye_path_exists(const char *path);
+/* Folder of the running program, without a slash at its end. False = the system does not say, or cap is too small. */
+bool eye_program_dir(char *out, size_t cap);
 /* Size and time of the last change of a file: what tells a file that changed. False = it is not there. */
 bool eye_path_stamp(const char *path, uint64_t *size, int64_t *mtime_ns);
 

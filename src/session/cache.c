@@ -50,7 +50,7 @@ static void add_options(struct eye_sha256 *h, const struct eye_model *m) {
     eye_model_get_info(m, &info);
     const uint64_t number[] = {
         m->cpu_flags, (uint64_t)info.decoder_type, (uint64_t)info.vision_type, (uint64_t)info.cache_type, (uint64_t)info.fit,
-        (uint64_t)info.image_side, (uint64_t)info.image_tokens, (uint64_t)info.n_vocab, (uint64_t)info.hidden,
+        (uint64_t)info.image_side, (uint64_t)info.image_tokens, (uint64_t)info.n_vocab, (uint64_t)info.hidden, m->unfused,
     };
     add_text(h, "eyelet state 1");
     add_text(h, eye_version());

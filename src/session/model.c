@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "eyelet/experimental.h"
 #include "session/session_impl.h"
 
 #define DEFAULT_CTX 4096
@@ -245,6 +246,8 @@ void eye_model_close(struct eye_model *m) {
 
 /* ---- parts ---- */
 
+void eye_model_leave_unfused(struct eye_model *m) { m->unfused = true; }
+
 enum eye_status eye_model_engine(struct eye_model *m, struct eye_err *err) {
     if (m->engine_ready) return EYE_OK;
     EYE_TRY(eye_engine_init(&m->engine, m->opts.n_threads, m->cpu_flags, m->alloc, err));
@@ -255,11 +258,12 @@ enum eye_status eye_model_engine(struct eye_model *m, struct eye_err *err) {
 enum eye_status eye_model_graph(const struct eye_model *m, enum eye_part part, bool keep_taps, const char *tap,
                                 struct eye_graph *g, eye_val *tapped, struct eye_err *err) {
     enum eye_status st;
+    bool int8 = part_type(m, part) == EYE_W_I8;
     EYE_TRY(eye_vlm_graph(&m->vlm, part, part == EYE_PART_VISION ? m->opts.image_side : 0, g, err));
-    EYE_TRY_GOTO(eye_graph_fold(g, err));
+    if (!m->unfused || int8) EYE_TRY_GOTO(eye_graph_fold(g, err));
     eye_graph_quantize(g, part_type(m, part));
-    if (part_type(m, part) == EYE_W_I8) EYE_TRY_GOTO(eye_vlm_ranges(&m->vlm, g, err));
-    EYE_TRY_GOTO(eye_graph_fuse(g, keep_taps || tap, err));
+    if (int8) EYE_TRY_GOTO(eye_vlm_ranges(&m->vlm, g, err));
+    if (!m->unfused) EYE_TRY_GOTO(eye_graph_fuse(g, keep_taps || tap, err));
     if (tap) {
         eye_val v = eye_graph_find(g, tap);
         if (v == EYE_NONE) {
@@ -270,7 +274,7 @@ enum eye_status eye_model_graph(const struct eye_model *m, enum eye_part part, b
         EYE_TRY_GOTO(eye_graph_compact(g, err));
         if (tapped) *tapped = v;
     }
-    if (part_type(m, part) == EYE_W_I8) EYE_TRY_GOTO(eye_graph_lay_int8(g, err));
+    if (int8) EYE_TRY_GOTO(eye_graph_lay_int8(g, err));
     return EYE_OK;
 fail:
     eye_graph_clear(g);

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "eyelet/experimental.h"
 #include "session/session_impl.h"
 
 /* ---- new, free ---- */
@@ -217,21 +218,21 @@ enum eye_status eye_session_check_ids(const struct eye_session *s, const int32_t
 }
 
 /* Wants the lock held. */
-static enum eye_status run_tokens(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows, float *logits,
-                                  struct eye_err *err) {
+static enum eye_status run_tokens(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows, size_t n_logits,
+                                  float *logits, struct eye_err *err) {
     const struct eye_model_opts *o = &s->model->opts;
     size_t n_runs = (n - 1) / s->decoder.rows + 1;
     struct watch w = {.s = s, .n_steps = n_runs * s->model->part[EYE_PART_DECODER].graph.n_nodes,
                       .what = n >= LONG_ROWS ? "reading the prompt" : NULL};
-    struct eye_decode_call call = {.ids = ids, .n = n, .image_rows = image_rows, .n_logits = logits != NULL,
+    struct eye_decode_call call = {.ids = ids, .n = n, .image_rows = image_rows, .n_logits = n_logits,
                                    .at = {.pos = s->n_past, .slot = s->n_past, .n_own = s->n_past}};
     enum eye_status st = eye_decode(&s->decoder, &call, 1, logits, between_steps, &w, err);
     if (w.what && o->progress) o->progress(o->progress_ctx, w.what, 1);
     return st;
 }
 
-enum eye_status eye_session_append(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows, float *logits,
-                                   struct eye_err *err) {
+static enum eye_status append(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows, size_t n_logits,
+                              float *logits, struct eye_err *err) {
     size_t n_image_rows, left = (size_t)(s->n_ctx - s->n_past);
     if (n == 0) return eye_fail(err, EYE_E_ARG, "no tokens");
     if (n > left)
@@ -241,7 +242,7 @@ enum eye_status eye_session_append(struct eye_session *s, const int32_t *ids, si
     if (n_image_rows && !image_rows)
         return eye_fail(err, EYE_E_ARG, "%zu image rows among the tokens, but no features", n_image_rows);
     pthread_mutex_lock(&s->model->lock);
-    enum eye_status st = run_tokens(s, ids, n, image_rows, logits, err);
+    enum eye_status st = run_tokens(s, ids, n, image_rows, n_logits, logits, err);
     pthread_mutex_unlock(&s->model->lock);
     if (st != EYE_OK) return st; /* what was written stands beyond the end: as if it were not */
     memcpy(s->past + s->n_past, ids, n * sizeof *ids);
@@ -250,14 +251,25 @@ enum eye_status eye_session_append(struct eye_session *s, const int32_t *ids, si
     return EYE_OK;
 }
 
-enum eye_status eye_session_prefill(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows, float *logits,
-                                    struct eye_err *err) {
+enum eye_status eye_session_append(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows, float *logits,
+                                   struct eye_err *err) {
+    return append(s, ids, n, image_rows, logits != NULL, logits, err);
+}
+
+enum eye_status eye_session_prefill_logits(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows,
+                                           size_t n_logits, float *logits, struct eye_err *err) {
+    if (n_logits > n) return eye_fail(err, EYE_E_ARG, "logits of %zu rows are wanted, %zu are run", n_logits, n);
     if (s->pending >= 0) {
         int32_t id = s->pending;
-        EYE_TRY(eye_session_append(s, &id, 1, NULL, NULL, err));
+        EYE_TRY(append(s, &id, 1, NULL, 0, NULL, err));
         s->pending = -1;
     }
-    return eye_session_append(s, ids, n, image_rows, logits, err);
+    return append(s, ids, n, image_rows, n_logits, logits, err);
+}
+
+enum eye_status eye_session_prefill(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows, float *logits,
+                                    struct eye_err *err) {
+    return eye_session_prefill_logits(s, ids, n, image_rows, logits ? EYE_MIN(n, 1) : 0, logits, err);
 }
 
 enum eye_status eye_session_step(struct eye_session *s, int32_t id, float *logits, struct eye_err *err) {

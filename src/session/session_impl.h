@@ -45,6 +45,7 @@ struct eye_model {
     pthread_mutex_t lock;          /* over all below, and over the pool: runs of different sessions take turns */
     struct eye_engine engine;
     bool engine_ready;
+    bool unfused;                  /* see eye_model_leave_unfused */
     struct eye_part_plan part[EYE_N_PART]; /* built when first needed */
     char **layer;                  /* [n_layers] names for probes */
     size_t n_layers, layers_cap;

@@ -119,6 +119,84 @@ static void image_and_logits(struct eye_model_opts opts, float **rows, float **l
     eye_model_close(m);
 }
 
+/* Logits of all rows of a prefill are those of its steps, in as many runs of the head as it takes. */
+static void test_logits_of_all_rows(void **state) {
+    (void)state;
+    enum { N = 7 };
+    struct eye_err err;
+    struct eye_model *m = open_model((struct eye_model_opts){.n_parallel = 3});
+    struct eye_session *s = open_session(m, 0);
+    size_t n_vocab = (size_t)eye_model_n_vocab(m);
+    float *rows = floats(N * n_vocab), *step = floats(n_vocab);
+    int32_t ids[N];
+    some_ids(ids, N, (int32_t)n_vocab);
+    CALL(eye_session_prefill_logits(s, ids, N, NULL, N - 2, rows, &err));
+    eye_session_reset(s);
+    for (size_t i = 0; i < N; i++) {
+        CALL(eye_session_step(s, ids[i], step, &err));
+        if (i >= 2) assert_memory_equal(step, rows + (i - 2) * n_vocab, n_vocab * sizeof(float));
+    }
+    assert_int_equal(eye_session_prefill_logits(s, ids, 2, NULL, 3, rows, &err), EYE_E_ARG);
+    free(rows), free(step);
+    eye_session_free(s);
+    eye_model_close(m);
+}
+
+/* Node by node as the family writes it: more steps, the same logits but for rounding. */
+static size_t unfused_or_not(bool unfused, float **logits, size_t *n_logits) {
+    struct eye_err err;
+    struct eye_model *m = open_model((struct eye_model_opts){.decoder_type = EYE_WEIGHT_F32, .vision_type = EYE_WEIGHT_F32});
+    if (unfused) eye_model_leave_unfused(m);
+    struct eye_session *s = open_session(m, 0);
+    struct eye_image img = picture(97, 61);
+    size_t n = (size_t)eye_model_image_tokens(m);
+    float *rows = floats(n * (size_t)eye_model_hidden(m));
+    int32_t *ids = calloc(n + 5, sizeof *ids);
+    assert_non_null(ids);
+    *n_logits = (size_t)eye_model_n_vocab(m);
+    *logits = floats(*n_logits);
+    some_ids(ids, n + 5, eye_model_n_vocab(m));
+    for (size_t i = 0; i < n; i++) ids[2 + i] = EYE_TOKEN_IMAGE_ROW;
+    CALL(eye_session_encode_image(s, &img, rows, NULL, &err));
+    CALL(eye_session_prefill(s, ids, n + 5, rows, *logits, &err));
+    size_t n_steps = eye_session_op_times(s, NULL, 0);
+    free(ids), free(rows);
+    eye_session_free(s);
+    eye_model_close(m);
+    return n_steps;
+}
+
+static void test_unfused_is_the_same_model(void **state) {
+    (void)state;
+    float *a, *b;
+    size_t n, m;
+    size_t fused = unfused_or_not(false, &a, &n), unfused = unfused_or_not(true, &b, &m);
+    double most = 0, off = 0;
+    assert_true(fused < unfused);
+    assert_int_equal(n, m);
+    for (size_t i = 0; i < n; i++) {
+        most = fmax(most, fabs((double)a[i]));
+        off = fmax(off, fabs((double)a[i] - (double)b[i]));
+    }
+    assert_true(off <= most * (double)unfused * 64 * 0x1p-24); /* each step: sums of up to some thousand, whose errors average out */
+    free(a), free(b);
+}
+
+/* Where it lies is the command line's test; here: the variable, the caller's room, and what it says when there is none. */
+static void test_default_model(void **state) {
+    (void)state;
+    struct eye_err err = {0};
+    char path[4096], none[8];
+    assert_int_equal(setenv("EYELET_MODEL", "some/folder", 1), 0);
+    CALL(eye_default_model(path, sizeof path, &err));
+    assert_string_equal(path, "some/folder");
+    assert_int_equal(eye_default_model(none, sizeof none, &err), EYE_E_LIMIT);
+    assert_int_equal(setenv("EYELET_MODEL", "", 1), 0);
+    enum eye_status st = eye_default_model(path, sizeof path, &err); /* one may be installed on this machine */
+    assert_true(st == EYE_OK ? strstr(path, "captioner.gguf") != NULL : st == EYE_E_IO && strstr(err.text, "captioner.gguf"));
+    assert_int_equal(unsetenv("EYELET_MODEL"), 0);
+}
+
 static void test_threads_and_mmap_change_nothing(void **state) {
     (void)state;
     static const struct eye_model_opts same[] = {{.n_threads = 2}, {.n_threads = 5}, {.n_threads = 1, .no_mmap = true}};
@@ -620,6 +698,9 @@ static int unmake(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_prefill_is_step_by_step),
+        cmocka_unit_test(test_logits_of_all_rows),
+        cmocka_unit_test(test_unfused_is_the_same_model),
+        cmocka_unit_test(test_default_model),
         cmocka_unit_test(test_threads_and_mmap_change_nothing),
         cmocka_unit_test(test_folder_is_gguf),
         cmocka_unit_test(test_probe_is_what_runs),
