@@ -74,7 +74,6 @@ usage 'unexpected argument "x"; see "eyelet help run"' run x
 usage 'nothing to do: give an image (-i), a prompt (-p) or both; see "eyelet help run"' run
 usage '--raw needs a prompt (-p); see "eyelet help run"' run --raw -i x.png
 usage '--logprobs shows in --json only; see "eyelet help run"' run -p x --logprobs 2
-usage 'MODEL|FILE is missing; see "eyelet help inspect"' inspect
 usage '"b" is one argument too many (TEXT); see "eyelet help tokens"' tokens a b
 usage 'nothing to do: give TEXT, --file or --decode; see "eyelet help tokens"' tokens
 usage '--decode is "1 x", expected token ids; see "eyelet help tokens"' tokens --decode "1 x"
@@ -170,7 +169,6 @@ if [ "$rc" = 1 ] && grep -q 'error           1  the same picture in two splits (
     grep -qx '3 errors, 0 warnings' "$tmp/out" && [ ! -s "$tmp/err" ]; then good; else bad "data check of leaking splits"; fi
 
 # ---- failures ----
-fails 'no model: ' run -p hello
 fails '/nowhere: ' run -m /nowhere -p hello
 fails '/nowhere: ' inspect /nowhere
 printf 'not a model' >"$tmp/bad.gguf"
@@ -307,6 +305,51 @@ same 'the tokenizer travels along' "tokens -m $model --template hello" "tokens -
 prints 'gguf, ' inspect "$tmp/model.gguf"
 prints 'eyelet.' inspect "$tmp/model.gguf" --metadata --no-tensors
 
+# ---- the default model ----
+mkdir -p "$tmp/prefix/bin" "$tmp/prefix/share/eyelet"
+cp "$eyelet" "$tmp/prefix/bin/eyelet"
+given=$eyelet
+eyelet=$tmp/prefix/bin/eyelet
+run inspect --no-tensors --json
+if [ "$rc" = 1 ]; then # else one is installed on this machine
+    none="no default model: captioner.gguf is neither beside the program ($tmp/prefix/bin), in share/eyelet of its prefix, nor in "
+    for c in 'run -p x' 'tokens x' 'probe --stage list' bench 'bench --hpml' "bench --caption $tmp" inspect; do
+        # shellcheck disable=SC2086
+        fails "no model given (-m, or EYELET_MODEL), and $none" $c
+    done
+    prints "model        $none" doctor
+    prints '"model": null' doctor --json
+fi
+run tokens -m "$tmp/model.gguf" "$text" && cp "$tmp/out" "$tmp/first"
+cp "$tmp/model.gguf" "$tmp/prefix/share/eyelet/captioner.gguf"
+by_default() { # file that is found
+    run tokens "$text"
+    if [ "$rc" = 0 ] && cmp -s "$tmp/out" "$tmp/first"; then good; else bad "the default model $1"; fi
+    prints "file            $1" inspect --no-tensors
+}
+by_default "$tmp/prefix/bin/../share/eyelet/captioner.gguf"
+prints "model        $tmp/prefix/bin/../share/eyelet/captioner.gguf (the default): fast_vlm" doctor
+prints '"default": true, ' doctor --json
+run run -i "$tmp/a.ppm" -n 4 -v
+if [ "$rc" = 0 ] && grep -q "the default model: $tmp/prefix/bin/../share" "$tmp/err"; then good; else bad 'run -v names the default model'; fi
+cp "$tmp/model.gguf" "$tmp/prefix/bin/captioner.gguf"
+by_default "$tmp/prefix/bin/captioner.gguf"
+EYELET_MODEL=$model prints "file            $model" inspect --no-tensors
+prints "file            $tmp/prefix/share/eyelet/captioner.gguf" inspect --no-tensors "$tmp/prefix/share/eyelet/captioner.gguf"
+EYELET_MODEL=/nowhere fails '/nowhere: ' run -p x
+: >"$tmp/prefix/bin/captioner.gguf"
+fails "$tmp/prefix/bin/captioner.gguf: the file is empty" run -p x
+rm -r "$tmp/prefix"
+eyelet=$given
+shipped=$(dirname "$eyelet")/captioner.gguf
+if [ -e "$shipped" ]; then
+    if [ "$(wc -c <"$shipped")" -le 12000000 ]; then good; else bad 'the default model has at most 12 MB'; fi
+    photo=$(dirname "$0")/../../doc/demo.jpg
+    same 'a caption by the default model, one thread or three' "run -i $photo -t 1" "run -i $photo -t 3"
+    if [ "$(wc -l <"$tmp/out")" = 1 ] && [ "$(wc -w <"$tmp/out")" -ge 3 ]; then good; else bad 'a caption of some words'; fi
+    prints '"finish_reason": "stop"' run -i "$photo" --json
+fi
+
 # ---- convert: calibration and its report ----
 fails 'vision int8: ranges come from pictures' convert "$model" -o "$tmp/x.gguf" --vision int8
 fails 'q8_0' convert "$model" -o "$tmp/x.gguf" --decoder int8
@@ -345,6 +388,29 @@ prints 'peak_memory' bench -m "$model" -r 2 --decode 4
 prints 'prefill,' bench -m "$model" -r 1 --decode 2 --csv
 prints '"ops": ' bench -m "$model" -r 1 --decode 2 --json --ops
 
+prints 'workers captions/s      p50      p95' bench -m "$model" --caption "$tmp/pictures" --captions 6 -t 2 -c 64
+if [ "$(wc -l <"$tmp/out")" = 4 ]; then good; else bad 'captions a second of one worker and of two'; fi
+usage '--hpml has its own picture and types: no --image, --caption, --csv, --ops, --decoder or --vision; see "eyelet help bench"' \
+    bench -m "$model" --hpml --ops
+# Four rows; the tower ran in each, as many products as in the first or more, and another picture gives other logits.
+hpml() { # model
+    TMPDIR=$tmp/scratch run bench --hpml -m "$1" -r 1 -t 2
+    if [ "$rc" = 0 ] && awk '$1 == "plain" || $1 == "quantized" || $1 == "compiled" || $1 == "both" {
+            n++; bad += !($8 > 10 && $9 > 0.9 && $10 > 0 && $2 > 0) } END { exit n != 4 || bad }' "$tmp/out"; then good; else bad "bench --hpml of $1 (exit $rc)"; fi
+}
+mkdir "$tmp/scratch"
+hpml "$model"
+hpml "$tmp/i8.gguf"
+if [ -z "$(ls "$tmp/scratch")" ]; then good; else bad 'bench --hpml leaves its copy behind'; fi
+TMPDIR=/nowhere fails '/nowhere/eyelet-' bench --hpml -m "$model"
+
+# The three rows of a report before and after rounding: of the same model, each file smaller, each number a number.
+EYELET="$wrapper $eyelet" EYELET_CTX_SIZE=128 EYELET_PREDICT=4 EYELET_LIMIT=4 EYELET_THREADS=2 N=2 \
+    "$(dirname "$0")/../../scripts/before_after.sh" "$model" "$tmp/shapes" "$tmp/rounded" >"$tmp/out" 2>"$tmp/err"
+rc=$?
+if [ "$rc" = 0 ] && awk -F '|' '/^[|] (f32|int8)/ { n++; size = $3 + 0; bad += !(NF == 13 && (!last || size < last)); last = size
+        for (i = 4; i < 13; i++) bad += $i !~ /^ [0-9.]+ $/ } END { exit n != 3 || bad }' "$tmp/out"; then good; else bad "before_after.sh (exit $rc)"; fi
+
 # ---- one JSON object each ----
 is_json() { # arguments…
     run "$@"
@@ -363,6 +429,8 @@ is_json convert --json "$model" -o "$odd.gguf"
 is_json inspect --json --metadata "$odd.gguf"
 is_json inspect --json "$model"
 is_json bench --json -m "$odd.gguf" -r 1 --decode 2 --ops
+is_json bench --json -m "$model" --hpml -r 1
+is_json bench --json -m "$model" --caption "$tmp/pictures" --captions 3 -t 2 -c 64
 for c in 'run -p x' 'tokens x' 'probe --stage list' bench; do
     # shellcheck disable=SC2086
     run $c --json -m /nowhere

@@ -173,6 +173,7 @@ static int run_row(struct ui *ui, const struct pictures *p, struct worker *worke
 static int open_workers(struct ui *ui, const struct model_args *args, struct worker *worker, int32_t n) {
     struct model_args one = *args;
     one.n_threads = 1;
+    one.cache_dir = NULL; /* a picture seen before would not be looked at */
     for (int32_t i = 0; i < n; i++) {
         int code = cli_open(ui, &one, &worker[i].model);
         if (code != EXIT_DONE) return code;
@@ -198,8 +199,9 @@ int bench_captions(struct ui *ui, const struct model_args *model, const char *fo
         for (int k = 0; k < N_PARTS; k++) printf(" %8s", part_names[k]);
         printf("\n");
     }
-    if (code == EXIT_DONE) code = run_row(ui, &p, worker, 1, (size_t)n, rows);
-    if (code == EXIT_DONE && n_workers > 1) code = run_row(ui, &p, worker, n_workers, (size_t)n, rows);
+    const int32_t at_once[] = {1, 2, n_workers};
+    for (int k = 0; code == EXIT_DONE && k < 3; k++)
+        if (at_once[k] <= n_workers && (k < 2 || at_once[k] > 2)) code = run_row(ui, &p, worker, at_once[k], (size_t)n, rows);
     if (code == EXIT_DONE && json) code = json_print(ui, json_pack("{s:i, s:I, s:O}", "captions", n, "pictures", (json_int_t)p.n, "rows", rows));
     json_decref(rows);
     for (int32_t i = 0; i < n_workers; i++) {

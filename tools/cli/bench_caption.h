@@ -5,7 +5,7 @@
 #include "cli.h"
 
 /* folder: of picture files. n: captions to measure, after some to warm up. Workers are threads with a one-thread model each:
- * that is what gives most captions a second. Rows: one worker, then as many as the model's threads. Returns the exit code. */
+ * that is what gives most captions a second. Rows: one worker, two, as many as the model's threads. Returns the exit code. */
 int bench_captions(struct ui *ui, const struct model_args *model, const char *folder, int32_t n, bool json);
 
 #endif

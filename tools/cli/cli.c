@@ -11,7 +11,17 @@ const char *const cli_weight_names[] = {"stored", "f32", "f16", "bf16", "q8_0", 
 const char *const cli_cache_names[] = {"auto", "f16", "f32", "i8", NULL};
 const char *const cli_fit_names[] = {"model", "pad", "crop", "stretch", NULL};
 
+const char *cli_model_path(struct ui *ui, const char *given, char *buf) {
+    struct eye_err err = {0};
+    if (given) return given;
+    if (eye_default_model(buf, CLI_PATH_MAX, &err) == EYE_OK) return buf;
+    ui_failf(ui, "no model given (-m, or EYELET_MODEL), and %s. One to start with is apple/FastVLM-0.5B on huggingface.co",
+             err.text);
+    return NULL;
+}
+
 int cli_open(struct ui *ui, const struct model_args *a, struct eye_model **model) {
+    char found[CLI_PATH_MAX];
     struct eye_err err = {0};
     struct eye_model_opts opts = {
         .n_threads = a->n_threads,
@@ -34,11 +44,22 @@ int cli_open(struct ui *ui, const struct model_args *a, struct eye_model **model
         .cancel = ui_interrupted,
     };
     ui_catch_interrupt();
-    if (!a->path)
-        return ui_failf(
-            ui, "no model: this build brings no default one; give a checkpoint folder or .gguf file with -m (or EYELET_MODEL). "
-                "One to start with is apple/FastVLM-0.5B on huggingface.co");
-    return eye_model_open(a->path, &opts, model, &err) == EYE_OK ? EXIT_DONE : ui_fail(ui, &err);
+    const char *path = cli_model_path(ui, a->path, found);
+    if (!path) return EXIT_FAILED;
+    if (!a->path && ui->verbose) ui_note(ui, "the default model: %s", path);
+    return eye_model_open(path, &opts, model, &err) == EYE_OK ? EXIT_DONE : ui_fail(ui, &err);
+}
+
+uint8_t *cli_make_pixels(int side, int kind) {
+    uint8_t *pixels = malloc((size_t)side * (size_t)side * 3);
+    for (int y = 0; pixels && y < side; y++)
+        for (int x = 0; x < side; x++) {
+            uint8_t *p = pixels + ((size_t)y * (size_t)side + (size_t)x) * 3;
+            p[kind % 3] = (uint8_t)(x * 255 / side);
+            p[(kind + 1) % 3] = (uint8_t)(kind / 3 % 2 ? 255 - y * 255 / side : y * 255 / side);
+            p[(kind + 2) % 3] = (uint8_t)((x * 7) ^ (y * (13 + kind)));
+        }
+    return pixels;
 }
 
 int cli_load_images(struct ui *ui, const struct arg_list *files, bool no_exif, struct eye_image *img, uint64_t *decode_us) {

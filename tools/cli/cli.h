@@ -24,7 +24,8 @@ struct model_args { /* a member `model` of each command's options */
 };
 extern const char *const cli_weight_names[], *const cli_cache_names[], *const cli_fit_names[];
 
-#define MODEL_PATH_ARG(T) {ARG_TEXT, 'm', "model", "MODEL", "checkpoint folder or .gguf file", offsetof(T, model.path)}
+#define MODEL_PATH_ARG(T) \
+    {ARG_TEXT, 'm', "model", "MODEL", "checkpoint folder or .gguf file; left out: the default model", offsetof(T, model.path)}
 #define CHAT_TEMPLATE_ARG(T) \
     {ARG_TEXT, 0, "chat-template", "NAME", \
      "qwen2, chatml, vicuna, llava, smolvlm, llama2, tinyllava or raw, or a Jinja file; not the model's own", \
@@ -55,11 +56,17 @@ extern const char *const cli_weight_names[], *const cli_cache_names[], *const cl
     {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, model.quiet)}, \
     {ARG_FLAG, 'v', "verbose", NULL, "say more", offsetof(T, model.verbose)}
 
-/* Opens the model with progress and warnings on ui, and from now on catches Ctrl-C; says what is wrong itself. Returns
+#define CLI_PATH_MAX 4096
+/* The path of a model to open: given, or where it is NULL the default model's, in buf [CLI_PATH_MAX]. NULL: there is none, and
+ * that was said. */
+const char *cli_model_path(struct ui *ui, const char *given, char *buf);
+/* Opens the model, or the default one, with progress and warnings on ui, and from now on catches Ctrl-C; says what is wrong itself. Returns
  * EXIT_DONE or another exit code. */
 int cli_open(struct ui *ui, const struct model_args *a, struct eye_model **model);
 
 /* ---- images ---- */
+/* A made-up picture, [side, side, 3], malloc'd: smooth colours and some texture, another one for each kind. NULL = no memory. */
+uint8_t *cli_make_pixels(int side, int kind);
 /* Loads n pictures into img[]; *decode_us is the time it took. On failure none is left open. */
 int cli_load_images(struct ui *ui, const struct arg_list *files, bool no_exif, struct eye_image *img, uint64_t *decode_us);
 void cli_free_images(struct eye_image *img, int32_t n);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bench_caption.h"
+#include "bench_hpml.h"
 #include "cli.h"
 #include "eyelet/experimental.h"
 #include "json.h"
@@ -13,7 +14,7 @@ struct bench_opts {
     struct model_args model;
     const char *image, *caption;
     int32_t n_runs, n_prefill, n_decode, n_captions;
-    bool json, csv, ops;
+    bool hpml, json, csv, ops;
 };
 
 #define T struct bench_opts
@@ -27,6 +28,9 @@ static const struct arg bench_args[] = {
     {ARG_TEXT, 0, "caption", "DIR", "instead: finished captions a second, of the pictures in this folder, from file to end token",
      offsetof(T, caption)},
     {ARG_INT, 0, "captions", "N", "captions that measures", offsetof(T, n_captions), 1, 1 << 20, .def = 200},
+    {ARG_FLAG, 0, "hpml", NULL,
+     "instead: the HPML study's benchmark, one forward over ten tokens, with the picture seen: plain, quantized, compiled, both",
+     offsetof(T, hpml)},
     {ARG_FLAG, 0, "ops", NULL, "time per op as well (of the last run)", offsetof(T, ops)},
     {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
     {ARG_FLAG, 0, "csv", NULL, "comma-separated values", offsetof(T, csv)},
@@ -57,19 +61,10 @@ struct bench { /* everything of one measurement */
 
 /* ---- measuring ---- */
 
-/* Smooth colours with some texture: what a resize and a tower get to see makes no difference to their time. */
 static bool make_image(struct bench *b, int side) {
     struct eye_err err;
-    b->pixels = malloc((size_t)side * (size_t)side * 3);
-    if (!b->pixels) return false;
-    for (int y = 0; y < side; y++)
-        for (int x = 0; x < side; x++) {
-            uint8_t *p = b->pixels + ((size_t)y * (size_t)side + (size_t)x) * 3;
-            p[0] = (uint8_t)(x * 255 / side);
-            p[1] = (uint8_t)(y * 255 / side);
-            p[2] = (uint8_t)((x * 7) ^ (y * 13));
-        }
-    return eye_image_wrap(&b->img, b->pixels, side, side, 0, &err) == EYE_OK;
+    b->pixels = cli_make_pixels(side, 0);
+    return b->pixels && eye_image_wrap(&b->img, b->pixels, side, side, 0, &err) == EYE_OK;
 }
 
 static enum eye_status run_image(struct bench *b, uint64_t us[N_STAGES], struct eye_err *err) {
@@ -267,8 +262,13 @@ static int run(void *opts, char *const *operand, int n_operands) {
     if (o->json && o->csv) return args_usage(&cmd_bench, "--json and --csv exclude each other");
     if (o->caption && (o->csv || o->ops || o->image))
         return args_usage(&cmd_bench, "--caption measures whole captions: no --image, --csv or --ops beside it");
+    if (o->hpml && (o->csv || o->ops || o->image || o->caption || o->model.decoder || o->model.vision))
+        return args_usage(&cmd_bench, "--hpml has its own picture and types: no --image, --caption, --csv, --ops, --decoder or --vision");
+    if (o->hpml) return bench_hpml(&ui, &o->model, o->n_runs, o->json);
     if (o->caption) return bench_captions(&ui, &o->model, o->caption, o->n_captions, o->json);
-    int code = cli_open(&ui, &o->model, &b.model);
+    struct model_args args = o->model;
+    args.cache_dir = NULL; /* a picture seen before would not be looked at */
+    int code = cli_open(&ui, &args, &b.model);
     if (code == EXIT_DONE) code = bench(&b);
     ui_clear(&ui);
     release(&b);
@@ -278,13 +278,17 @@ static int run(void *opts, char *const *operand, int n_operands) {
 static const struct example examples[] = {
     {"Time per stage", "eyelet bench -m fastvlm.gguf -i photo.jpg"},
     {"Captions a second, on one core and on all", "eyelet bench -m captioner --caption photos"},
+    {"The HPML study's four rows, for a student of its shape",
+     "eyelet train init recipes/hpml.json -o hpml --data DATA; eyelet bench --hpml -m hpml/student"},
     {"Where the time goes", "eyelet bench -m fastvlm.gguf --ops --json"},
     {NULL, NULL},
 };
 
 const struct command cmd_bench = {
     .name = "bench",
-    .usage = "-m MODEL [-i IMAGE] [-r RUNS] [--json | --csv] [--ops]",
+    .usage = "[-m MODEL] [-i IMAGE | --caption DIR | --hpml] [-r RUNS] [--json | --csv] [--ops]",
     .summary = "how long each stage takes: image decode, resize, vision, projector, prefill, decode; peak memory",
+    .details = "--caption: a caption is done when its end token is: the file is read, decoded, resized, seen, every token written. Each\n"
+               "worker has one thread. --hpml: what plain, quantized, compiled and both mean is in doc/TRAINING.md.",
     .args = bench_args, .examples = examples, .opts_bytes = sizeof(struct bench_opts), .run = run,
 };

@@ -1,5 +1,5 @@
-/* eyelet doctor: what this machine and this build can do, how fast, whether the kernels are right; with -m: whether a model
- * opens and fits. What could be better is a warning that says what to do. */
+/* eyelet doctor: what this machine and this build can do, how fast, whether the kernels are right; whether a model, the
+ * default one without -m, opens and fits. What could be better is a warning that says what to do. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +34,10 @@ struct report {
     struct eye_kernel_choice kernel[MAX_KERNELS];
     size_t n_kernels;
     int32_t n_threads;
-    const char *model_path;     /* NULL = none asked for */
+    const char *model_path;     /* NULL = none asked for, and no default one */
+    bool is_default;
+    char found[CLI_PATH_MAX];   /* the default model */
+    struct eye_err none;        /* why there is none */
     struct eye_model *model;    /* NULL = it did not open */
     struct eye_model_info info;
     struct eye_memory memory;
@@ -149,6 +152,7 @@ static json_t *speed_json(const struct report *r) {
 static json_t *model_json(const struct report *r) {
     json_t *o = json_object();
     put(o, "path", json_outside(r->model_path));
+    put(o, "default", json_boolean(r->is_default));
     put(o, "opens", json_boolean(r->model));
     if (!r->model) return o;
     put(o, "architecture", json_string(r->info.architecture));
@@ -181,7 +185,7 @@ static int print_json(struct ui *ui, const struct report *r) {
     put(root, "speed", speed_json(r));
     put(root, "self_check", check);
     put(root, "kernels", kernels);
-    if (r->model_path) put(root, "model", model_json(r));
+    put(root, "model", r->model_path ? model_json(r) : json_null());
     put(root, "warnings", warnings);
     return json_print(ui, root);
 }
@@ -223,7 +227,11 @@ static void print_speed(const struct report *r) {
 
 static void print_model(const struct report *r) {
     char a[32], b[32];
-    printf("model        %s: ", r->model_path);
+    if (!r->model_path) {
+        printf("model        %s\n", r->none.text);
+        return;
+    }
+    printf("model        %s%s: ", r->model_path, r->is_default ? " (the default)" : "");
     if (!r->model) {
         printf("does not open\n");
         return;
@@ -246,7 +254,7 @@ static void print_text(const struct report *r, bool verbose) {
            *r->check.worst_op ? r->check.worst_op : "none", r->check.worst);
     for (size_t i = 0; verbose && i < r->n_kernels; i++)
         printf("             %-22s %s\n", r->kernel[i].op, r->kernel[i].kernel);
-    if (r->model_path) print_model(r);
+    print_model(r);
     for (int i = 0; i < r->n_warnings; i++) printf("warning      %s\n", r->warning[i]);
     if (r->n_warnings == 0 && (r->model || !r->model_path)) printf("nothing to complain about\n");
 }
@@ -269,8 +277,9 @@ static int examine(struct ui *ui, const struct doctor_opts *o, struct report *r)
         return ui_fail(ui, &err);
     ui_progress(ui, "measuring", 1);
     int code = kernels_agree(r) ? EXIT_DONE : EXIT_FAILED;
-    if (!o->model.path) return code;
-    r->model_path = o->model.path;
+    r->is_default = !o->model.path && eye_default_model(r->found, sizeof r->found, &r->none) == EYE_OK;
+    r->model_path = r->is_default ? r->found : o->model.path;
+    if (!r->model_path) return code;
     if (cli_open(ui, &o->model, &r->model) != EXIT_DONE) return EXIT_FAILED;
     eye_model_get_info(r->model, &r->info);
     return eye_model_memory(r->model, 0, &r->memory, &err) == EYE_OK ? code : ui_fail(ui, &err);

@@ -75,7 +75,7 @@ static json_t *tensors_json(const struct eye_listing *l) {
 static int print_json(struct ui *ui, const struct inspect_opts *o, const struct eye_listing *l,
                       const struct eye_model_info *info, const struct eye_memory *mem) {
     struct totals t;
-    json_t *root = json_pack("{s:s}", "format", eye_listing_format(l)), *types = json_object();
+    json_t *root = json_pack("{s:o,s:s}", "file", json_outside(o->model.path), "format", eye_listing_format(l)), *types = json_object();
     if (info) json_object_set_new(root, "model", model_json(info, mem));
     count_types(l, &t);
     for (size_t i = 0; i < t.n; i++)
@@ -139,6 +139,7 @@ static void print_text(const struct inspect_opts *o, const struct eye_listing *l
                        const struct eye_memory *mem) {
     struct totals t;
     char text[32];
+    printf("file            %s\n", o->model.path);
     printf("format          %s, %zu tensors\n", eye_listing_format(l), eye_listing_n_tensors(l));
     if (info) print_model(info, mem);
     count_types(l, &t);
@@ -170,16 +171,17 @@ static int run(void *opts, char *const *operand, int n_operands) {
     struct eye_model *model = NULL;
     struct eye_model_info info;
     struct eye_memory mem;
-    (void)n_operands;
+    char found[CLI_PATH_MAX];
     ui_init(&ui, o->model.quiet, o->model.verbose);
-    o->model.path = operand[0];
-    if (eye_listing_open(operand[0], &l, &err) != EYE_OK) return ui_fail(&ui, &err);
-    int code = ends_with(operand[0], ".safetensors") ? EXIT_DONE : cli_open(&ui, &o->model, &model);
+    const char *path = o->model.path = cli_model_path(&ui, n_operands ? operand[0] : NULL, found);
+    if (!path) return EXIT_FAILED;
+    if (eye_listing_open(path, &l, &err) != EYE_OK) return ui_fail(&ui, &err);
+    int code = ends_with(path, ".safetensors") ? EXIT_DONE : cli_open(&ui, &o->model, &model);
     if (code == EXIT_DONE && model) {
         eye_model_get_info(model, &info);
         if (eye_model_memory(model, 0, &mem, &err) != EYE_OK) code = ui_fail(&ui, &err);
     }
-    if (code == EXIT_DONE || (!model && ends_with(operand[0], ".gguf"))) {
+    if (code == EXIT_DONE || (!model && ends_with(path, ".gguf"))) {
         if (!o->json)
             print_text(o, l, model ? &info : NULL, &mem);
         else if (print_json(&ui, o, l, model ? &info : NULL, &mem) != EXIT_DONE)
@@ -198,13 +200,12 @@ static const struct example examples[] = {
 
 const struct command cmd_inspect = {
     .name = "inspect",
-    .usage = "MODEL|FILE [--json]",
+    .usage = "[MODEL|FILE] [--json]",
     .summary = "what is in a model or file, and the memory it needs",
     .args = inspect_args,
     .examples = examples,
     .opts_bytes = sizeof(struct inspect_opts),
     .operand = "MODEL|FILE",
-    .min_operands = 1,
     .max_operands = 1,
     .run = run,
 };

@@ -154,7 +154,7 @@ static const struct example examples[] = {
 
 const struct command cmd_probe = {
     .name = "probe",
-    .usage = "-m MODEL [-i IMAGE] [-p PROMPT | --tokens IDS] --stage STAGE -o FILE.npy",
+    .usage = "[-m MODEL] [-i IMAGE] [-p PROMPT | --tokens IDS] --stage STAGE -o FILE.npy",
     .summary = "any intermediate result as a .npy file",
     .details =
         "Shapes, all float32: pixels [3, H, W]; vision and projected [image tokens, C]; embeddings [T, C] after splicing;\n"

@@ -181,7 +181,8 @@ static int run(void *opts, char *const *operand, int n_operands) {
 }
 
 static const struct example examples[] = {
-    {"What is in a picture", "eyelet run -m FastVLM-0.5B -i photo.jpg"},
+    {"What is in a picture, by the default model", "eyelet run -i photo.jpg"},
+    {"By another", "eyelet run -m FastVLM-0.5B -i photo.jpg"},
     {"A question about it, the answer as JSON", "eyelet run -m FastVLM-0.5B -i photo.jpg -p \"What is on the table?\" --json"},
     {"Quantized while loading, four threads, a picture from a pipe",
      "curl -s https://example.org/a.jpg | eyelet run -m FastVLM-0.5B --decoder q4_0 --vision bf16 -t 4 -i"
@@ -195,6 +196,8 @@ const struct command cmd_run = {
     .name = "run",
     .usage = "[-m MODEL] [-i IMAGE]… [--cache FILE] [-p PROMPT] [OPTIONS]",
     .summary = "image(s) and a prompt to text, streamed",
-    .details = "MODEL is a checkpoint folder (config.json, *.safetensors, tokenizer.json) or a .gguf file.",
+    .details = "MODEL is a checkpoint folder (config.json, *.safetensors, tokenizer.json) or a .gguf file. Without -m and\n"
+               "EYELET_MODEL it is the one that eyelet brings: captioner.gguf beside the program, in share/eyelet of its\n"
+               "prefix, or where eyelet was installed to.",
     .args = run_args, .examples = examples, .opts_bytes = sizeof(struct run_opts), .run = run,
 };

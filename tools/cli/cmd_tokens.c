@@ -119,7 +119,7 @@ static const struct example examples[] = {
 
 const struct command cmd_tokens = {
     .name = "tokens",
-    .usage = "-m MODEL [--template] TEXT | --decode \"1 2 3\" | --file FILE",
+    .usage = "[-m MODEL] [--template] TEXT | --decode \"1 2 3\" | --file FILE",
     .summary = "text to token ids and back",
     .args = tokens_args, .examples = examples, .opts_bytes = sizeof(struct tokens_opts), .operand = "TEXT",
     .max_operands = 1, .run = run,
