@@ -291,6 +291,11 @@ static void on_packing(void *ctx, double done) {
     p->m->opts.progress(p->m->opts.progress_ctx, p->what, done);
 }
 
+int64_t eye_model_slots(const struct eye_model *m, int32_t n_ctx) {
+    int64_t beams = EYE_MIN(m->vlm.config.n_beams, EYE_MAX_BEAMS), own = EYE_MIN(n_ctx, EYE_BEAM_TOK);
+    return n_ctx + (beams > 1 ? EYE_ATTN_LANES + beams * (int64_t)EYE_ALIGN_UP((uint64_t)own, EYE_ATTN_LANES) : 0);
+}
+
 struct eye_plan_opts eye_model_plan_opts(const struct eye_model *m, enum eye_part part, bool measure_only) {
     struct eye_plan_opts o = {.max_t = 1, .kv_type = (enum eye_kv_type)(m->opts.cache_type - 1), .measure_only = measure_only,
                               .cancel = m->opts.cancel, .cancel_ctx = m->opts.cancel_ctx};
@@ -361,7 +366,7 @@ static enum eye_status measure_parts(struct eye_model *m, int32_t n_ctx, struct 
         EYE_TRY(measure_part(m, (enum eye_part)part, &size, err));
         out->weights += size.weights;
         out->activations += size.activations + size.scratch;
-        out->cache += (uint64_t)size.state_per_position * EYE_ALIGN_UP((uint64_t)n_ctx, EYE_ATTN_LANES);
+        out->cache += (uint64_t)size.state_per_position * EYE_ALIGN_UP((uint64_t)eye_model_slots(m, n_ctx), EYE_ATTN_LANES);
     }
     return EYE_OK;
 }

@@ -38,7 +38,7 @@ static enum eye_status take_memory(struct eye_session *s, struct eye_err *err) {
         part[i] = &m->part[EYE_PART_EMBED + i];
     }
     EYE_TRY(eye_decoder_init(&s->decoder, part, (size_t)EYE_MIN(EYE_PREFILL_ROWS, s->n_ctx), (size_t)m->opts.n_parallel,
-                             s->n_ctx, s->alloc, err));
+                             eye_model_slots(m, s->n_ctx), s->alloc, err));
     s->logits = eye_alloc_zero(s->alloc, vocab * sizeof *s->logits);
     s->past = eye_alloc_zero(s->alloc, (size_t)s->n_ctx * sizeof *s->past);
     return s->logits && s->past ? EYE_OK : eye_fail_nomem(err, vocab * sizeof *s->logits);

@@ -19,6 +19,7 @@
 #include "session/search.h"
 #include "text/template.h"
 
+#define EYE_BEAM_TOK 128
 #define EYE_PREFILL_ROWS 512 /* a prompt goes through the decoder in pieces of so many rows */
 
 struct eye_model {
@@ -108,6 +109,10 @@ EYE_PRINTF(4, 5) void eye_model_log(const struct eye_model *m, enum eye_log_leve
 /* Template and what ends an answer, once tokenizer and configuration are there. */
 EYE_MUST_CHECK enum eye_status eye_model_resolve_chat(struct eye_model *m, struct eye_err *err);
 const char *eye_model_chat_name(const struct eye_model *m);
+
+/* Slots that the KV cache of a session of n_ctx positions has: these, and where the model's own answers are searched with beams, room
+ * for EYE_BEAM_TOK tokens of each, so that a prompt which fills a small context leaves them some. */
+int64_t eye_model_slots(const struct eye_model *m, int32_t n_ctx);
 
 /* ---- pictures.c ---- */
 size_t eye_model_max_pictures(const struct eye_model *m); /* of one image */

@@ -256,6 +256,35 @@ static void a_session_searches_and_goes_on(void **state) {
     eye_session_free(s);
 }
 
+/* A model whose files ask for beams, and a prompt that takes most of a small context: what is left belongs to each of them. */
+static void a_small_context_has_room_for_the_models_own_beams(void **state) {
+    (void)state;
+    struct eye_err err;
+    char path[600];
+    struct eye_result r[2];
+    struct eye_session *s[2];
+    struct eye_model *m;
+    const struct eye_query q = {.text = "one two three four five six seven eight nine ten eleven", .raw = true};
+    const struct eye_generate_opts g = {.n_predict = MAX_TOK, .ignore_eos = true};
+    snprintf(path, sizeof path, "%s/generation_config.json", folder);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs("{\"num_beams\": 3}", f);
+    fclose(f);
+    CALL(eye_model_open(folder, &(struct eye_model_opts){.n_ctx = 512, .n_threads = 2}, &m, &err));
+    remove(path);
+    CALL(eye_session_new(m, NULL, &s[0], &err));
+    CALL(eye_session_generate(s[0], &q, &g, &r[0], &err));
+    int32_t n_ctx = (int32_t)r[0].n_prompt_tok + MAX_TOK + 1;
+    CALL(eye_session_new(m, &(struct eye_session_opts){.n_ctx = n_ctx}, &s[1], &err));
+    CALL(eye_session_generate(s[1], &q, &g, &r[1], &err));
+    assert_int_equal(r[0].n_tokens, MAX_TOK);
+    assert_int_equal(r[1].n_tokens, MAX_TOK);
+    assert_memory_equal(r[0].tokens, r[1].tokens, MAX_TOK * sizeof(int32_t));
+    for (int i = 0; i < 2; i++) eye_session_free(s[i]);
+    eye_model_close(m);
+}
+
 static void what_cannot_be_searched_is_refused(void **state) {
     (void)state;
     struct eye_err err;
@@ -274,6 +303,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(beams_are_those_of_the_plain_search), cmocka_unit_test(prompts_together_are_prompts_alone),
         cmocka_unit_test(samples_say_how_likely_they_were), cmocka_unit_test(a_session_searches_and_goes_on),
+        cmocka_unit_test(a_small_context_has_room_for_the_models_own_beams),
         cmocka_unit_test(what_cannot_be_searched_is_refused)};
     return cmocka_run_group_tests_name("search", tests, set_up, tear_down);
 }
