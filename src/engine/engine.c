@@ -45,7 +45,7 @@ eye_zip_fn *eye_act_grad_kernel(const struct eye_kernels *k, enum eye_act_kind a
 }
 
 size_t eye_exec_elems(const struct eye_exec *x, eye_val v) {
-    struct eye_bind bind = {.t = x->t};
+    struct eye_bind bind = {.t = x->t, .picked = x->bind.picked};
     int64_t n = 0;
     bool ok = eye_value_elems(eye_value_at(x->plan->g, v), &bind, &n);
     assert(ok && "planned for a larger t");

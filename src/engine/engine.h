@@ -29,6 +29,7 @@ enum eye_kv_type { EYE_KV_F16, EYE_KV_F32, EYE_KV_I8 }; /* i8: one scale per pos
 struct eye_plan;
 struct eye_plan_opts {
     int64_t max_t;        /* largest T a run may bind; 0 = 1 */
+    int64_t max_picked;   /* most rows a run may pick of them; 0 = max_t */
     int64_t max_ctx;      /* largest context (score rows, RoPE tables); 0 = max_t; less: the T rows are of several sequences */
     enum eye_kv_type kv_type;
     bool train_bf16;      /* products of f32 numbers round both sides to bf16 and sum in f32, where the CPU does that */

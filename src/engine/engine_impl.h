@@ -113,7 +113,7 @@ static inline bool eye_lower_changes(const struct eye_lower *l, eye_val v) {
 /* UNSUPPORTED unless v is a stored float weight. */
 EYE_MUST_CHECK enum eye_status eye_lower_want_weight(struct eye_lower *l, const struct eye_node *n, eye_val v,
                                                      struct eye_err *err);
-/* Largest element count of v: T = max_t. */
+/* Largest element count of v: T = max_t, PICKED = max_picked. */
 size_t eye_lower_elems(const struct eye_lower *l, eye_val v);
 
 /* ---- blobs (pack.c) ---- */

@@ -64,6 +64,9 @@ static enum eye_status bind_rows(struct eye_exec *x, struct eye_kv *kv, const st
     if (t < 1 || t > p->opts.max_t)
         return eye_fail(err, EYE_E_ARG, "run: expected 1 to %lld rows (the plan's max_t), got %lld", (long long)p->opts.max_t,
                         (long long)t);
+    if (bind->picked < 0 || bind->picked > p->opts.max_picked)
+        return eye_fail(err, EYE_E_ARG, "run: expected at most %lld picked rows (the plan's max_picked), got %lld",
+                        (long long)p->opts.max_picked, (long long)bind->picked);
     int64_t room = p->opts.max_ctx;
     if (p->n_states) {
         if (!kv || eye_kv_plan(kv) != p)

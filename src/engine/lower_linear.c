@@ -170,11 +170,12 @@ static enum eye_status run_embed(struct eye_exec *x, const struct eye_step *s, s
     if (r.table->kind != EYE_VAL_WEIGHT) r.computed = eye_exec_ptr(x, n->in[1]);
     r.n = eye_exec_elems(x, n->in[0]);
     r.c = (size_t)r.table->dims[1];
+    int64_t rows = eye_bind_dim(&x->bind, r.table->dims[0]);
     r.piece = eye_exec_piece(x, r.n, 4);
     for (size_t t = 0; t < r.n; t++)
-        if (r.ids[t] < -1 || r.ids[t] >= r.table->dims[0]) /* -1: a row of zeros */
+        if (r.ids[t] < -1 || r.ids[t] >= rows) /* -1: a row of zeros */
             return eye_fail(err, EYE_E_ARG, "embed: id %d is outside the table of %lld rows", r.ids[t],
-                            (long long)r.table->dims[0]);
+                            (long long)rows);
     eye_exec_tasks(x, r.n * r.c, eye_ceil_div(r.n, r.piece), embed_task, &r);
     return EYE_OK;
 }

@@ -30,11 +30,11 @@ static void copy_strips(struct eye_exec *x, struct strips r) {
     eye_exec_tasks(x, r.outer * r.n, eye_ceil_div(r.outer, r.piece), strips_task, &r);
 }
 
-/* Elements per step of the axis before `axis`: the axis and all after it, T bound. */
+/* Elements per step of the axis before `axis`: the axis and all after it, symbols bound. */
 static size_t strip_elems(const struct eye_exec *x, eye_val v, int axis) {
     const struct eye_value *a = eye_value_at(x->plan->g, v);
     size_t n = 1;
-    for (int i = axis; i < a->rank; i++) n *= (size_t)(a->dims[i] == EYE_DIM_T ? x->t : a->dims[i]);
+    for (int i = axis; i < a->rank; i++) n *= (size_t)eye_bind_dim(&x->bind, a->dims[i]);
     return n;
 }
 
@@ -123,7 +123,7 @@ static enum eye_status run_transpose(struct eye_exec *x, const struct eye_step *
     struct transpose_run r = {.from = eye_exec_ptr(x, n->in[0]), .to = eye_exec_ptr(x, n->out), .rank = in->rank};
     size_t dims[EYE_MAX_RANK], stride[EYE_MAX_RANK], total = 1;
     for (int i = in->rank - 1; i >= 0; i--) {
-        dims[i] = (size_t)(in->dims[i] == EYE_DIM_T ? x->t : in->dims[i]);
+        dims[i] = (size_t)eye_bind_dim(&x->bind, in->dims[i]);
         stride[i] = total;
         total *= dims[i];
     }

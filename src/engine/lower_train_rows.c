@@ -231,7 +231,7 @@ static void table_task(void *ctx, int i_task, int i_thread) {
 }
 
 static enum eye_status add_to_table(struct eye_exec *x, const struct eye_step *s, const int32_t *index, struct eye_err *err) {
-    struct table_run w = {make_run(x, s), index, (size_t)eye_dim(x->plan->g, s->node->out, 0)};
+    struct table_run w = {make_run(x, s), index, eye_exec_rows(x, s->node->out)};
     for (size_t t = 0; t < w.r.rows; t++)
         if (index[t] >= (int64_t)w.n)
             return eye_fail(err, EYE_E_ARG, "%s: row %d is outside the table of %zu", eye_op_info(s->node->op)->name, index[t],

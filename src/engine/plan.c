@@ -23,7 +23,7 @@ void eye_lower_scratch(struct eye_lower *l, size_t thread_bytes, size_t shared_b
 }
 
 size_t eye_lower_elems(const struct eye_lower *l, eye_val v) {
-    struct eye_bind bind = {.t = l->plan->opts.max_t};
+    struct eye_bind bind = {.t = l->plan->opts.max_t, .picked = l->plan->opts.max_picked};
     int64_t n = 0;
     bool ok = eye_value_elems(eye_value_at(l->g, v), &bind, &n);
     assert(ok && "sizes are checked before lowering");
@@ -105,7 +105,8 @@ static enum eye_status make_tables(struct eye_lower *l, struct eye_err *err) {
 
 /* Sizes that lowerings compute with must exist. */
 static enum eye_status check_sizes(struct eye_lower *l, struct eye_err *err) {
-    struct eye_bind bind = {.t = l->plan->opts.max_t, .ctx = l->plan->opts.max_ctx};
+    const struct eye_plan_opts *o = &l->plan->opts;
+    struct eye_bind bind = {.t = o->max_t, .ctx = o->max_ctx, .picked = o->max_picked};
     for (size_t v = 0; v < l->g->n_values; v++) {
         int64_t n;
         if (!eye_value_elems(&l->g->value[v], &bind, &n) || n > INT64_MAX / 64)
@@ -150,11 +151,13 @@ static enum eye_status place_memory(struct eye_lower *l, struct eye_err *err) {
 
 static enum eye_status resolve_opts(struct eye_plan *p, const struct eye_plan_opts *o, struct eye_err *err) {
     p->opts = *o;
-    if (o->max_t < 0 || o->max_ctx < 0 || o->max_t > INT32_MAX || o->max_ctx > INT32_MAX || (unsigned)o->kv_type > EYE_KV_I8)
-        return eye_fail(err, EYE_E_ARG, "plan: max_t %lld, max_ctx %lld or the KV type is out of range", (long long)o->max_t,
-                        (long long)o->max_ctx);
+    if (o->max_t < 0 || o->max_ctx < 0 || o->max_t > INT32_MAX || o->max_ctx > INT32_MAX || (unsigned)o->kv_type > EYE_KV_I8 ||
+        o->max_picked < 0 || o->max_picked > EYE_MAX(o->max_t, 1))
+        return eye_fail(err, EYE_E_ARG, "plan: max_t %lld, max_picked %lld, max_ctx %lld or the KV type is out of range",
+                        (long long)o->max_t, (long long)o->max_picked, (long long)o->max_ctx);
     p->opts.max_t = EYE_MAX(o->max_t, 1);
     p->opts.max_ctx = o->max_ctx ? o->max_ctx : p->opts.max_t;
+    p->opts.max_picked = o->max_picked ? o->max_picked : p->opts.max_t;
     return EYE_OK;
 }
 

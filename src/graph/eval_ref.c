@@ -15,8 +15,7 @@ static enum eye_status give_memory(struct eval *e, eye_val v, struct eye_err *er
     struct eye_ref_value *r = &e->value[v];
     size_t bytes;
     r->rank = x->rank;
-    for (int i = 0; i < x->rank; i++)
-        r->dims[i] = x->dims[i] == EYE_DIM_T ? e->bind->t : x->dims[i] == EYE_DIM_CTX ? e->bind->ctx : x->dims[i];
+    for (int i = 0; i < x->rank; i++) r->dims[i] = eye_bind_dim(e->bind, x->dims[i]);
     if (!eye_value_elems(x, e->bind, &r->n) || !eye_mul_ok((size_t)r->n, sizeof *r->f, &bytes))
         return eye_fail(err, EYE_E_LIMIT, "graph: value \"%s\" is too large", x->name);
     r->f = eye_arena_alloc(&e->arena, bytes + 1);

@@ -145,7 +145,7 @@ int64_t eye_dim(const struct eye_graph *g, eye_val v, int axis) {
 bool eye_value_elems(const struct eye_value *v, const struct eye_bind *bind, int64_t *out) {
     int64_t n = 1;
     for (int i = 0; i < v->rank; i++) {
-        int64_t d = v->dims[i] == EYE_DIM_T ? bind->t : v->dims[i] == EYE_DIM_CTX ? bind->ctx : v->dims[i];
+        int64_t d = eye_bind_dim(bind, v->dims[i]);
         if (d < 0 || __builtin_mul_overflow(n, d, &n)) return false;
     }
     *out = n;

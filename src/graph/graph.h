@@ -21,8 +21,9 @@ typedef int32_t eye_val; /* index of a value in its graph */
 
 /* Symbolic dims: negative, bound to numbers when the graph runs. */
 enum {
-    EYE_DIM_T = -1,  /* tokens (rows) of this call */
-    EYE_DIM_CTX = -2 /* positions a KV cache holds */
+    EYE_DIM_T = -1,     /* tokens (rows) of this call */
+    EYE_DIM_CTX = -2,   /* positions a KV cache holds */
+    EYE_DIM_PICKED = -3 /* rows of this call that an input names, to go on with them alone: in training those with a target */
 };
 
 enum eye_op {
@@ -210,10 +211,13 @@ struct eye_segment {
 /* Numbers for the symbols of one run, and whose its rows are. Segments follow each other and hold all t rows; n_segments 0: all
  * rows are one sequence's, from position and slot `past` on, after `past` cached ones. */
 struct eye_bind {
-    int64_t t, ctx, past;
+    int64_t t, ctx, past, picked;
     const struct eye_segment *segment;
     size_t n_segments;
 };
+static inline int64_t eye_bind_dim(const struct eye_bind *b, int64_t dim) {
+    return dim == EYE_DIM_T ? b->t : dim == EYE_DIM_CTX ? b->ctx : dim == EYE_DIM_PICKED ? b->picked : dim;
+}
 size_t eye_bind_n_segments(const struct eye_bind *b); /* 1 when none are given */
 struct eye_segment eye_bind_segment(const struct eye_bind *b, size_t i);
 size_t eye_bind_segment_of(const struct eye_bind *b, int64_t row);

@@ -436,8 +436,8 @@ static enum eye_status eye_shape_layer_norm_dw(G *g, N *n, V *out, E *err) {
 static enum eye_status eye_shape_embed_grad(G *g, N *n, V *out, E *err) {
     const struct eye_value *d = in(g, n, 0), *ids = in(g, n, 1);
     from_attr(n, 2, out);
-    bool fits = d->rank == 2 && ids->rank == 1 && ids->dtype == EYE_I32 && ids->dims[0] == d->dims[0] && out->dims[0] > 0 &&
-                out->dims[1] == d->dims[1];
+    bool fits = d->rank == 2 && ids->rank == 1 && ids->dtype == EYE_I32 && ids->dims[0] == d->dims[0] &&
+                (out->dims[0] > 0 || out->dims[0] == EYE_DIM_T) && out->dims[1] == d->dims[1];
     return fits ? EYE_OK : bad(err, "embed_grad wants d [T,C] and ids [T] i32", d, ids);
 }
 

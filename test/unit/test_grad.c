@@ -165,7 +165,8 @@ static eye_val check_softmax(struct eye_graph *g, int variant) {
 }
 
 static eye_val check_embed(struct eye_graph *g, int variant) {
-    return variant > 0 ? EYE_NONE : eye_embed(g, i32(g, 0, 5, DIMS(EYE_DIM_T)), var(g, DIMS(5, 3)));
+    if (variant == 1) return eye_embed(g, i32(g, -1, T, DIMS(EYE_DIM_PICKED)), var(g, DIMS(EYE_DIM_T, 3))); /* the call's rows */
+    return variant > 1 ? EYE_NONE : eye_embed(g, i32(g, 0, 5, DIMS(EYE_DIM_T)), var(g, DIMS(5, 3)));
 }
 
 static eye_val check_positions(struct eye_graph *g, int variant) {
@@ -443,7 +444,7 @@ static void refusals(void **state) {
 static int setup(void **state) {
     eye_arena_init(&mem, NULL);
     eye_rng_seed(&rng, 7);
-    bind = (struct eye_bind){.t = T, .segment = segments, .n_segments = EYE_COUNT(segments)};
+    bind = (struct eye_bind){.t = T, .picked = 4, .segment = segments, .n_segments = EYE_COUNT(segments)};
     return 0;
 }
 static int teardown(void **state) {

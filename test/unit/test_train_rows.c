@@ -3,7 +3,7 @@
  * segments: prefixes that several others see, and rows of their own. */
 #include "graph_help.h"
 
-enum { T = 211, C = 72, HEADS = 6, KV_HEADS = 2, D = 12, V = 1031, K = 9, P = 60, MAX_IO = 24 };
+enum { T = 211, C = 72, HEADS = 6, KV_HEADS = 2, D = 12, V = 1031, K = 9, P = 60, PICKED = 93, MAX_IO = 24 };
 
 /* Prefixes of 20 and 33 rows, some of them seen by several segments; one sequence of its own. */
 static const struct eye_segment segments[] = {
@@ -16,7 +16,7 @@ static const struct eye_segment segments[] = {
     {.row = 124, .n = 59, .pos = 0},
     {.row = 183, .n = 28, .pos = 30, .prefix = 124, .n_prefix = 30},
 };
-static const struct eye_bind some = {.t = T, .segment = segments, .n_segments = EYE_COUNT(segments)};
+static const struct eye_bind some = {.t = T, .picked = PICKED, .segment = segments, .n_segments = EYE_COUNT(segments)};
 
 /* ---- a loss, its gradients, engines against the oracle ---- */
 
@@ -41,7 +41,7 @@ static eye_val add_input(struct trial *t, enum eye_dtype dtype, int rank, const 
 
 static int64_t elems(const int64_t *dims, int rank) {
     int64_t n = 1;
-    for (int i = 0; i < rank; i++) n *= dims[i] == EYE_DIM_T ? T : dims[i];
+    for (int i = 0; i < rank; i++) n *= eye_bind_dim(&some, dims[i]);
     return n;
 }
 
@@ -78,7 +78,7 @@ static void engine_outputs(struct trial *t, const struct eye_engine *e, const st
     struct eye_plan *plan;
     struct eye_exec *x;
     struct eye_err err;
-    struct eye_plan_opts o = {.max_t = T, .max_ctx = P};
+    struct eye_plan_opts o = {.max_t = T, .max_picked = PICKED, .max_ctx = P};
     ok(eye_plan_new(&plan, e, &t->g, &o, &err), &err);
     ok(eye_exec_new(&x, plan, &err), &err);
     uint64_t before = eye_alloc_count();
@@ -151,6 +151,60 @@ static void test_tables(void **state) {
     eye_val x = eye_embed(&t.g, ids, trainable(&t, DIMS(V, C), -1, 1));
     x = eye_add(&t.g, x, eye_positions(&t.g, trainable(&t, DIMS(P, C), -1, 1)));
     trial_run(&t, loss_of(&t, x), &some, sum_tol(T), "tables");
+}
+
+static void test_picked(void **state) {
+    struct trial t;
+    trial_start(&t);
+    eye_val x = variable(&t, DIMS(EYE_DIM_T, C), -1, 1), picked = indices(&t, DIMS(EYE_DIM_PICKED), -1, T - 1);
+    eye_val z = eye_linear(&t.g, eye_embed(&t.g, picked, x), trainable(&t, DIMS(V, C), -1, 1), EYE_NONE);
+    trial_run(&t, loss_of(&t, z), &some, 4 * sum_tol(V + T), "picked");
+}
+
+enum { LOSS, ROWS, DX, N_WANTED };
+/* A head's loss of rows [0, T) of x, those of `picked` alone or all of them where the others have no target. */
+static void head_loss(bool all, const float *x, const int32_t *picked, const int32_t *target, float *out[N_WANTED]) {
+    struct trial t;
+    struct eye_err err;
+    int32_t *every = eye_arena_alloc(&mem, T * sizeof *every);
+    float *one = floats(T, 1, 1), *w = floats(V * C, -1, 1);
+    for (int i = 0; i < T; i++) every[i] = -1;
+    for (int i = 0; i < PICKED; i++) every[picked[i]] = target[i];
+    for (int i = 0; i < V * C; i++) w[i] = sinf((float)i);
+    trial_start(&t);
+    eye_val v = t.wrt[t.n_wrt++] = add_input(&t, EYE_F32, DIMS(EYE_DIM_T, C), (void *)(uintptr_t)x), y = v;
+    int64_t rows = all ? EYE_DIM_T : EYE_DIM_PICKED;
+    if (!all) y = eye_embed(&t.g, add_input(&t, EYE_I32, DIMS(rows), (void *)(uintptr_t)picked), v);
+    eye_val head = trainable(&t, DIMS(V, C), -1, 1), grad[2];
+    memcpy((void *)(uintptr_t)eye_value_at(&t.g, head)->data, w, V * C * sizeof *w);
+    eye_val z = eye_linear(&t.g, y, head, EYE_NONE);
+    eye_val goal = add_input(&t, EYE_I32, DIMS(rows), all ? every : (void *)(uintptr_t)target);
+    eye_val each = eye_cross_entropy(&t.g, z, goal, add_input(&t, EYE_F32, DIMS(rows), one), 0.1f);
+    eye_val loss = eye_sum(&t.g, each, 1);
+    eye_output(&t.g, loss);
+    eye_output(&t.g, each);
+    ok(eye_graph_finish(&t.g, &err), &err);
+    ok(eye_graph_gradient(&t.g, loss, t.wrt, t.n_wrt, grad, &err), &err);
+    struct eye_io io[] = {{loss, out[LOSS]}, {each, out[ROWS]}, {grad[0], out[DX]}, {grad[1], w}};
+    engine_outputs(&t, &engines[0], &some, io);
+    eye_graph_clear(&t.g);
+}
+
+/* What a head costs rows without a target: nothing but time. Loss and what goes back to the rows are the same bits. */
+static void test_head_of_some_rows(void **state) {
+    float *out[2][N_WANTED], *x = floats(T * C, -1, 1);
+    int32_t picked[PICKED], target[PICKED];
+    for (int i = 0; i < PICKED; i++) {
+        picked[i] = i * T / PICKED;
+        target[i] = i * 11;
+    }
+    for (int all = 0; all < 2; all++) {
+        for (int i = 0; i < N_WANTED; i++) out[all][i] = floats(T * C, 9, 9);
+        head_loss(all, x, picked, target, out[all]);
+    }
+    for (int i = 0; i < PICKED; i++) assert_true(out[0][ROWS][i] == out[1][ROWS][picked[i]]);
+    assert_true(out[0][LOSS][0] == out[1][LOSS][0]);
+    for (int i = 0; i < T * C; i++) assert_true(out[0][DX][i] == out[1][DX][i]); /* not memory: -0 is 0 */
 }
 
 /* ---- attention ---- */
@@ -305,7 +359,8 @@ static void test_errors(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_norms),         cmocka_unit_test(test_softmax), cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_tables),        cmocka_unit_test(test_attention), cmocka_unit_test(test_images),
+        cmocka_unit_test(test_tables),        cmocka_unit_test(test_picked), cmocka_unit_test(test_head_of_some_rows),
+        cmocka_unit_test(test_attention), cmocka_unit_test(test_images),
         cmocka_unit_test(test_alone),         cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_kl),
         cmocka_unit_test(test_features),      cmocka_unit_test(test_moves), cmocka_unit_test(test_dropout),
         cmocka_unit_test(test_errors),
