@@ -1,9 +1,11 @@
 /* base/file: whole files in (mapped or read), one file out (atomically). Every error names the file and says why. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -169,6 +171,49 @@ static char *final_path(const char *path, struct eye_err *err) {
     return copy;
 }
 
+/* An unfinished file is locked while somebody writes it: the lock of a process that is killed goes with it, and tells the file
+ * from one that will still be renamed (eye_sweep_unfinished). Where a file system has no locks, nothing is swept. */
+static int open_unfinished(const char *path) {
+    for (;;) {
+        struct stat mine, there;
+        int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+        if (fd < 0) return fd;
+        bool locked = flock(fd, LOCK_EX) == 0;
+        bool swept = locked && fstat(fd, &mine) == 0 && (stat(path, &there) != 0 || there.st_ino != mine.st_ino);
+        if (!swept && ftruncate(fd, 0) == 0) return fd;
+        int why = errno;
+        close(fd);
+        errno = why;
+        if (!swept) return -1;
+    }
+}
+
+/* "start*.tmp-NUMBER" */
+static bool is_unfinished(const char *name, const char *start) {
+    const char *tmp = strncmp(name, start, strlen(start)) == 0 ? strstr(name + strlen(start), ".tmp-") : NULL;
+    size_t n = tmp ? strspn(tmp + 5, "0123456789") : 0;
+    return n && tmp[5 + n] == '\0';
+}
+
+void eye_sweep_unfinished(const char *path) {
+    const char *slash = strrchr(path, '/'), *start = slash ? slash + 1 : path;
+    char *dir = copy_text(slash ? path : "./", NULL);
+    if (!dir) return;
+    dir[slash ? slash - path + 1 : 2] = '\0';
+    DIR *d = opendir(dir);
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        struct stat s;
+        if (!is_unfinished(e->d_name, start)) continue;
+        int fd = openat(dirfd(d), e->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (fd < 0) continue;
+        if (fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && flock(fd, LOCK_EX | LOCK_NB) == 0)
+            (void)unlinkat(dirfd(d), e->d_name, 0);
+        close(fd);
+    }
+    if (d) closedir(d);
+    eye_alloc_free(NULL, dir, strlen(slash ? path : "./") + 1);
+}
+
 enum eye_status eye_writer_open(struct eye_writer *out, const char *path, struct eye_err *err) {
     struct eye_writer w = {.path = final_path(path, err)};
     struct stat s;
@@ -188,7 +233,7 @@ enum eye_status eye_writer_open(struct eye_writer *out, const char *path, struct
         snprintf(tmp, cap, "%s.tmp-%ld", w.path, (long)getpid());
         w.tmp_path = tmp;
     }
-    int fd = open(w.tmp_path ? w.tmp_path : w.path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int fd = w.tmp_path ? open_unfinished(w.tmp_path) : open(w.path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     w.file = fd < 0 ? NULL : fdopen(fd, "wb");
     if (!w.file) {
         enum eye_status st = write_failed(&w, "open for writing", err);
@@ -235,6 +280,7 @@ enum eye_status eye_writer_commit(struct eye_writer *w, struct eye_err *err) {
     enum eye_status st = EYE_OK;
     FILE *f = w->file;
     if (!f) return eye_fail(err, EYE_E_ARG, "the writer is not open");
+    int lock = dup(fileno(f)); /* until it has its name */
     if (fflush(f) != 0 || (w->tmp_path && fsync(fileno(f)) != 0)) st = write_failed(w, "write", err);
     w->file = NULL;
     if (fclose(f) != 0 && st == EYE_OK) st = write_failed(w, "write", err);
@@ -245,6 +291,7 @@ enum eye_status eye_writer_commit(struct eye_writer *w, struct eye_err *err) {
         w->tmp_path = NULL;
     }
     eye_writer_abort(w);
+    if (lock >= 0) close(lock);
     return st;
 }
 

@@ -39,6 +39,9 @@ EYE_MUST_CHECK enum eye_status eye_writer_put(struct eye_writer *w, const void *
 EYE_MUST_CHECK enum eye_status eye_writer_pad(struct eye_writer *w, size_t align, struct eye_err *err); /* zeros */
 EYE_MUST_CHECK enum eye_status eye_writer_commit(struct eye_writer *w, struct eye_err *err);
 void eye_writer_abort(struct eye_writer *w); /* fine after commit, and twice */
+/* Removes what writers of path, or of longer names that begin like it, left behind when they were killed ("DIR/": of any file
+ * there). Files that are being written stay. */
+void eye_sweep_unfinished(const char *path);
 
 /* ---- clock, memory ---- */
 uint64_t eye_now_ns(void);           /* monotonic */

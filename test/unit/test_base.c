@@ -5,10 +5,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -335,6 +337,51 @@ static void writer_is_all_or_nothing(void **state) {
     assert_false(eye_path_exists(tmp));
 }
 
+/* A writer that is killed leaves its file; the next one to ask takes it away, and leaves those that still have a writer. */
+static void killed_writers_are_swept(void **state) {
+    struct eye_err err = {0};
+    struct eye_writer mine;
+    char path[512], live[512], dead[600], other[512], text[64];
+    int tell[2];
+    snprintf(path, sizeof path, "%s", eye_scratch_path("cache.bin"));
+    snprintf(other, sizeof other, "%s", eye_scratch_write("cache.bin.tmp-notes", "x", 1));
+    assert_int_equal(pipe(tell), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct eye_writer w;
+        if (eye_writer_open(&w, path, &err) != EYE_OK || eye_writer_put(&w, text, sizeof text, &err) != EYE_OK) _exit(1);
+        if (write(tell[1], "x", 1) != 1) _exit(1);
+        for (;;) pause();
+    }
+    assert_int_equal(read(tell[0], text, 1), 1);
+    close(tell[0]);
+    close(tell[1]);
+    snprintf(dead, sizeof dead, "%s.tmp-%ld", path, (long)child);
+    assert_int_equal(eye_writer_open(&mine, path, &err), EYE_OK);
+    snprintf(live, sizeof live, "%s", mine.tmp_path);
+    eye_sweep_unfinished(path);
+    assert_true(eye_path_exists(dead) && eye_path_exists(live)); /* it lives */
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    eye_sweep_unfinished(eye_scratch_path("other.bin"));
+    assert_true(eye_path_exists(dead)); /* another's */
+    eye_sweep_unfinished(path);
+    assert_true(!eye_path_exists(dead) && eye_path_exists(live) && eye_path_exists(other));
+    /* A rest with our own number, from an earlier life: written over. */
+    eye_writer_abort(&mine);
+    FILE *f = fopen(live, "wb");
+    assert_non_null(f);
+    fputs("older and longer", f);
+    fclose(f);
+    assert_int_equal(eye_writer_open(&mine, path, &err), EYE_OK);
+    assert_int_equal(eye_writer_put(&mine, "new", 3, &err), EYE_OK);
+    assert_int_equal(eye_writer_commit(&mine, &err), EYE_OK);
+    expect_file(path, "new", 3);
+    eye_sweep_unfinished(eye_scratch_path(""));
+    expect_file(path, "new", 3);
+    unlink(other);
+}
+
 static void writer_keeps_links_and_devices(void **state) {
     struct eye_err err = {0};
     struct eye_writer w;
@@ -484,6 +531,7 @@ int main(void) {
         cmocka_unit_test(standard_input_is_read_to_its_end),
         cmocka_unit_test(file_faults_give_nomem),
         cmocka_unit_test(writer_is_all_or_nothing),
+        cmocka_unit_test(killed_writers_are_swept),
         cmocka_unit_test(writer_keeps_links_and_devices),
         cmocka_unit_test(cpu_mask_cuts_features),
         cmocka_unit_test(pool_runs_each_task_once),
