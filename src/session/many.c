@@ -20,6 +20,7 @@ struct eye_many {
 };
 
 int32_t eye_many_at_once(const struct eye_many *m) { return (int32_t)m->at_once; }
+void eye_many_seed(struct eye_many *m, uint64_t seed) { m->search.seed = seed; }
 
 static enum eye_status resolve(struct eye_many *m, const struct eye_many_opts *o, struct eye_err *err) {
     const struct eye_model *model = m->model;

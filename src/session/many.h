@@ -18,6 +18,9 @@ EYE_MUST_CHECK enum eye_status eye_many_new(struct eye_many **many, struct eye_m
 void eye_many_free(struct eye_many *m);
 int32_t eye_many_at_once(const struct eye_many *m);
 
+/* Of the draws from now on: prompts are counted from 0 in every call. */
+void eye_many_seed(struct eye_many *m, uint64_t seed);
+
 struct eye_many_prompt {
     const int32_t *ids;      /* [n]; EYE_TOKEN_IMAGE_ROW for image rows */
     size_t n;

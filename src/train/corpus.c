@@ -83,9 +83,36 @@ enum eye_status eye_corpus_add_lines(struct eye_corpus *c, const char *path, con
     return st;
 }
 
+static enum eye_status add_sequence(struct eye_corpus *c, const int32_t *ids, size_t n, struct eye_err *err) {
+    EYE_TRY(eye_alloc_grow(c->alloc, (void **)&c->begin, &c->begin_cap, c->n + 2, sizeof *c->begin, err));
+    c->begin[c->n] = c->ids.n;
+    for (size_t i = 0; i < n; i++) EYE_TRY(eye_ids_add(&c->ids, ids[i], err));
+    c->begin[++c->n] = c->ids.n;
+    return EYE_OK;
+}
+
+enum eye_status eye_corpus_add_texts(struct eye_corpus *c, const struct eye_corpus *from, bool keep, const char *text,
+                                     size_t bytes, size_t per_group, const struct eye_tokenizer *tk, struct eye_err *err) {
+    for (size_t g = 0; g < from->n_groups; g++) {
+        EYE_TRY(open_group(c, from->picture[g], err));
+        for (uint32_t k = from->first[g]; keep && k < from->first[g + 1]; k++)
+            EYE_TRY(add_sequence(c, from->ids.p + from->begin[k], eye_corpus_len(from, k), err));
+        for (size_t k = 0; k < per_group; k++) {
+            const char *end = bytes ? memchr(text, '\n', bytes) : NULL;
+            if (!end) return eye_fail(err, EYE_E_CORRUPT, "the texts of picture %zu of %zu are missing", g, from->n_groups);
+            size_t n = (size_t)(end - text);
+            if (n) EYE_TRY(add_text(c, text, n, tk, err));
+            text += n + 1;
+            bytes -= n + 1;
+        }
+        close_group(c);
+    }
+    return EYE_OK;
+}
+
 static int64_t group_rows(const struct eye_corpus *c, size_t g, int64_t n_image_rows) {
     size_t a = c->first[g], b = c->first[g + 1];
-    if (a == b) return n_image_rows;
+    if (a == b) return n_image_rows; /* begin may not be there */
     return n_image_rows + (int64_t)(c->begin[b] - c->begin[a]) - (int64_t)(b - a); /* the end token is no input */
 }
 
@@ -123,7 +150,7 @@ uint32_t eye_stream_at(struct eye_stream *s, int64_t k, uint64_t *pass) {
 /* ---- batches ---- */
 
 enum eye_status eye_batch_init(struct eye_batch *b, int64_t max_rows, const struct eye_alloc *alloc, struct eye_err *err) {
-    size_t n = (size_t)max_rows, per_row = 4 * sizeof(int32_t) + sizeof(struct eye_segment), bytes;
+    size_t n = (size_t)max_rows, per_row = 5 * sizeof(int32_t) + sizeof(struct eye_segment), bytes;
     *b = (struct eye_batch){.max_rows = max_rows};
     if (max_rows < 1 || !eye_mul_ok(n, per_row, &bytes))
         return eye_fail(err, EYE_E_LIMIT, "a batch of %lld rows", (long long)max_rows);
@@ -132,7 +159,8 @@ enum eye_status eye_batch_init(struct eye_batch *b, int64_t max_rows, const stru
     b->segment = (struct eye_segment *)(void *)b->block; /* the largest alignment first */
     b->ids = (int32_t *)(void *)(b->segment + n);
     b->image_row = b->ids + n;
-    b->target = b->image_row + n;
+    b->picked = b->image_row + n;
+    b->target = b->picked + n;
     b->weight = (float *)(void *)(b->target + n);
     return EYE_OK;
 }
@@ -145,6 +173,9 @@ void eye_batch_clear(struct eye_batch *b, const struct eye_alloc *alloc) {
 void eye_batch_begin(struct eye_batch *b) {
     b->t = b->n_targets = b->prefix = b->n_prefix = 0;
     b->n_segments = 0;
+    b->picked[0] = 0;
+    b->target[0] = -1;
+    b->weight[0] = 0;
 }
 
 void eye_batch_add_image(struct eye_batch *b, int64_t from, int64_t n) {
@@ -153,8 +184,7 @@ void eye_batch_add_image(struct eye_batch *b, int64_t from, int64_t n) {
     b->n_prefix = n;
     b->segment[b->n_segments++] = (struct eye_segment){.row = b->t, .n = n};
     for (int64_t i = 0; i < n; i++) {
-        b->ids[b->t] = b->target[b->t] = -1;
-        b->weight[b->t] = 0;
+        b->ids[b->t] = -1;
         b->image_row[b->t++] = (int32_t)(from + i);
     }
 }
@@ -164,12 +194,12 @@ void eye_batch_add_sequence(struct eye_batch *b, const int32_t *ids, int64_t n, 
     b->segment[b->n_segments++] = (struct eye_segment){
         .row = b->t, .n = n, .pos = b->n_prefix ? b->n_prefix : text_pos, .prefix = b->prefix, .n_prefix = b->n_prefix};
     for (int64_t i = 0; i < n; i++) {
+        b->picked[b->n_targets] = (int32_t)b->t;
+        b->target[b->n_targets] = ids[i + 1];
+        b->weight[b->n_targets++] = 1;
         b->ids[b->t] = ids[i];
-        b->target[b->t] = ids[i + 1];
-        b->image_row[b->t] = -1;
-        b->weight[b->t++] = 1;
+        b->image_row[b->t++] = -1;
     }
-    b->n_targets += n;
 }
 
 void eye_batch_fill(struct eye_batch *b, const struct eye_corpus *c, const uint32_t *group, size_t n, int64_t n_image_rows,
@@ -183,6 +213,5 @@ void eye_batch_fill(struct eye_batch *b, const struct eye_corpus *c, const uint3
 }
 
 void eye_batch_weigh(struct eye_batch *b, float w) {
-    for (int64_t i = 0; i < b->t; i++)
-        if (b->target[i] >= 0) b->weight[i] = w;
+    for (int64_t i = 0; i < b->n_targets; i++) b->weight[i] = w;
 }

@@ -32,6 +32,11 @@ EYE_MUST_CHECK enum eye_status eye_corpus_add_split(struct eye_corpus *c, const 
 /* Every line of a file, a group of its own; blank lines are left out. */
 EYE_MUST_CHECK enum eye_status eye_corpus_add_lines(struct eye_corpus *c, const char *path, const struct eye_tokenizer *tk,
                                                     struct eye_err *err);
+/* The groups of another corpus: their sequences (keep), and the next per_group lines of text [bytes] each; a blank line is none.
+ * CORRUPT: not that many lines. */
+EYE_MUST_CHECK enum eye_status eye_corpus_add_texts(struct eye_corpus *c, const struct eye_corpus *from, bool keep,
+                                                    const char *text, size_t bytes, size_t per_group,
+                                                    const struct eye_tokenizer *tk, struct eye_err *err);
 static inline size_t eye_corpus_len(const struct eye_corpus *c, size_t i) { return c->begin[i + 1] - c->begin[i]; }
 /* Rows that n groups can take at most, with n_image_rows before each group's sequences. */
 int64_t eye_corpus_max_rows(const struct eye_corpus *c, size_t n, int64_t n_image_rows);
@@ -48,8 +53,9 @@ uint32_t eye_stream_at(struct eye_stream *s, int64_t k, uint64_t *pass);
 
 struct eye_batch { /* rows of one call; arrays of capacity max_rows */
     int64_t t, n_targets;
-    int32_t *ids, *image_row, *target; /* [t]; -1 = none */
-    float *weight;                     /* [t] */
+    int32_t *ids, *image_row;          /* [t]; -1 = none */
+    int32_t *picked, *target;          /* [n_targets] rows that have one, in order, and which; see eye_batch_picked */
+    float *weight;                     /* [n_targets] */
     struct eye_segment *segment;
     size_t n_segments;
     int64_t max_rows;
@@ -71,6 +77,8 @@ void eye_batch_add_sequence(struct eye_batch *b, const int32_t *ids, int64_t n, 
  * text_pos. Targets weigh 1; see eye_batch_weigh. */
 void eye_batch_fill(struct eye_batch *b, const struct eye_corpus *c, const uint32_t *group, size_t n, int64_t n_image_rows,
                     int64_t text_pos);
+/* Rows that a run goes on with after the decoder: at least one, so without targets it is row 0, with target -1 and weight 0. */
+static inline int64_t eye_batch_picked(const struct eye_batch *b) { return b->n_targets ? b->n_targets : 1; }
 /* Targets weigh w from now on. */
 void eye_batch_weigh(struct eye_batch *b, float w);
 

@@ -12,9 +12,8 @@ struct eye_critical {
     int64_t image_rows;
 };
 
-int64_t eye_critical_max_rows(const struct eye_stage *g) {
-    int64_t rows = eye_vlm_image_tokens(&g->t->vlm, g->t->vlm.config.prep.side_px);
-    return g->s->batch * (rows + g->s->samples * (eye_scribe_max_tok(g) + 1));
+int64_t eye_critical_max_targets(const struct eye_stage *g) {
+    return g->s->batch * g->s->samples * (eye_scribe_max_tok(g) + 1);
 }
 
 enum eye_status eye_critical_references(const struct eye_trainer *t, const struct eye_corpus *corpus, size_t n,
@@ -96,12 +95,12 @@ static enum eye_status mark(const struct eye_critical *c, const uint32_t *group,
 /* begin, tokens, end (where the student ended) with their advantage for weight. */
 static void add_sample(struct eye_critical *c, const struct eye_search_answer *a, double advantage, int32_t *ids) {
     struct eye_batch *b = &c->g->batch;
-    int64_t n = 0, first = b->t;
+    int64_t n = 0, first = b->n_targets;
     ids[n++] = c->g->corpus->bos;
     for (size_t i = 0; i < a->n; i++) ids[n++] = a->tokens[i];
     if (a->ended) ids[n++] = c->g->corpus->eos;
     eye_batch_add_sequence(b, ids, n - 1, 0);
-    for (int64_t i = first; i < b->t; i++) b->weight[i] = (float)advantage;
+    for (int64_t i = first; i < b->n_targets; i++) b->weight[i] = (float)advantage;
 }
 
 /* A caption's advantage: its mark less the mean of the picture's others. Targets of the batch count the same. */
@@ -120,7 +119,7 @@ static void fill(struct eye_critical *c, const struct eye_search_answer *answer,
         }
         total += sum;
     }
-    for (int64_t r = 0; r < b->t; r++) b->weight[r] /= (float)EYE_MAX(b->n_targets, 1);
+    for (int64_t i = 0; i < b->n_targets; i++) b->weight[i] /= (float)b->n_targets;
     *mean = total / (double)(c->n * k);
 }
 

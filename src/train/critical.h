@@ -17,8 +17,8 @@ struct eye_critical;
 /* For g, whose corpus, stage and params are ready. */
 EYE_MUST_CHECK enum eye_status eye_critical_new(struct eye_critical **c, struct eye_stage *g, struct eye_err *err);
 void eye_critical_free(struct eye_critical *c);
-/* Rows of a batch, at most. */
-int64_t eye_critical_max_rows(const struct eye_stage *g);
+/* Targets of a batch, at most. */
+int64_t eye_critical_max_targets(const struct eye_stage *g);
 /* g->batch becomes the samples of groups [n = the stage's batch], drawn for the training step state.step from g->image; *reward
  * is their mean. */
 EYE_MUST_CHECK enum eye_status eye_critical_fill(struct eye_critical *c, const uint32_t *group, double *reward, struct eye_err *err);

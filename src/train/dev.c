@@ -62,7 +62,7 @@ static enum eye_status mean_loss(struct dev *d, size_t shift, double *mean, stru
         eye_batch_fill(b, d->corpus, d->group, n, d->g->judge.image_rows, d->g->text_pos);
         EYE_TRY(load_images(d, i, n, shift, err));
         EYE_TRY(eye_net_run(&d->g->judge, &call, err));
-        for (int64_t r = 0; r < b->t; r++) sum += (double)d->rows[r];
+        for (int64_t r = 0; r < b->n_targets; r++) sum += (double)d->rows[r];
         n_targets += b->n_targets;
     }
     *mean = sum / (double)EYE_MAX(n_targets, 1);

@@ -3,41 +3,20 @@
 
 #include <string.h>
 
-enum { HEADER_BYTES = 4096, VERSION = 1 };
-static const char magic[8] = "EYEFEATS";
-
-struct header {
-    char magic[8];
-    uint32_t version, views;
-    uint64_t n, elems, key;
-};
+static const char magic[] = "EYEFEATS";
+enum { VERSION = 2 };
 
 /* Of all that decides the numbers. */
-static uint64_t key_of(const struct eye_features_opts *o, const struct eye_pixels *px) {
-    uint64_t h = eye_hash64(o->cache, strlen(o->cache), VERSION);
+static uint64_t key_of(const struct eye_features_opts *o, const struct eye_pixels *px, size_t elems) {
+    const uint64_t sizes[] = {(uint64_t)o->views, px->n, elems};
+    uint64_t h = eye_hash64(o->cache, strlen(o->cache), eye_hash64(sizes, sizeof sizes, VERSION));
     for (size_t i = 0; i < o->params->n; i++) {
         const struct eye_train_param *p = &o->params->param[i];
         if (strncmp(p->name, "v.", 2) == 0) h = eye_hash64(p->w, p->n * sizeof *p->w, h);
     }
     h = eye_hash64(o->plain.mean, sizeof o->plain.mean, h);
     h = eye_hash64(o->plain.std, sizeof o->plain.std, h);
-    if (px->map.p) return eye_hash64(px->map.p, EYE_MIN(px->map.size, HEADER_BYTES), h); /* begins with a hash */
-    return eye_hash64(px->rgb, px->n * (size_t)px->side * (size_t)px->side * 3, h);
-}
-
-static bool fits(struct eye_features *f, const struct header *want) {
-    struct header got;
-    size_t bytes;
-    if (f->map.size < HEADER_BYTES) return false;
-    memcpy(&got, f->map.p, sizeof got);
-    if (memcmp(&got, want, sizeof got) != 0 || !eye_mul_ok(got.n * got.views, got.elems * sizeof(uint16_t), &bytes) ||
-        f->map.size != HEADER_BYTES + bytes)
-        return false;
-    f->f16 = (const uint16_t *)(const void *)(f->map.p + HEADER_BYTES);
-    f->n = got.n;
-    f->elems = got.elems;
-    f->views = (int)got.views;
-    return true;
+    return eye_pixels_hash(px, h);
 }
 
 /* ---- making ---- */
@@ -56,7 +35,7 @@ struct maker {
     struct eye_net *net;
     const struct eye_features_opts *o;
     const struct eye_pixels *px;
-    struct eye_writer w;
+    struct eye_store_writer w;
     float *pixels, *tap;   /* [n_pictures] */
     uint16_t *half;        /* [n_pictures][views][elems] */
     uint32_t *index;
@@ -74,24 +53,22 @@ static enum eye_status make_batch(struct maker *m, size_t from, size_t n, struct
         for (size_t i = 0; i < n; i++)
             eye_row_from_f32(EYE_F16, m->tap + i * elems, m->half + (i * (size_t)o->views + (size_t)view) * elems, elems);
     }
-    return eye_writer_put(&m->w, m->half, n * (size_t)o->views * elems * sizeof *m->half, err);
+    return eye_store_put(&m->w, m->half, n * (size_t)o->views * elems * sizeof *m->half, err);
 }
 
-static enum eye_status make(struct maker *m, const char *path, const struct header *h, struct eye_err *err) {
+static enum eye_status make(struct maker *m, const char *path, uint64_t key, struct eye_err *err) {
     size_t batch = (size_t)m->o->n_pictures;
-    EYE_TRY(eye_writer_open(&m->w, path, err));
-    EYE_TRY(eye_writer_put(&m->w, h, sizeof *h, err));
-    EYE_TRY(eye_writer_pad(&m->w, HEADER_BYTES, err));
+    EYE_TRY(eye_store_begin(&m->w, path, magic, key, err));
     for (size_t i = 0; i < m->px->n; i += batch) {
         if (m->o->cancel && m->o->cancel(m->o->cancel_ctx)) return eye_fail(err, EYE_E_CANCELLED, "features: cancelled");
         EYE_TRY(make_batch(m, i, EYE_MIN(batch, m->px->n - i), err));
         if (m->o->progress) m->o->progress(m->o->progress_ctx, (double)EYE_MIN(i + batch, m->px->n) / (double)m->px->n);
     }
-    return eye_writer_commit(&m->w, err);
+    return eye_store_commit(&m->w, err);
 }
 
 static enum eye_status make_file(const char *path, const struct eye_pixels *px, struct eye_net *net,
-                                 const struct eye_features_opts *o, const struct header *h, struct eye_err *err) {
+                                 const struct eye_features_opts *o, uint64_t key, struct eye_err *err) {
     struct maker m = {.net = net, .o = o, .px = px};
     struct eye_arena arena;
     size_t n = (size_t)o->n_pictures;
@@ -101,31 +78,27 @@ static enum eye_status make_file(const char *path, const struct eye_pixels *px, 
     m.half = eye_arena_alloc(&arena, n * net->tap_elems * (size_t)o->views * sizeof *m.half);
     m.index = eye_arena_alloc(&arena, n * sizeof *m.index);
     bool room = m.pixels && m.tap && m.half && m.index;
-    enum eye_status st = room ? make(&m, path, h, err) : eye_fail_nomem(err, n * net->tap_elems * sizeof *m.tap);
-    eye_writer_abort(&m.w);
+    enum eye_status st = room ? make(&m, path, key, err) : eye_fail_nomem(err, n * net->tap_elems * sizeof *m.tap);
+    eye_store_abort(&m.w);
     eye_arena_clear(&arena);
     return st;
 }
 
 enum eye_status eye_features_ensure(struct eye_features *f, const char *path, const struct eye_pixels *px, struct eye_net *net,
                                     const struct eye_features_opts *o, struct eye_err *err) {
-    struct header h = {.version = VERSION, .views = (uint32_t)o->views, .n = px->n, .elems = net->tap_elems};
-    h.key = key_of(o, px);
-    memcpy(h.magic, magic, sizeof magic);
-    *f = (struct eye_features){0};
-    for (int attempt = 0; attempt < 2; attempt++) {
-        if (eye_path_exists(path)) {
-            EYE_TRY(eye_map_open(&f->map, path, true, 0, err));
-            if (fits(f, &h)) return EYE_OK;
-            eye_features_close(f);
-        }
-        if (attempt == 0) EYE_TRY(make_file(path, px, net, o, &h, err));
+    uint64_t key = key_of(o, px, net->tap_elems);
+    *f = (struct eye_features){.n = px->n, .elems = net->tap_elems, .views = o->views};
+    if (!eye_store_open(&f->store, path, magic, key)) {
+        EYE_TRY(make_file(path, px, net, o, key, err));
+        if (!eye_store_open(&f->store, path, magic, key))
+            return eye_fail(err, EYE_E_IO, "%s: not what was written a moment ago", path);
     }
-    return eye_fail(err, EYE_E_CORRUPT, "%s: not what was written a moment ago", path);
+    f->f16 = (const uint16_t *)(const void *)f->store.p;
+    return EYE_OK;
 }
 
 void eye_features_close(struct eye_features *f) {
-    eye_map_close(&f->map);
+    eye_store_close(&f->store);
     *f = (struct eye_features){0};
 }
 

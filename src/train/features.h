@@ -1,25 +1,15 @@
 /* Features: what the frozen part of a vision tower says of every picture of a data set, computed once, in one mapped file, as
- * f16; with flips a second view of each, of the mirrored picture.
- *
- * File, little-endian:
- *   offset  size  meaning
- *   0       8     "EYEFEATS"
- *   8       4     version, 1
- *   12      4     views, 1 or 2
- *   16      8     n, pictures
- *   24      8     elems of one view
- *   32      8     key: hash of the value's name, the tower's weights and the pixels
- *   40      4056  zeros
- *   4096    …     f16 [n][views][elems]; pictures that could not be read: zeros
- * It appears whole or not at all. */
+ * f16; with flips a second view of each, of the mirrored picture: a store (store.h) "EYEFEATS" of f16 [n][views][elems];
+ * pictures that could not be read: zeros. */
 #ifndef EYE_TRAIN_FEATURES_H
 #define EYE_TRAIN_FEATURES_H
 
 #include "train/net.h"
 #include "train/pixels.h"
+#include "train/store.h"
 
 struct eye_features { /* read-only */
-    struct eye_map map;
+    struct eye_store store;
     const uint16_t *f16;
     size_t n, elems;
     int views;
@@ -36,7 +26,7 @@ struct eye_features_opts {
     bool (*cancel)(void *ctx);
     void *cancel_ctx;
 };
-/* Opens path if it fits, else makes it with net (use TAP). IO, CANCELLED, CORRUPT. */
+/* Opens path if it fits, else makes it with net (use TAP). IO, CANCELLED. */
 EYE_MUST_CHECK enum eye_status eye_features_ensure(struct eye_features *f, const char *path, const struct eye_pixels *px,
                                                    struct eye_net *net, const struct eye_features_opts *o, struct eye_err *err);
 void eye_features_close(struct eye_features *f);

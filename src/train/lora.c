@@ -43,14 +43,21 @@ enum eye_status eye_lora_begin(struct eye_params *p, const struct eye_recipe_lor
     return p->n > p->n_file ? EYE_OK : eye_fail(err, EYE_E_ARG, "lora: no matrix is called \"%.64s\"", l->match);
 }
 
-/* Sums in double, rounded once. */
+enum { COLUMNS = 64 };
+
+/* Sums in double, rounded once; some columns at a time, so that rows of A are read along. */
 static void merge(struct eye_train_param *q, const struct eye_train_param *a, const struct eye_train_param *b, double scale) {
     int64_t rows = q->shape.dims[0], columns = q->shape.dims[1], rank = a->shape.dims[0];
     for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < columns; c++) {
-            double sum = 0;
-            for (int64_t k = 0; k < rank; k++) sum += (double)b->w[r * rank + k] * (double)a->w[k * columns + c];
-            q->w[r * columns + c] = (float)((double)q->w[r * columns + c] + scale * sum);
+        for (int64_t at = 0; at < columns; at += COLUMNS) {
+            int64_t n = EYE_MIN(COLUMNS, columns - at);
+            double sum[COLUMNS] = {0};
+            for (int64_t k = 0; k < rank; k++)
+                for (int64_t c = 0; c < n; c++) sum[c] += (double)b->w[r * rank + k] * (double)a->w[k * columns + at + c];
+            for (int64_t c = 0; c < n; c++) {
+                float *w = &q->w[r * columns + at + c];
+                *w = (float)((double)*w + scale * sum[c]);
+            }
         }
 }
 

@@ -72,7 +72,9 @@ static eye_val add_decoder(struct build *b, eye_val features) {
         n->seed = eye_input(g, "seed", EYE_I32, 1, (int64_t[]){2});
         x = eye_dropout(g, x, n->seed, (float)b->o->stage->dropout, 1);
     }
-    return eye_vlm_add(b->m, EYE_PART_DECODER, g, x);
+    x = eye_vlm_add(b->m, EYE_PART_DECODER, g, x);
+    n->picked = eye_input(g, "picked", EYE_I32, 1, (int64_t[]){EYE_DIM_PICKED});
+    return eye_embed(g, n->picked, x);
 }
 
 /* On each residual branch; a place's number is its salt, so that no two masks agree. */
@@ -104,12 +106,12 @@ static eye_val language_loss(struct build *b) {
     struct eye_graph *g = b->g;
     const struct eye_recipe_stage *s = b->o->stage;
     bool judge = b->o->use == EYE_NET_JUDGE;
-    const int64_t t[] = {EYE_DIM_T};
+    const int64_t t[] = {EYE_DIM_PICKED};
     n->target = eye_input(g, "target", EYE_I32, 1, t);
     n->weight = eye_input(g, "weight", EYE_F32, 1, t);
     n->row_loss = eye_cross_entropy(g, n->logits, n->target, n->weight, judge ? 0 : (float)s->label_smoothing);
-    if (judge || s->loss != EYE_LOSS_JOINT) return eye_sum(g, n->row_loss, 1);
-    const int64_t top[] = {EYE_DIM_T, b->o->teacher->top_k};
+    if (judge || s->loss != EYE_LOSS_JOINT || b->o->teacher->hard == 1) return eye_sum(g, n->row_loss, 1);
+    const int64_t top[] = {EYE_DIM_PICKED, b->o->teacher->top_k};
     n->top_ids = eye_input(g, "teacher.ids", EYE_I32, 2, top);
     n->top_logp = eye_input(g, "teacher.logp", EYE_F32, 2, top);
     eye_val kl = eye_kl_topk(g, n->logits, n->top_ids, n->top_logp, n->weight, (float)b->o->teacher->temperature);
@@ -285,16 +287,18 @@ enum eye_status eye_net_init(struct eye_net *n, const struct eye_net_opts *o, co
                              const struct eye_vlm *m, struct eye_params *p, struct eye_err *err) {
     struct build b = {.n = n, .o = o, .m = m, .p = p, .g = &n->g};
     enum eye_status st;
-    *n = (struct eye_net){.engine = engine, .image = EYE_NONE, .ids = EYE_NONE, .image_row = EYE_NONE, .target = EYE_NONE,
-                          .weight = EYE_NONE, .seed = EYE_NONE, .teacher = EYE_NONE, .centre = EYE_NONE, .top_ids = EYE_NONE,
-                          .top_logp = EYE_NONE, .loss = EYE_NONE, .row_loss = EYE_NONE, .logits = EYE_NONE, .tap = EYE_NONE};
+    *n = (struct eye_net){.engine = engine, .image = EYE_NONE, .ids = EYE_NONE, .image_row = EYE_NONE, .picked = EYE_NONE,
+                          .target = EYE_NONE, .weight = EYE_NONE, .seed = EYE_NONE, .teacher = EYE_NONE, .centre = EYE_NONE,
+                          .top_ids = EYE_NONE, .top_logp = EYE_NONE, .loss = EYE_NONE, .row_loss = EYE_NONE,
+                          .logits = EYE_NONE, .tap = EYE_NONE};
     eye_arena_init(&n->arena, engine->alloc);
     eye_graph_init(&n->g, engine->alloc);
     EYE_TRY_GOTO(build(&b, err));
     n->image_elems = elems_per_picture(&b, n->image);
     n->tap_elems = elems_per_picture(&b, n->tap);
-    struct eye_plan_opts plan = {.max_t = EYE_MAX(o->max_rows, 1), .max_ctx = m->config.text.max_positions,
-                                 .train_bf16 = o->use == EYE_NET_TRAIN && o->stage->bf16};
+    struct eye_plan_opts plan = {.max_t = EYE_MAX(o->max_rows, 1), .max_picked = o->max_targets,
+                                 .max_ctx = m->config.text.max_positions};
+    plan.train_bf16 = o->use == EYE_NET_TRAIN && o->stage->bf16;
     EYE_TRY_GOTO(eye_plan_new(&n->plan, engine, &n->g, &plan, err));
     EYE_TRY_GOTO(eye_exec_new(&n->exec, n->plan, err));
     return EYE_OK;
@@ -352,9 +356,11 @@ enum eye_status eye_net_run(struct eye_net *n, const struct eye_net_call *c, str
     struct eye_bind bind = {.t = 1};
     if (!out.io) return eye_fail_nomem(err, cap * sizeof(struct eye_io));
     if (c->batch) {
-        bind = (struct eye_bind){.t = c->batch->t, .segment = c->batch->segment, .n_segments = c->batch->n_segments};
+        bind = (struct eye_bind){.t = c->batch->t, .picked = eye_batch_picked(c->batch), .segment = c->batch->segment,
+                                 .n_segments = c->batch->n_segments};
         wire(&in, n->ids, c->batch->ids);
         wire(&in, n->image_row, c->batch->image_row);
+        wire(&in, n->picked, c->batch->picked);
         wire(&in, n->target, c->batch->target);
         wire(&in, n->weight, c->batch->weight);
     }

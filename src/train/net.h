@@ -3,9 +3,10 @@
  * (no dropout, no gradients) judges; a third gives what a frozen tower says of pictures.
  *
  *   pixels or a cached value -> tower -> projector -> rows, looked up by image_row  \
- *   ids -> embedding, plus those rows ------------------------------------------------> decoder -> head -> loss
+ *   ids -> embedding, plus those rows ------------------------------------------------> decoder -> picked rows -> head -> loss
  *
- * An id or image_row of -1 is a row of zeros, so each row of the call has one of the two. */
+ * An id or image_row of -1 is a row of zeros, so each row of the call has one of the two. Only rows with a target reach the
+ * head: scores over the vocabulary for a picture's rows, which nobody asks for, would take a good part of a step. */
 #ifndef EYE_TRAIN_NET_H
 #define EYE_TRAIN_NET_H
 
@@ -26,6 +27,7 @@ struct eye_net_opts {
     const struct eye_recipe_teacher *teacher;
     int64_t n_pictures;     /* of a call */
     int64_t max_rows;       /* of a call */
+    int64_t max_targets;    /* of a call */
     int64_t teacher_dim;    /* VISION: channels of the teacher's rows */
     size_t teacher_elems;   /* and all numbers of a picture */
 };
@@ -48,11 +50,11 @@ struct eye_net {
     eye_val image;          /* pixels, or the cached value; EYE_NONE: texts only */
     size_t image_elems;     /* of one picture */
     int64_t image_rows;     /* rows of a picture before the captions; VISION: of its features */
-    eye_val ids, image_row, target, weight, seed;      /* inputs; EYE_NONE where there is none */
+    eye_val ids, image_row, picked, target, weight, seed; /* inputs; EYE_NONE where there is none */
     eye_val teacher, centre, top_ids, top_logp;        /* of teachers */
     eye_val loss;           /* [1], the weighted sum; JUDGE and VISION: rows, see row_loss */
-    eye_val row_loss;       /* [T] or [pictures x rows]: each row's own */
-    eye_val logits;         /* [T, vocab]; JUDGE only */
+    eye_val row_loss;       /* [targets] or [pictures x rows]: each one's own */
+    eye_val logits;         /* [targets, vocab]; JUDGE only */
     eye_val tap;            /* TAP, ROWS: the value */
     size_t tap_elems;       /* of one picture */
     struct eye_net_weight *train; /* [n_train] */
@@ -75,7 +77,7 @@ struct eye_net_call { /* what a run gets; members whose input the net lacks are 
     const float *image;              /* [n_pictures, image_elems] */
     uint32_t seed[2];                /* of dropout */
     const float *teacher, *centre;   /* VISION: [n_pictures x rows, C], [C] */
-    const int32_t *top_ids;          /* JOINT: [t, K] */
+    const int32_t *top_ids;          /* JOINT: [targets, K] */
     const float *top_logp;
     float *loss, *row_loss, *logits, *tap; /* results that are wanted; NULL = not */
     bool gradients;

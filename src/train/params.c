@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/sys.h"
+#include "format/safetensors.h"
 #include "format/safetensors_write.h"
 #include "train/folder.h"
 
@@ -124,7 +126,11 @@ void eye_params_swap(struct eye_params *p) {
 
 /* ---- export ---- */
 
-enum eye_status eye_params_export(const struct eye_params *p, const char *from, const char *dir, struct eye_err *err) {
+#define MARK "eyelet.mark"
+
+enum eye_status eye_params_export(const struct eye_params *p, const char *from, const char *dir, const char *mark,
+                                  struct eye_err *err) {
+    const struct eye_metadata meta = {MARK, mark};
     char path[EYE_PATH_CAP];
     bool copied;
     EYE_TRY(eye_path_join(path, dir, "model.safetensors", err));
@@ -134,7 +140,33 @@ enum eye_status eye_params_export(const struct eye_params *p, const char *from, 
     struct eye_named_tensor *t = eye_alloc_zero(p->alloc, (p->n_file + 1) * sizeof *t);
     if (!t) return eye_fail_nomem(err, p->n_file * sizeof *t);
     for (size_t i = 0; i < p->n_file; i++) t[i] = (struct eye_named_tensor){p->param[i].file_name, p->param[i].shape};
-    enum eye_status st = eye_safetensors_write(path, t, p->n_file, NULL, 0, p->alloc, err);
+    enum eye_status st = eye_safetensors_write(path, t, p->n_file, &meta, mark != NULL, p->alloc, err);
     eye_alloc_free(p->alloc, t, (p->n_file + 1) * sizeof *t);
     return st;
+}
+
+static bool is_ours(const struct eye_params *p, const struct eye_safetensors *f, const char *mark) {
+    bool marked = false, same = true;
+    for (size_t i = 0; i < f->n_metadata; i++)
+        marked = marked || (strcmp(f->metadata[i].key, MARK) == 0 && strcmp(f->metadata[i].value, mark) == 0);
+    for (size_t i = 0; i < p->n_file; i++) {
+        const struct eye_entry *e = eye_table_find(&f->table, p->param[i].file_name);
+        same = same && e && e->t.dtype == EYE_F32 && (size_t)eye_tensor_elems(&e->t) == p->param[i].n;
+    }
+    return marked && same;
+}
+
+enum eye_status eye_params_import(struct eye_params *p, const char *dir, const char *mark, bool *found, struct eye_err *err) {
+    char path[EYE_PATH_CAP];
+    struct eye_safetensors f;
+    *found = false;
+    EYE_TRY(eye_path_join(path, dir, "model.safetensors", err));
+    if (!eye_path_exists(path)) return EYE_OK;
+    enum eye_status st = eye_safetensors_open(&f, path, true, p->alloc, err);
+    if (st != EYE_OK) return st == EYE_E_CORRUPT ? EYE_OK : st;
+    *found = is_ours(p, &f, mark);
+    for (size_t i = 0; *found && i < p->n_file; i++)
+        memcpy(p->param[i].w, eye_table_find(&f.table, p->param[i].file_name)->t.data, p->param[i].n * sizeof(float));
+    eye_safetensors_close(&f);
+    return EYE_OK;
 }

@@ -45,8 +45,12 @@ void eye_params_swap(struct eye_params *p);
 /* Optimiser state and averages are given up: a new stage begins. */
 void eye_params_forget(struct eye_params *p);
 
-/* A checkpoint folder: the files of from but its weights, and model.safetensors in f32. dir is made if absent. */
+/* A checkpoint folder: the files of from but its weights, and model.safetensors in f32. dir is made if absent. mark (may be
+ * NULL) goes into the file's metadata. */
 EYE_MUST_CHECK enum eye_status eye_params_export(const struct eye_params *p, const char *from, const char *dir,
+                                                 const char *mark, struct eye_err *err);
+/* The weights of such a folder, if it is there, whole and of this mark; else *found is false and nothing changes. */
+EYE_MUST_CHECK enum eye_status eye_params_import(struct eye_params *p, const char *dir, const char *mark, bool *found,
                                                  struct eye_err *err);
 
 #endif

@@ -137,6 +137,7 @@ enum eye_status eye_pixels_make(const char *path, const struct eye_dataset *set,
     m.picture_bytes = side * side * 3;
     size_t chunk_bytes = EYE_MIN((size_t)CHUNK, n) * m.picture_bytes;
     EYE_TRY(check_target(path, err));
+    eye_sweep_unfinished(path);
     EYE_TRY(eye_writer_open(&m.w, path, err));
     m.pixels = eye_alloc_raw(set->alloc, chunk_bytes);
     m.err = eye_alloc_zero(set->alloc, CHUNK * sizeof *m.err);
@@ -213,6 +214,11 @@ enum eye_status eye_pixels_ensure(const char *path, const struct eye_dataset *se
     if (st == EYE_OK) return EYE_OK;
     EYE_TRY(eye_pixels_make(path, set, opts, report, err));
     return eye_pixels_open(path, set, &opts->pp, px, err);
+}
+
+uint64_t eye_pixels_hash(const struct eye_pixels *px, uint64_t seed) {
+    if (px->map.p) return eye_hash64(px->map.p, HEADER_BYTES, seed); /* holds the key */
+    return eye_hash64(px->rgb, px->n * (size_t)px->side * (size_t)px->side * 3, seed);
 }
 
 enum eye_status eye_pixels_verify(const struct eye_pixels *px, const char *path, struct eye_err *err) {

@@ -57,6 +57,8 @@ EYE_MUST_CHECK enum eye_status eye_pixels_open(const char *path, const struct ey
 EYE_MUST_CHECK enum eye_status eye_pixels_ensure(const char *path, const struct eye_dataset *set,
                                                  const struct eye_pixels_opts *opts, struct eye_pixels *px, bool *made,
                                                  struct eye_data_report *report, struct eye_err *err);
+/* Hash of everything the pixels follow from; of themselves where they were made in memory. */
+uint64_t eye_pixels_hash(const struct eye_pixels *px, uint64_t seed);
 /* Reads all pixels and compares their hashes: CORRUPT names the first picture that differs. */
 EYE_MUST_CHECK enum eye_status eye_pixels_verify(const struct eye_pixels *px, const char *path, struct eye_err *err);
 

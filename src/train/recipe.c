@@ -62,8 +62,17 @@ static const struct eye_field teacher_fields[] = {
     TEXT(teacher, path, NULL, "checkpoint that runs; distil vision: also a feature file (.npy, .safetensors; [pictures, C])"),
     CHOICE(teacher, feature_loss, feature_losses, "distil vision; softmax_kl takes features for logits, as HPML does"),
     REAL(teacher, temperature, 0.05, 100, 1, "of both sides' softmax"),
-    REAL(teacher, hard, 0, 1, 0.5, "distil joint: share of cross-entropy with the captions"),
+    REAL(teacher, hard, 0, 1, 0.5, "distil joint: share of cross-entropy with the captions; 1: the teacher's logits are not "
+                                   "asked for"),
     INT(teacher, top_k, 1, 1024, 32, "distil joint: the teacher's most likely tokens that are kept; the rest is one bucket"),
+    BOOL(teacher, store, 0, "distil joint: they are computed once for every token and kept in a file (8 top_k bytes each), "
+                            "instead of in every step: the same numbers"),
+    INT(teacher, captions, 0, 16, 0, "distil joint: captions of each training picture that the teacher writes, to learn from "
+                                     "as from the data's; kept in a file. With hard 1 they are all that is taken from it: then it "
+                                     "may be any model that sees, with any tokenizer"),
+    REAL(teacher, captions_temperature, 0, 10, 0, "these are drawn at this temperature; 0: the best ones of a beam search"),
+    BOOL(teacher, captions_only, 0, "the data's own captions are left out"),
+    TEXT(teacher, prompt, NULL, "what an instructed teacher is asked for a caption; absent: what it asks by itself"),
     END};
 static const struct eye_field group_fields[] = {
     TEXT(group, match, "*", "pattern of weight names"),
@@ -118,7 +127,9 @@ static const struct eye_field eval_fields[] = {
     REAL(eval, every_epochs, 0.01, 10000, 1, "dev loss, with true and with shuffled images, after so many epochs"),
     INT(eval, images, 0, 1 << 20, 200, "of the dev split; 0 = all"),
     INT(eval, samples, 0, 64, 8, "captions in the report"),
-    INT(eval, patience, 0, 1000, 0, "a stage ends after so many evaluations without a better dev loss; 0 = never"),
+    INT(eval, patience, 0, 1000, 0, "a stage ends after so many evaluations without a better mark (CIDEr-D where captions "
+                                   "are judged, else the dev loss) and hands on its best weights, however it ends; 0 = never, "
+                                   "and the last weights"),
     END};
 
 #define RECIPE(type, m) type, #m, offsetof(struct eye_recipe, m)

@@ -47,6 +47,11 @@ struct eye_recipe_teacher {
     double temperature;
     double hard;               /* joint: share of cross-entropy with the captions, 0..1 */
     int64_t top_k;             /* joint: logits kept per token */
+    bool store;                /* joint: they are computed once and kept in a file */
+    int64_t captions;          /* joint: that it writes of each training picture, to learn from */
+    double captions_temperature; /* drawn at it; 0 = the best of a beam search */
+    bool captions_only;        /* they take the place of the data's */
+    const char *prompt;        /* what it is asked for captions; NULL = its own prompt */
 };
 struct eye_recipe_group { const char *match; double lr, weight_decay; }; /* lr: factor; weight_decay < 0: the stage's */
 struct eye_recipe_augment { bool flip; double crop, colour; }; /* crop: least part of a side that is kept; colour: jitter */
@@ -75,7 +80,7 @@ struct eye_recipe_eval {
     double every_epochs;
     int64_t images;    /* of the dev split; 0 = all */
     int64_t samples;   /* captions shown in the report */
-    int64_t patience;  /* evaluations without a better dev loss until a stage ends; 0 = never */
+    int64_t patience;  /* evaluations without a better mark until a stage ends, which then leaves its best weights; 0 = never */
 };
 struct eye_recipe {
     const char *name;

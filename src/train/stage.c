@@ -70,6 +70,14 @@ static int64_t count_targets(struct eye_stage *g, int64_t k, uint32_t *group) {
     return n;
 }
 
+/* The student writes with its adapters. */
+static enum eye_status write_samples(struct eye_stage *g, const uint32_t *group, struct eye_err *err) {
+    enum eye_status st = eye_lora_show(&g->t->params, &g->s->lora, err);
+    if (st == EYE_OK) st = eye_critical_fill(g->critical, group, &g->reward, err);
+    eye_lora_hide(&g->t->params);
+    return st;
+}
+
 /* Forward and back for the batch at position k of the stream; the loss is this batch's part of the step's mean. */
 static enum eye_status run_batch(struct eye_stage *g, int64_t k, int64_t i_batch, int64_t n_targets, uint32_t *group,
                                  float *loss, struct eye_err *err) {
@@ -90,7 +98,7 @@ static enum eye_status run_batch(struct eye_stage *g, int64_t k, int64_t i_batch
         call.teacher = g->taught;
         call.centre = g->teacher.minus_mean;
     } else if (g->critical) {
-        EYE_TRY(eye_critical_fill(g->critical, group, &g->reward, err));
+        EYE_TRY(write_samples(g, group, err));
     } else {
         eye_batch_fill(&g->batch, g->corpus, group, n, g->net.image_rows, g->text_pos);
         eye_batch_weigh(&g->batch, 1.0f / (float)n_targets);
@@ -219,7 +227,7 @@ static enum eye_status between(struct eye_stage *g, bool *stop, struct eye_err *
         eye_params_swap(&t->params); /* averages are what is judged */
         enum eye_status st = eye_lora_show(&t->params, &g->s->lora, err);
         if (st == EYE_OK) st = eye_dev_judge(g, &best, err);
-        if (st == EYE_OK && best) st = eye_trainer_export(t, "best", err);
+        if (st == EYE_OK && best) st = eye_trainer_export_best(t, err);
         eye_lora_hide(&t->params);
         eye_params_swap(&t->params);
         EYE_TRY(st);
@@ -260,7 +268,8 @@ static enum eye_status open_teacher(struct eye_stage *g, struct eye_err *err) {
     const struct eye_train_opts *o = g->t->opts;
     char line[160];
     double cosine, mse;
-    EYE_TRY(eye_teacher_open(&g->teacher, g->t, g->s, g->max_rows, err));
+    EYE_TRY(eye_teacher_open(&g->teacher, g->t, g->s, err));
+    if (g->teacher.corpus.n_groups) g->corpus = &g->teacher.corpus; /* as many groups, in the same order */
     if (g->s->loss != EYE_LOSS_VISION) return EYE_OK;
     size_t n = (size_t)g->s->batch * g->teacher.elems;
     if (!(g->taught = eye_arena_alloc(&g->arena, n * sizeof *g->taught))) return eye_fail_nomem(err, n * sizeof *g->taught);
@@ -271,22 +280,39 @@ static enum eye_status open_teacher(struct eye_stage *g, struct eye_err *err) {
     return EYE_OK;
 }
 
+/* The most rows and targets that a batch can have, of training and of judging. */
+static enum eye_status measure(struct eye_stage *g, struct eye_err *err) {
+    const struct eye_trainer *t = g->t;
+    bool lm = g->s->loss == EYE_LOSS_LM;
+    const struct eye_corpus *all[] = {g->corpus, lm ? g->corpus : &t->dev};
+    int64_t image_rows = lm ? 0 : eye_vlm_image_tokens(&t->vlm, t->vlm.config.prep.side_px);
+    for (size_t i = 0; i < EYE_COUNT(all); i++) {
+        if (all[i]->n_groups == 0) continue;
+        int64_t rows = eye_corpus_max_rows(all[i], (size_t)g->s->batch, image_rows);
+        int64_t targets = eye_corpus_max_rows(all[i], (size_t)g->s->batch, 0);
+        if (rows < 0 || targets < 0) return eye_fail_nomem(err, all[i]->n_groups * sizeof(int64_t));
+        g->max_rows = EYE_MAX(g->max_rows, rows);
+        g->max_targets = EYE_MAX(g->max_targets, EYE_MAX(targets, 1));
+    }
+    if (g->s->loss != EYE_LOSS_CRITICAL) return EYE_OK;
+    g->max_targets = EYE_MAX(g->max_targets, eye_critical_max_targets(g));
+    g->max_rows = EYE_MAX(g->max_rows, g->s->batch * image_rows + eye_critical_max_targets(g));
+    return EYE_OK;
+}
+
 static enum eye_status open_nets(struct eye_stage *g, struct eye_err *err) {
     struct eye_trainer *t = g->t;
-    bool lm = g->s->loss == EYE_LOSS_LM;
-    int64_t rows = lm ? 0 : eye_vlm_image_tokens(&t->vlm, t->vlm.config.prep.side_px);
     struct eye_net_opts o = {.use = EYE_NET_TRAIN, .stage = g->s, .teacher = &t->recipe.teacher, .n_pictures = g->s->batch};
-    g->max_rows = eye_corpus_max_rows(g->corpus, (size_t)g->s->batch, rows);
-    if (!lm && t->dev.n_groups)
-        g->max_rows = EYE_MAX(g->max_rows, eye_corpus_max_rows(&t->dev, (size_t)g->s->batch, rows));
-    if (g->s->loss == EYE_LOSS_CRITICAL) g->max_rows = EYE_MAX(g->max_rows, eye_critical_max_rows(g));
-    o.max_rows = g->max_rows;
     if (has_teacher(g)) EYE_TRY(open_teacher(g, err));
+    EYE_TRY(measure(g, err));
+    if (g->s->loss == EYE_LOSS_JOINT) EYE_TRY(eye_teacher_listen(&g->teacher, g->corpus, g->max_targets, err));
+    o.max_rows = g->max_rows;
+    o.max_targets = g->max_targets;
     o.teacher_dim = g->teacher.channels;
     o.teacher_elems = g->teacher.elems;
     EYE_TRY(eye_net_init(&g->net, &o, &t->engine, &t->vlm, &t->params, err));
     o.use = EYE_NET_JUDGE;
-    if (lm ? eye_trainer_dev_texts(t) == 0 : t->dev.n_groups == 0) return EYE_OK;
+    if (g->s->loss == EYE_LOSS_LM ? eye_trainer_dev_texts(t) == 0 : t->dev.n_groups == 0) return EYE_OK;
     EYE_TRY(eye_net_init(&g->judge, &o, &t->engine, &t->vlm, &t->params, err));
     g->has_judge = true;
     return EYE_OK;
@@ -307,8 +333,6 @@ static enum eye_status open_stage(struct eye_stage *g, struct eye_optim_param **
     if (!g->stream.order || !*group || !g->picture) return eye_fail_nomem(err, g->stream.n * sizeof *g->stream.order);
     g->n_steps = g->s->steps ? g->s->steps : EYE_MAX((int64_t)llround(g->s->epochs * steps_per_epoch(g)), 1);
     set_augment(g);
-    if (g->s->lora.rank > 0 && g->s->loss == EYE_LOSS_CRITICAL)
-        return eye_fail(err, EYE_E_UNSUPPORTED, "stage \"%s\": self_critical writes without the adapters of lora", g->s->name);
     EYE_TRY(eye_lora_begin(&t->params, &g->s->lora, (uint64_t)t->recipe.seed, err));
     if (g->s->cache && !lm) EYE_TRY(open_features(g, err));
     EYE_TRY(open_nets(g, err));
@@ -331,12 +355,28 @@ static enum eye_status open_stage(struct eye_stage *g, struct eye_optim_param **
 
 static void close_stage(struct eye_stage *g) {
     eye_critical_free(g->critical);
-    eye_teacher_close(&g->teacher, g->t->alloc);
+    eye_teacher_close(&g->teacher);
     eye_features_close(&g->features);
     eye_net_clear(&g->net);
     if (g->has_judge) eye_net_clear(&g->judge);
     eye_batch_clear(&g->batch, g->t->alloc);
     eye_arena_clear(&g->arena);
+}
+
+/* What the next stage begins with, and student/ is: the last weights or their averages, adapters merged; with patience those of
+ * the best evaluation, which best/ holds. */
+static enum eye_status leave(struct eye_stage *g, struct eye_err *err) {
+    struct eye_trainer *t = g->t;
+    bool found = false;
+    if (t->recipe.eval.patience && t->state.bad_evals > 0 && t->state.bad_evals < t->state.evals) {
+        EYE_TRY(eye_trainer_take_best(t, &found, err));
+        if (t->opts->note && !found)
+            t->opts->note(t->opts->ctx, "best/ is not what this stage left there: the last weights go on");
+    }
+    if (!found) eye_params_swap(&t->params);
+    if (!found) return eye_lora_end(&t->params, &g->s->lora, err);
+    eye_params_drop_adapters(&t->params);
+    return EYE_OK;
 }
 
 enum eye_status eye_stage_run(struct eye_trainer *t, const struct eye_recipe_stage *s, struct eye_err *err) {
@@ -352,8 +392,7 @@ enum eye_status eye_stage_run(struct eye_trainer *t, const struct eye_recipe_sta
         if (st == EYE_OK) st = make_step(&g, p, group, err);
         if (st == EYE_OK) st = between(&g, &stop, err);
     }
-    if (st == EYE_OK) eye_params_swap(&t->params); /* averages are what the stage leaves */
-    if (st == EYE_OK) st = eye_lora_end(&t->params, &s->lora, err);
+    if (st == EYE_OK) st = leave(&g, err);
     close_stage(&g);
     return st;
 }

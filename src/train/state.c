@@ -111,18 +111,6 @@ static bool path_of(const char *dir, int64_t step, char out[EYE_PATH_CAP]) {
     return snprintf(out, EYE_PATH_CAP, "%s/" NAME_FORMAT, dir, step) < EYE_PATH_CAP;
 }
 
-/* Unfinished files of a process that was killed: a folder has one run at a time. */
-static void remove_rests(const char *dir) {
-    char path[EYE_PATH_CAP];
-    DIR *d = opendir(dir);
-    if (!d) return;
-    for (const struct dirent *e; (e = readdir(d));)
-        if (strncmp(e->d_name, "step-", 5) == 0 && strstr(e->d_name, ".safetensors.tmp-") &&
-            eye_path_join(path, dir, e->d_name, NULL) == EYE_OK)
-            (void)unlink(path);
-    closedir(d);
-}
-
 enum eye_status eye_state_save(const struct eye_train_state *s, const struct eye_params *p, const char *dir, int64_t keep,
                                struct eye_err *err) {
     char path[EYE_PATH_CAP];
@@ -133,7 +121,6 @@ enum eye_status eye_state_save(const struct eye_train_state *s, const struct eye
     if (st == EYE_OK) st = eye_safetensors_write(path, l.tensor, l.n, l.meta, EYE_COUNT(counters) + 1, p->alloc, err);
     eye_arena_clear(&l.arena);
     EYE_TRY(st);
-    remove_rests(dir);
     int64_t step = s->step + 1; /* the one just written is the first that stays */
     for (int64_t i = 0; i < keep && step >= 0; i++) step = newest_below(dir, step);
     while (step >= 0 && (step = newest_below(dir, step)) >= 0)

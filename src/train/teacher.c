@@ -60,26 +60,6 @@ static enum eye_status open_model(struct eye_teacher *x, struct eye_trainer *t, 
     return EYE_OK;
 }
 
-static enum eye_status open_decoder(struct eye_teacher *x, struct eye_trainer *t, int64_t student_rows, struct eye_err *err) {
-    struct eye_net_opts o = {.use = EYE_NET_JUDGE, .stage = &x->stage, .teacher = x->recipe, .n_pictures = x->stage.batch};
-    int64_t vocab = x->vlm.config.text.vocab, k = x->recipe->top_k;
-    if (vocab != t->vlm.config.text.vocab || x->vlm.config.eos[0] != t->vlm.config.eos[0])
-        return eye_fail(err, EYE_E_ARG, "%s: %lld tokens, the student has %lld: teacher and student must share a tokenizer",
-                        x->recipe->path, (long long)vocab, (long long)t->vlm.config.text.vocab);
-    if (k >= vocab) return eye_fail(err, EYE_E_ARG, "teacher.top_k: %lld of %lld tokens", (long long)k, (long long)vocab);
-    int64_t image_rows = eye_vlm_image_tokens(&x->vlm, x->vlm.config.prep.side_px);
-    o.max_rows = eye_corpus_max_rows(&t->train, (size_t)o.n_pictures, image_rows);
-    EYE_TRY(eye_net_init(&x->net, &o, &t->engine, &x->vlm, &x->params, err));
-    x->has_net = true;
-    EYE_TRY(eye_batch_init(&x->batch, o.max_rows, t->alloc, err));
-    x->image = eye_arena_alloc(&x->arena, (size_t)o.n_pictures * x->elems * sizeof *x->image);
-    x->logits = eye_arena_alloc(&x->arena, (size_t)(o.max_rows * vocab) * sizeof *x->logits);
-    x->top_ids = eye_arena_alloc(&x->arena, (size_t)(student_rows * k) * sizeof *x->top_ids);
-    x->top_logp = eye_arena_alloc(&x->arena, (size_t)(student_rows * k) * sizeof *x->top_logp);
-    bool room = x->image && x->logits && x->top_ids && x->top_logp;
-    return room ? EYE_OK : eye_fail_nomem(err, (size_t)(o.max_rows * vocab) * sizeof *x->logits);
-}
-
 /* ---- its mean ---- */
 
 static enum eye_status find_mean(struct eye_teacher *x, const struct eye_corpus *c, struct eye_err *err) {
@@ -124,20 +104,24 @@ void eye_teacher_constant(const struct eye_teacher *x, const struct eye_corpus *
 /* ---- the whole ---- */
 
 enum eye_status eye_teacher_open(struct eye_teacher *x, struct eye_trainer *t, const struct eye_recipe_stage *s,
-                                 int64_t max_rows, struct eye_err *err) {
+                                 struct eye_err *err) {
     const char *path = t->recipe.teacher.path;
-    *x = (struct eye_teacher){.recipe = &t->recipe.teacher, .stage.batch = s->batch, .open = true};
+    *x = (struct eye_teacher){.recipe = &t->recipe.teacher, .t = t, .stage.batch = s->batch, .open = true};
     eye_arena_init(&x->arena, t->alloc);
     bool file = eye_text_ends(path, ".npy") || eye_text_ends(path, ".safetensors");
     if (file && s->loss != EYE_LOSS_VISION) return eye_fail(err, EYE_E_ARG, "%s: a joint teacher must be a model", path);
-    EYE_TRY(file ? open_file(x, t, err) : open_model(x, t, err));
-    return s->loss == EYE_LOSS_VISION ? find_mean(x, &t->train, err) : open_decoder(x, t, max_rows, err);
+    if (s->loss == EYE_LOSS_JOINT) EYE_TRY(eye_teacher_write(x, err));
+    if (file) EYE_TRY(open_file(x, t, err));
+    else if (s->loss == EYE_LOSS_VISION || x->recipe->hard < 1) EYE_TRY(open_model(x, t, err));
+    return s->loss == EYE_LOSS_VISION ? find_mean(x, &t->train, err) : EYE_OK;
 }
 
-void eye_teacher_close(struct eye_teacher *x, const struct eye_alloc *alloc) {
+void eye_teacher_close(struct eye_teacher *x) {
     if (!x->open) return;
     if (x->has_net) eye_net_clear(&x->net);
-    eye_batch_clear(&x->batch, alloc);
+    eye_batch_clear(&x->batch, x->t->alloc);
+    eye_corpus_clear(&x->corpus);
+    eye_store_close(&x->store);
     eye_features_close(&x->features);
     eye_pixels_close(&x->pixels);
     eye_params_clear(&x->params);
@@ -151,41 +135,4 @@ void eye_teacher_features(const struct eye_teacher *x, const uint32_t *picture, 
     for (size_t i = 0; i < n; i++)
         if (x->file) memcpy(out + i * x->elems, x->file + picture[i] * x->elems, x->elems * sizeof *out);
         else eye_features_get(&x->features, picture[i], 0, out + i * x->elems);
-}
-
-/* The k likeliest of a row, the largest first, with their log-probabilities at temperature t. */
-static void likeliest(const float *logits, int64_t vocab, double t, int64_t k, int32_t *ids, float *logp) {
-    int64_t n = 0;
-    float max = logits[0];
-    for (int64_t v = 0; v < vocab; v++) {
-        max = EYE_MAX(max, logits[v]);
-        if (n == k && logits[v] <= logp[k - 1]) continue;
-        int64_t at = n < k ? n++ : k - 1;
-        for (; at > 0 && logp[at - 1] < logits[v]; at--) {
-            logp[at] = logp[at - 1];
-            ids[at] = ids[at - 1];
-        }
-        logp[at] = logits[v];
-        ids[at] = (int32_t)v;
-    }
-    double sum = 0;
-    for (int64_t v = 0; v < vocab; v++) sum += exp(((double)logits[v] - (double)max) / t);
-    for (int64_t i = 0; i < k; i++) logp[i] = (float)(((double)logp[i] - (double)max) / t - log(sum));
-}
-
-enum eye_status eye_teacher_answer(struct eye_teacher *x, const struct eye_corpus *c, const uint32_t *group, size_t n,
-                                   const struct eye_batch *student, struct eye_err *err) {
-    int64_t vocab = x->vlm.config.text.vocab, k = x->recipe->top_k, row = 0;
-    struct eye_net_call call = {.batch = &x->batch, .image = x->image, .logits = x->logits};
-    for (size_t i = 0; i < n; i++) eye_teacher_features(x, &c->picture[group[i]], 1, x->image + i * x->elems);
-    eye_batch_fill(&x->batch, c, group, n, x->net.image_rows, 0);
-    EYE_TRY(eye_net_run(&x->net, &call, err));
-    for (int64_t i = 0; i < student->t; i++) { /* both have the same targets in the same order, between other rows */
-        for (int64_t j = 0; j < k; j++) x->top_ids[i * k + j] = -1;
-        if (student->target[i] < 0) continue;
-        while (x->batch.target[row] < 0) row++;
-        assert(x->batch.target[row] == student->target[i]);
-        likeliest(x->logits + row++ * vocab, vocab, x->recipe->temperature, k, x->top_ids + i * k, x->top_logp + i * k);
-    }
-    return EYE_OK;
 }

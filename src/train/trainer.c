@@ -33,7 +33,27 @@ enum eye_status eye_trainer_save(struct eye_trainer *t, struct eye_err *err) {
 enum eye_status eye_trainer_export(struct eye_trainer *t, const char *name, struct eye_err *err) {
     char dir[EYE_PATH_CAP];
     EYE_TRY(eye_path_join(dir, t->opts->out, name, err));
-    return eye_params_export(&t->params, t->student, dir, err);
+    return eye_params_export(&t->params, t->student, dir, NULL, err);
+}
+
+/* A folder may be put back, copied or thrown away between two processes; a checkpoint of an earlier evaluation may be gone on
+ * from. The mark tells: equal evaluations are equal to the last bit. */
+static void best_mark(const struct eye_trainer *t, char text[80]) {
+    snprintf(text, 80, "stage %" PRId64 ", %.17g", t->state.stage, t->state.best_mark);
+}
+
+enum eye_status eye_trainer_export_best(struct eye_trainer *t, struct eye_err *err) {
+    char dir[EYE_PATH_CAP], mark[80];
+    best_mark(t, mark);
+    EYE_TRY(eye_path_join(dir, t->opts->out, "best", err));
+    return eye_params_export(&t->params, t->student, dir, mark, err);
+}
+
+enum eye_status eye_trainer_take_best(struct eye_trainer *t, bool *found, struct eye_err *err) {
+    char dir[EYE_PATH_CAP], mark[80];
+    best_mark(t, mark);
+    EYE_TRY(eye_path_join(dir, t->opts->out, "best", err));
+    return eye_params_import(&t->params, dir, mark, found, err);
 }
 
 /* ---- data ---- */
@@ -186,6 +206,17 @@ static enum eye_status open_student(struct eye_trainer *t, struct eye_err *err) 
 
 /* ---- the run ---- */
 
+/* What a run that was killed was writing: caches of gigabytes, checkpoints. */
+static enum eye_status sweep(const char *out, struct eye_err *err) {
+    static const char *const folders[] = {"", "student/", "best/", "checkpoints/", "samples/"};
+    char path[EYE_PATH_CAP];
+    for (size_t i = 0; i < EYE_COUNT(folders); i++) {
+        EYE_TRY(eye_path_join(path, out, folders[i], err));
+        eye_sweep_unfinished(path);
+    }
+    return EYE_OK;
+}
+
 static enum eye_status open_run(struct eye_trainer *t, struct eye_train_result *result, bool *resumed, struct eye_err *err) {
     const struct eye_train_opts *o = t->opts;
     char line[160];
@@ -196,6 +227,7 @@ static enum eye_status open_run(struct eye_trainer *t, struct eye_train_result *
     *resumed = eye_path_exists(t->checkpoints);
     if (*resumed && !o->resume)
         return eye_fail(err, EYE_E_ARG, "%s: there is a run in it: resume it, or name another folder", o->out);
+    EYE_TRY(sweep(o->out, err));
     EYE_TRY(open_set(t, err));
     if (!*resumed) EYE_TRY(make_student(t, result, err));
     if (o->measure_only || o->init_only) return EYE_OK;

@@ -49,7 +49,7 @@ struct eye_stage { /* the stage that runs */
     uint32_t *picture;             /* [batch] of the data set */
     float *image;                  /* [batch, image_elems] */
     struct eye_arena arena;
-    int64_t n_steps, text_pos, max_rows;
+    int64_t n_steps, text_pos, max_rows, max_targets; /* of a batch */
     double loss, grad_norm;        /* of the last step */
     int64_t n_rows, n_pictures;    /* since the last line of the log */
     uint64_t line_ns;
@@ -71,6 +71,9 @@ EYE_MUST_CHECK enum eye_status eye_trainer_features(struct eye_trainer *t, const
                                                     struct eye_err *err);
 EYE_MUST_CHECK enum eye_status eye_trainer_save(struct eye_trainer *t, struct eye_err *err);
 EYE_MUST_CHECK enum eye_status eye_trainer_export(struct eye_trainer *t, const char *name, struct eye_err *err);
+/* OUT/best, with the mark that state.best_mark is; and the way back: *found false = it is not there, or bears another mark. */
+EYE_MUST_CHECK enum eye_status eye_trainer_export_best(struct eye_trainer *t, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_trainer_take_best(struct eye_trainer *t, bool *found, struct eye_err *err);
 bool eye_trainer_cancelled(void *trainer);
 struct eye_trainer_say { const struct eye_train_opts *opts; const char *what; }; /* of a long preparation */
 void eye_trainer_say(void *say, double done_0_to_1);

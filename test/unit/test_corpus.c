@@ -60,7 +60,7 @@ static void targets_are_the_next_tokens(void **state) {
     assert_int_equal(b.t, b.max_rows); /* the two largest groups are all there are */
     assert_int_equal(b.n_segments, 2 + 3);
     assert_int_equal(b.n_targets, eye_corpus_targets(&c, 0) + eye_corpus_targets(&c, 1));
-    int64_t row = 0, n_image = 0;
+    int64_t row = 0, n_image = 0, k = 0;
     for (size_t s = 0; s < b.n_segments; s++) {
         const struct eye_segment *e = &b.segment[s];
         assert_int_equal(e->row, row);
@@ -70,20 +70,25 @@ static void targets_are_the_next_tokens(void **state) {
         if (!image) assert_int_equal(b.ids[row], BOS);
         for (int64_t i = 0; i < e->n; i++, row++) {
             if (image) {
-                assert_true(b.ids[row] == -1 && b.target[row] == -1 && b.weight[row] == 0);
+                assert_int_equal(b.ids[row], -1);
                 assert_int_equal(b.image_row[row], n_image++);
             } else {
-                assert_true(b.image_row[row] == -1 && b.weight[row] == 1);
-                assert_int_equal(b.target[row], i + 1 < e->n ? b.ids[row + 1] : EOS);
+                assert_true(b.image_row[row] == -1 && b.picked[k] == (int32_t)row && b.weight[k] == 1);
+                assert_int_equal(b.target[k++], i + 1 < e->n ? b.ids[row + 1] : EOS);
                 assert_true(b.image_row[e->prefix] == (int32_t)(n_image - ROWS)); /* its own picture's rows */
             }
         }
     }
+    assert_int_equal(k, b.n_targets);
     eye_batch_weigh(&b, 0.25f);
-    for (int64_t i = 0; i < b.t; i++) assert_true(b.weight[i] == (b.target[i] < 0 ? 0 : 0.25f));
+    for (int64_t i = 0; i < b.n_targets; i++) assert_true(b.weight[i] == 0.25f);
     /* Texts alone begin where captions will. */
     eye_batch_fill(&b, &c, both, 1, 0, 7);
     assert_true(b.n_segments == 1 && b.segment[0].pos == 7 && b.segment[0].n_prefix == 0);
+    /* Nothing to learn: one row all the same, which weighs nothing. */
+    eye_batch_begin(&b);
+    eye_batch_add_image(&b, 0, ROWS);
+    assert_true(eye_batch_picked(&b) == 1 && b.picked[0] == 0 && b.target[0] == -1 && b.weight[0] == 0);
     eye_batch_clear(&b, NULL);
     eye_corpus_clear(&c);
 }

@@ -199,7 +199,7 @@ static void students_are_exported(void **state) {
     ok(eye_params_average(&p, &err));
     for (size_t i = 0; i < p.n; i++) p.param[i].w[0] = 42;
     eye_params_swap(&p); /* the averages, which do not know the 42 */
-    ok(eye_params_export(&p, eye_scratch_dir(), dir, &err));
+    ok(eye_params_export(&p, eye_scratch_dir(), dir, NULL, &err));
     eye_params_swap(&p);
     assert_true(p.param[0].w[0] == 42);
     ok(eye_checkpoint_open(&c, dir, NULL, NULL, &err));

@@ -193,6 +193,40 @@ static void killed_equals_uninterrupted(void **state) {
     }
 }
 
+/* With patience a stage ends when nothing gets better, and leaves what it was best with: the same as if it had been that
+ * short; cut at any step, too. Without best/ the last weights go on. */
+static void impatient_stages_leave_their_best(void **state) {
+    static const char stages[] =
+        "stages=[{\"epochs\": 9, \"batch\": 4, \"lr\": 1e-4, \"schedule\": \"constant\", \"warmup\": 0, \"train_norms\": true, "
+        "\"ema\": 0.5}, {\"epochs\": 1, \"batch\": 4, \"lr\": 1e-4, \"dropout\": 0}]"; /* draws follow from all steps made */
+    struct eye_train_result whole, result;
+    struct run r = {.name = "patient", .set = {stages, "eval.patience=2", "eval.every_epochs=1"}, .n_set = 3};
+    struct run brief = {.name = "brief", .set = {stages, "stages.0.epochs=1", "eval.every_epochs=1"}, .n_set = 3};
+    ok(train(&r, &whole));
+    ok(train(&brief, &result));
+    assert_int_equal(result.steps, 2 + 2);
+    assert_int_equal(whole.steps, 3 * 2 + 2); /* its captions are no better after the second and third epoch */
+    assert_same_students("patient", "brief");
+    for (int i = 0; i < 3; i++) {
+        static const int64_t cuts[] = {1, 3, 5};
+        char name[32], best[1200];
+        snprintf(name, sizeof name, "patient_%d", i);
+        struct run cut = r;
+        cut.name = name;
+        cut.steps = 0;
+        cut.stop_after = cuts[i];
+        assert_int_equal(train(&cut, NULL), EYE_E_CANCELLED);
+        snprintf(best, sizeof best, "%s/%s/best/model.safetensors", eye_scratch_dir(), name);
+        if (i == 2) assert_int_equal(unlink(best), 0);
+        cut.resume = true;
+        cut.stop_after = 0;
+        ok(train(&cut, &result));
+        assert_int_equal(result.steps, whole.steps);
+        if (i < 2) assert_same_students("patient", name);
+        else assert_true(n_changed("patient", name, "") > 0);
+    }
+}
+
 static void threads_change_nothing(void **state) {
     static const char *const bf16[] = {"stages.0.bf16=false", "stages.0.bf16=true"};
     for (int i = 0; i < 2; i++) {
@@ -264,6 +298,64 @@ static void students_imitate_teachers(void **state) {
     assert_true(eye_error_is("tokens", train(&none, NULL), EYE_E_ARG, &err, "must share a tokenizer"));
 }
 
+static void file_of(char out[1300], const char *run, const char *name) {
+    snprintf(out, 1300, "%s/%s/%s", eye_scratch_dir(), run, name);
+}
+
+/* The teacher of the test before: kept logits are the asked ones, to the last bit, and damage is mended; its captions teach,
+ * also where it shares no tokenizer. */
+static void what_teachers_say_is_kept(void **state) {
+    static const char *const epochs = "stages.0.epochs=3";
+    struct eye_train_result a, b;
+    struct eye_map m;
+    char teacher[1200], tokenizer[1200], logits[1300], captions[1300];
+    snprintf(teacher, sizeof teacher, "teacher.path=%s/heart/student", eye_scratch_dir());
+    snprintf(tokenizer, sizeof tokenizer, "student.tokenizer=%s/heart/student", eye_scratch_dir());
+    struct run asked = {.name = "asked", .use = EYE_DISTIL_JOINT, .n_set = 7, .set = {"kind=distil_joint",
+                        "stages.0.loss=joint", teacher, tokenizer, epochs, "teacher.top_k=8", "teacher.captions=2"}};
+    struct run kept = asked;
+    kept.name = "kept";
+    kept.set[kept.n_set++] = "teacher.store=true";
+    ok(train(&asked, &a));
+    ok(train(&kept, &b));
+    assert_true(a.dev_loss == b.dev_loss);
+    assert_same_students("asked", "kept");
+    file_of(logits, "kept", "teacher-logits.bin");
+    file_of(captions, "kept", "teacher-captions.bin");
+    ok(eye_map_open(&m, captions, false, 0, &err));
+    assert_non_null(memmem(m.p, m.size, "a red board with squares\n", 25)); /* to be read by anybody */
+    eye_map_close(&m);
+    /* Resumed with a flipped bit in one file and the other cut off: both are made anew. */
+    struct run cut = kept;
+    cut.name = "kept_cut";
+    cut.steps = 0;
+    cut.stop_after = 2;
+    assert_int_equal(train(&cut, NULL), EYE_E_CANCELLED);
+    file_of(logits, "kept_cut", "teacher-logits.bin");
+    file_of(captions, "kept_cut", "teacher-captions.bin");
+    FILE *f = fopen(logits, "r+b");
+    assert_non_null(f);
+    fseek(f, 5000, SEEK_SET);
+    int byte = fgetc(f);
+    fseek(f, 5000, SEEK_SET);
+    fputc(byte ^ 64, f);
+    fclose(f);
+    assert_int_equal(truncate(captions, 4200), 0);
+    cut.resume = true;
+    cut.stop_after = 0;
+    ok(train(&cut, NULL));
+    assert_same_students("asked", "kept_cut");
+    /* Words alone, drawn, to a student of other tokens; it learns what the data never says. */
+    struct run words = {.name = "words", .use = EYE_DISTIL_JOINT, .n_set = 8, .set = {"kind=distil_joint",
+                        "stages.0.loss=joint", teacher, "student.vocab=290", "teacher.hard=1", "teacher.captions=3",
+                        "teacher.captions_only=true", "stages.0.epochs=150"}};
+    ok(train(&words, &a));
+    assert_true(a.dev_loss < 0.5 && a.shuffled_loss > 2 * a.dev_loss);
+    struct run none = {.name = "no_words", .use = EYE_DISTIL_JOINT, .n_set = 4, .set = {"kind=distil_joint",
+                       "stages.0.loss=joint", teacher, "teacher.captions_only=true"}};
+    assert_true(eye_error_is("captions", train(&none, NULL), EYE_E_ARG, &err, "teacher.captions is 0"));
+}
+
 /* Rows of a cached value train what rows from pixels do: the tower is frozen, so both see the same numbers, to f16. */
 static void cached_features_serve(void **state) {
     struct eye_train_result a, b;
@@ -296,6 +388,25 @@ static void adapters_are_merged(void **state) {
     assert_same_students("lora", "lora_cut");
     struct run wrong = {.name = "lora_none", .set = {set[0], set[1], "stages.0.lora.match=nothing.*"}, .n_set = 3};
     assert_true(eye_error_is("match", train(&wrong, NULL), EYE_E_ARG, &err, "no matrix is called"));
+}
+
+/* Captions that a student writes with its adapters, and learns from with them; cut and resumed. */
+static void adapters_learn_from_their_own_captions(void **state) {
+    struct eye_train_result result;
+    char student[1200];
+    snprintf(student, sizeof student, "student={\"path\": \"%s/heart/student\"}", eye_scratch_dir());
+    struct run whole = {.name = "critical", .n_set = 7, .set = {student, "stages.0.loss=self_critical", "stages.0.lora.rank=2",
+                        "stages.0.train_norms=false", "stages.0.ema=0", "stages.0.epochs=4", "stages.0.accumulate=1"}};
+    struct run cut = whole;
+    cut.name = "critical_cut";
+    cut.stop_after = 3;
+    ok(train(&whole, &result));
+    assert_int_equal(train(&cut, NULL), EYE_E_CANCELLED);
+    cut.resume = true;
+    cut.stop_after = 0;
+    ok(train(&cut, &result));
+    assert_same_students("critical", "critical_cut");
+    assert_int_equal(n_changed("heart", "critical", "blk."), 2 * 4);
 }
 
 /* The shipped recipe in short: scenes whose combinations were never seen, described with and without their picture. */
@@ -333,10 +444,13 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(resumed_equals_uninterrupted),
         cmocka_unit_test(killed_equals_uninterrupted),
+        cmocka_unit_test(impatient_stages_leave_their_best),
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(eight_captions_by_heart),
         cmocka_unit_test(students_imitate_teachers),
+        cmocka_unit_test(what_teachers_say_is_kept),
         cmocka_unit_test(cached_features_serve), cmocka_unit_test(adapters_are_merged),
+        cmocka_unit_test(adapters_learn_from_their_own_captions),
         cmocka_unit_test(bad_data_is_named),
         cmocka_unit_test(drawn_scenes_from_nothing),
     };
