@@ -298,6 +298,7 @@ struct eye_judgement {
     bool has_perplexity, has_baselines;
     struct eye_perplexity perplexity[EYE_N_JUDGE_IMAGES]; /* of reference captions with their end token; zeroed = a picture of
                                            the mean colour, shuffled = another picture's */
+    size_t n_too_long;                  /* references that these leave out: they do not fit the context */
     double unshifted;                   /* exp of the mean loss of each caption token at its own position: a copy's "perplexity" */
     struct eye_caption_score constant, neighbour, blind;
     char constant_caption[256], blind_caption[256];

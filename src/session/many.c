@@ -187,13 +187,18 @@ static void sum_up(const struct eye_many *m, const float *first, const float *ro
     for (size_t k = 0; copies && k < t->n; k++) *copies += unlikeliness(rows + k * vocab, vocab, t->ids[k]);
 }
 
+size_t eye_many_room(const struct eye_many *m, const struct eye_many_prompt *prompt) {
+    int64_t n = (int64_t)prompt->n, slots = eye_kv_ctx(m->decoder.kv) - EYE_ALIGN_UP(n, EYE_ATTN_LANES);
+    return (size_t)EYE_MAX(EYE_MIN(slots, m->model->opts.n_ctx - n), 0);
+}
+
 /* As many texts as fit behind the prompt in the cache, from the first on; 0 = not even that one. */
 static size_t lay_texts(const struct eye_many *m, const struct eye_many_prompt *prompt, const struct eye_many_text *text, size_t n,
                         struct eye_decode_call *call, size_t *n_tok) {
     int64_t slot = EYE_ALIGN_UP((int64_t)prompt->n, EYE_ATTN_LANES), end = eye_kv_ctx(m->decoder.kv);
-    size_t i = 0;
+    size_t i = 0, room = eye_many_room(m, prompt);
     *n_tok = 0;
-    for (; i < n && (int64_t)text[i].n <= end - slot; i++) {
+    for (; i < n && text[i].n <= room && (int64_t)text[i].n <= end - slot; i++) {
         call[i] = (struct eye_decode_call){.ids = text[i].ids, .n = text[i].n, .n_logits = text[i].n,
                                            .at = {.pos = (int64_t)prompt->n, .n_prefix = (int64_t)prompt->n, .slot = slot}};
         slot += EYE_ALIGN_UP((int64_t)text[i].n, EYE_ATTN_LANES);
@@ -210,8 +215,7 @@ static enum eye_status score_locked(struct eye_many *m, const struct eye_many_pr
     for (size_t done = 0, some, n_tok; done < n; done += some) {
         some = lay_texts(m, prompt, text + done, n - done, call, &n_tok);
         if (some == 0)
-            return eye_fail(err, EYE_E_LIMIT, "a text of %zu tokens: there is room for %lld", text[done].n,
-                            (long long)(eye_kv_ctx(m->decoder.kv) - (int64_t)prompt->n));
+            return eye_fail(err, EYE_E_LIMIT, "a text of %zu tokens: there is room for %zu", text[done].n, eye_many_room(m, prompt));
         float *rows = eye_arena_alloc(own, n_tok * m->decoder.vocab * sizeof *rows);
         if (!rows) return eye_fail_nomem(err, n_tok * m->decoder.vocab * sizeof *rows);
         EYE_TRY(eye_decode(&m->decoder, call, some, rows, asked_to_stop, m, err));

@@ -40,9 +40,11 @@ struct eye_many_text {
     const int32_t *ids; /* [n] */
     size_t n;
 };
+/* Tokens that one text may have behind a prompt: what cache and context leave. */
+size_t eye_many_room(const struct eye_many *m, const struct eye_many_prompt *prompt);
 /* How unlikely texts are after one prompt: nll[i] = -sum log p(ids[k] | prompt, ids before k), natural logarithm.
  * copies (may be NULL): copies[i] = the same sum with ids[k] held against the logits at k itself, where k has just been read: what
- * an unshifted loss measures. Texts of at least one token. LIMIT: one that does not fit behind the prompt. */
+ * an unshifted loss measures. Texts of at least one token. LIMIT: one of more than eye_many_room. */
 EYE_MUST_CHECK enum eye_status eye_many_score(struct eye_many *m, const struct eye_many_prompt *prompt,
                                               const struct eye_many_text *text, size_t n, double *nll, double *copies,
                                               struct eye_err *err);

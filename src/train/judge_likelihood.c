@@ -28,16 +28,22 @@ static enum eye_status add_picture(struct eye_judge *j, const struct eye_data_im
                                    const struct eye_many_prompt *other, struct eye_arena *arena, struct eye_likelihood *sum,
                                    struct eye_err *err) {
     struct eye_many_text *text = eye_arena_alloc(arena, img->n * sizeof *text);
+    size_t n = 0, room = EYE_MIN(eye_many_room(j->many, p), EYE_MIN(eye_many_room(j->many, &j->blind), eye_many_room(j->many, other)));
     if (!text) return eye_fail_nomem(err, img->n * sizeof *text);
     for (uint32_t i = 0; i < img->n; i++) {
         const char *caption = j->set->caption[img->first + i].text;
-        EYE_TRY(eye_many_tokens(j->many, caption, arena, &text[i], err));
+        EYE_TRY(eye_many_tokens(j->many, caption, arena, &text[n], err));
+        if (text[n].n > room) { /* the model has no positions for its end: a part of it would be another caption */
+            j->out->n_too_long++;
+            continue;
+        }
         EYE_TRY(eye_ptb_words(caption, strlen(caption), count_word, &sum->n_words, err));
-        sum->n_tok += text[i].n;
+        sum->n_tok += text[n++].n;
     }
-    EYE_TRY(score(j, p, text, img->n, arena, &sum->nll[EYE_JUDGE_TRUE], &sum->copies, err));
-    EYE_TRY(score(j, &j->blind, text, img->n, arena, &sum->nll[EYE_JUDGE_ZEROED], NULL, err));
-    return score(j, other, text, img->n, arena, &sum->nll[EYE_JUDGE_SHUFFLED], NULL, err);
+    if (n == 0) return EYE_OK;
+    EYE_TRY(score(j, p, text, n, arena, &sum->nll[EYE_JUDGE_TRUE], &sum->copies, err));
+    EYE_TRY(score(j, &j->blind, text, n, arena, &sum->nll[EYE_JUDGE_ZEROED], NULL, err));
+    return score(j, other, text, n, arena, &sum->nll[EYE_JUDGE_SHUFFLED], NULL, err);
 }
 
 enum eye_status eye_judge_likelihood(struct eye_judge *j, uint32_t picture, const struct eye_many_prompt *p,

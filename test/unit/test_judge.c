@@ -20,7 +20,7 @@
 
 enum { N = 5, SIDE = 24, N_TOK = 6 };
 
-static char list[600];
+static char list[600], folder[512];
 static struct eye_model *model;
 static struct eye_dataset *set;
 
@@ -44,7 +44,7 @@ static void make_set(void) {
         eye_scratch_write(name, b.p, i == N - 1 ? 20 : b.len);
         eye_buf_clear(&b);
         const char *split = i == 0 ? "train" : "test";
-        eye_buf_printf(&tsv, "%s\ta picture of number %d\t%s\n%s\tstripes, %d of them\t%s\n", name, i, split, name, i, split);
+        eye_buf_printf(&tsv, "%s\ta picture of number %d\t%s\n%s\tstripes, %d\t%s\n", name, i, split, name, i, split);
     }
     snprintf(list, sizeof list, "%s", eye_scratch_write("set.tsv", tsv.p, tsv.len));
     eye_buf_clear(&tsv);
@@ -55,7 +55,6 @@ static void make_set(void) {
 static int set_up(void **state) {
     (void)state;
     struct eye_err err;
-    static char folder[512];
     snprintf(folder, sizeof folder, "%s", eye_scratch_path("judge"));
     const struct eye_mk_size *size = eye_mk_size_find("tiny");
     struct eye_mk_opts o = {.size = size, .dtype = EYE_F32, .seed = size->seed, .out = folder};
@@ -175,6 +174,44 @@ static void likelihoods_are_those_of_single_steps(void **state) {
     free(logits);
 }
 
+/* References that the context has no room for: refused one by one, left out and counted by a judgement. */
+static void long_references_are_left_out(void **state) {
+    (void)state;
+    struct eye_err err;
+    struct eye_judgement all, some;
+    struct eye_model *tight;
+    struct eye_many *many;
+    struct eye_many_prompt p;
+    struct eye_many_text text[2];
+    struct eye_arena arena;
+    struct eye_image img = load(1);
+    double nll[2];
+    struct eye_judge_opts o = {.n_beams = 1, .max_tok = 1, .perplexity = true};
+    CALL(eye_judge(model, set, &o, &all, &err));
+    assert_int_equal(all.n_too_long, 0);
+    eye_arena_init(&arena, NULL);
+    CALL(eye_many_new(&many, model, &(struct eye_many_opts){.at_once = 1, .search = {.n_beams = 1}}, &err));
+    CALL(eye_many_prepare(many, &(struct eye_query){.images = &img, .n_images = 1}, &arena, &p, &err));
+    for (int i = 0; i < 2; i++) CALL(eye_many_tokens(many, set->caption[set->image[1].first + i].text, &arena, &text[i], &err));
+    int shorter = text[1].n < text[0].n;
+    assert_true(text[0].n != text[1].n);
+    int32_t n_ctx = (int32_t)(p.n + text[shorter].n);
+    eye_many_free(many);
+    CALL(eye_model_open(folder, &(struct eye_model_opts){.n_ctx = n_ctx, .n_parallel = 6}, &tight, &err));
+    CALL(eye_many_new(&many, tight, &(struct eye_many_opts){.at_once = 1, .search = {.n_beams = 1}}, &err));
+    assert_int_equal(eye_many_room(many, &p), text[shorter].n);
+    CALL(eye_many_score(many, &p, &text[shorter], 1, nll, NULL, &err));
+    assert_int_equal(eye_many_score(many, &p, text, 2, nll, NULL, &err), EYE_E_LIMIT);
+    assert_non_null(strstr(err.text, "there is room for "));
+    eye_many_free(many);
+    CALL(eye_judge(tight, set, &o, &some, &err));
+    assert_int_equal(some.n_too_long, 3); /* one of each picture's two */
+    assert_true(some.has_perplexity && some.perplexity[EYE_JUDGE_TRUE].per_token > 1);
+    eye_model_close(tight);
+    eye_arena_clear(&arena);
+    eye_image_free(&img);
+}
+
 static void beams_and_company_change_no_caption(void **state) {
     (void)state;
     struct eye_err err;
@@ -218,7 +255,7 @@ static void captions_from_elsewhere(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(captions_are_what_a_session_says), cmocka_unit_test(likelihoods_are_those_of_single_steps),
-        cmocka_unit_test(beams_and_company_change_no_caption), cmocka_unit_test(what_cannot_be_judged_is_refused),
-        cmocka_unit_test(captions_from_elsewhere)};
+        cmocka_unit_test(long_references_are_left_out), cmocka_unit_test(beams_and_company_change_no_caption),
+        cmocka_unit_test(what_cannot_be_judged_is_refused), cmocka_unit_test(captions_from_elsewhere)};
     return cmocka_run_group_tests_name("judge", tests, set_up, tear_down);
 }

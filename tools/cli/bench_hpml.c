@@ -263,11 +263,10 @@ static int one_row(struct run *r, int i) {
 
 /* ---- results ---- */
 
-static const char *const study[] = {
-    "study: what its notebook stores (one forward, the mean of 10 without warm-up; its CPU and threads are not recorded). Its tower's",
-    "  result went nowhere: traced, 52 convolutions were recorded and none ran. \"quantized\" were 4 linear layers of it, and the file",
-    "  grew from 339 to 372 MB; \"compiled\" is TorchScript's trace. The weights: an untrained tower, a stock DistilGPT2.",
-};
+#define STUDY(line) \
+    "what its notebook stores: one forward, the mean of 10 without warm-up; its CPU and threads are not recorded. The tower's result" line \
+    "went nowhere: traced, 52 convolutions were recorded and none ran. \"quantized\" were 4 linear layers, and the file grew from 339 to" line \
+    "372 MB; \"compiled\" is TorchScript's trace. The weights: an untrained tower, a stock DistilGPT2."
 
 static void print_table(const struct run *r) {
     char bytes[32];
@@ -283,7 +282,7 @@ static void print_table(const struct run *r) {
     }
     printf("convs: the tower's convolutions and products that ran; cosine: of the logits with those of plain; picture: most that a\n"
            "  logit moves with another picture\n");
-    for (size_t i = 0; i < sizeof study / sizeof study[0]; i++) puts(study[i]);
+    printf("study: " STUDY("\n  ") "\n");
 }
 
 static int print_json(const struct run *r) {
@@ -297,10 +296,10 @@ static int print_json(const struct run *r) {
                                               (json_int_t)w->n_products, "cosine_with_plain", w->cosine, "change_with_picture",
                                               w->change, "study_ms", w->study_ms));
     }
-    return json_print(r->ui, json_pack("{s:s, s:I, s:i, s:i, s:i, s:i, s:i, s:o}", "architecture", r->architecture, "parameters",
+    return json_print(r->ui, json_pack("{s:s, s:I, s:i, s:i, s:i, s:i, s:i, s:s, s:o}", "architecture", r->architecture, "parameters",
                                        (json_int_t)r->info.n_params, "image_side", (int)r->info.image_side, "image_rows",
                                        (int)r->info.image_tokens, "tokens", N_TOK, "threads", (int)r->info.n_threads, "runs",
-                                       (int)r->n_runs, "rows", rows));
+                                       (int)r->n_runs, "study", STUDY(" "), "rows", rows));
 }
 
 /* What the model is; an int8 copy of it where it is none. */

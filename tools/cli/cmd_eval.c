@@ -76,6 +76,7 @@ static int print_json(struct ui *ui, const struct eval_opts *o, const struct eye
                                                           "zeroed", perplexity_json(&r->perplexity[EYE_JUDGE_ZEROED]), "shuffled",
                                                           perplexity_json(&r->perplexity[EYE_JUDGE_SHUFFLED])));
         if (o->hpml) json_object_set_new(root, "hpml_unshifted", json_real(r->unshifted));
+        json_object_set_new(root, "references_too_long", json_integer((json_int_t)r->n_too_long));
     }
     if (r->has_baselines) {
         json_t *constant = score_json(&r->constant), *blind = score_json(&r->blind);
@@ -245,6 +246,8 @@ static int run(void *opts, char *const *operand, int n_operands) {
     if (r.n_skipped)
         ui_note(&ui, "warning: %zu %s left out; the first: %s", r.n_skipped, o->captions ? "captions were" : "pictures were",
                 r.first_skipped);
+    if (r.n_too_long)
+        ui_note(&ui, "warning: %zu references do not fit the model's context: perplexity leaves them out", r.n_too_long);
     if (o->json) return print_json(&ui, o, &r);
     print_text(o, &r);
     return ui_finish(&ui, EXIT_DONE);
