@@ -38,9 +38,11 @@ static int finish(struct ui *ui, const struct training_args *a, const struct eye
                                         "dev_loss", r->dev_loss, "shuffled_loss", r->shuffled_loss));
     if (a->dry_run || init_only)
         printf("%llu parameters, %llu of them imported\n", (unsigned long long)r->n_params, (unsigned long long)r->n_imported);
-    else
-        printf("%s/student: %lld steps in %s, dev loss %.4f\n", a->out, (long long)r->steps, clock_text(r->seconds, time),
-               r->dev_loss);
+    else {
+        printf("%s/student: %lld steps in %s", a->out, (long long)r->steps, clock_text(r->seconds, time));
+        if (r->dev_loss > 0) printf(", dev loss %.4f", r->dev_loss); /* else none was measured: resumed at its end */
+        putchar('\n');
+    }
     return ui_finish(ui, EXIT_DONE);
 }
 
