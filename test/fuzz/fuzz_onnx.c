@@ -1,7 +1,7 @@
 /* Fuzz target: the bytes are an ONNX model. Every tensor's bytes are read; what we read is packed again and held against what
- * protobuf-c reads out of the same bytes. */
+ * protobuf-c reads out of the same bytes. Then everything that looks at graphs looks at it, and its names are changed. */
 #include "fuzz/fuzz.h"
-#include "onnx/onnx.h"
+#include "onnx/view.h"
 
 static enum eye_status read_tensor(void *ctx, ProtobufCMessage *msg, struct eye_err *err) {
     const EyeOnnx__TensorProto *t = (EyeOnnx__TensorProto *)(void *)msg;
@@ -28,6 +28,30 @@ static void compare(const struct eye_onnx *m, const uint8_t *p, size_t n) {
     eye_onnx__model_proto__free_unpacked(theirs, NULL);
 }
 
+static void look(struct eye_onnx *m) {
+    struct eye_onnx_report r;
+    struct eye_err err = {0};
+    eye_onnx_report_init(&r);
+    if (eye_onnx_check_graph(m, &r, &err) != EYE_OK) eye_fuzz_error(err.code, &err);
+    for (int style = EYE_ONNX_KV_PLAIN; style <= EYE_ONNX_KV_GENIE; style++) {
+        struct eye_onnx_check_opts opts = {.signature = "decoder-kv", .kv_style = (enum eye_onnx_kv_style)style};
+        if (eye_onnx_check_signature(m, &opts, &r, &err) != EYE_OK) eye_fuzz_error(err.code, &err);
+    }
+    if (eye_onnx_lint_model(m, EYE_ONNX_TARGET_QNN, &r, &err) != EYE_OK) eye_fuzz_error(err.code, &err);
+    eye_onnx_report_sort(&r);
+    for (size_t i = 0; i < r.n; i++) eye_fuzz_read(r.finding[i].text, strlen(r.finding[i].text));
+    eye_onnx_report_clear(&r);
+}
+
+static void change(struct eye_onnx *m) {
+    static const char *const pair[] = {"x=y", "y=x"};
+    struct eye_onnx_rename_opts opts = {.names = EYE_ONNX_NAMES_GENIE};
+    struct eye_err err = {0};
+    if (eye_onnx_rename_model(m, &opts, NULL, &err) != EYE_OK) eye_fuzz_error(err.code, &err);
+    opts = (struct eye_onnx_rename_opts){.pair = pair, .n_pairs = 2};
+    if (eye_onnx_rename_model(m, &opts, NULL, &err) != EYE_OK) eye_fuzz_error(err.code, &err);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     struct eye_onnx m;
     struct eye_err err = {0};
@@ -35,6 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     if (st != EYE_OK) return eye_fuzz_error(st, &err);
     if (eye_onnx_walk(&m.model->base, read_tensor, &m, &err) != EYE_OK) abort();
     compare(&m, p, n);
+    look(&m);
+    change(&m);
     eye_onnx_clear(&m);
     return 0;
 }

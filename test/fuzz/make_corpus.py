@@ -254,3 +254,9 @@ for i in range(70):
     deep = span([1, 5, 6][(69 - i) % 3], deep)
 put("onnx", "deep", span(7, deep))
 put("onnx", "bomb", span(7, b"\x0a\x00" * 2000) + span(8, num(2, 17)))
+for style, names in [("plain", ("past_key_values.0.key", "present.0.key")), ("genie", ("past_key_0_in", "past_key_0_out"))]:
+    put("onnx", "kv_" + style, model(
+        span(11, span(1, "inputs_embeds"), tensor_type(10, 1, 1, 8)), span(11, span(1, "attention_mask"), tensor_type(7, 1, 16)),
+        span(11, span(1, names[0]), tensor_type(10, 1, 2, 15, 4)), span(12, span(1, names[1]), tensor_type(10, 1, 2, 1, 4)),
+        span(12, span(1, "logits"), tensor_type(10, 1, 1, "v")), node("Identity", [names[0]], [names[1]]),
+        node("Gather", ["inputs_embeds", "gamma"], ["logits"]), span(5, *tensor("gamma", 7, [1], span(9, b"\xff" * 8)))))
