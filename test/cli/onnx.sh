@@ -2,8 +2,8 @@
 # `eyelet onnx …` as people meet it: exact output of every complaint, over small files made on the spot.
 # Usage: onnx.sh EYELET MAKE_ONNX [WRAPPER…]   (the wrapper runs foreign programs, for instance under qemu)
 set -u
-eyelet=$1
-make=$2
+eyelet=$(realpath "$1")
+make=$(realpath "$2")
 shift 2
 n_ok=0
 n_bad=0
