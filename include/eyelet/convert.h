@@ -84,6 +84,34 @@ void eye_convert_report_clear(struct eye_convert_report *report);
 EYE_MUST_CHECK enum eye_status eye_convert(const char *path, const char *out, const struct eye_convert_opts *opts,
                                            struct eye_convert_report *report, struct eye_err *err);
 
+/* ---- compilation: weights as the kernels want them, mapped and shared. See doc/COMPILE.md ---- */
+
+struct eye_compile_opts { /* all zero = as stored, for this CPU */
+    const char *mmproj;                /* as eye_model_opts.mmproj */
+    enum eye_weight_type decoder_type, vision_type; /* as in eye_convert_opts */
+    const char *cpu_features;          /* as eye_model_opts.cpu_features: what the file may use at most */
+    int32_t n_threads;                 /* that pack; 0 = processors */
+    eye_progress_fn *progress;         /* may be NULL */
+    void *progress_ctx;
+    eye_cancel_fn *cancel;
+    void *cancel_ctx;
+    const struct eye_alloc *alloc;     /* NULL = malloc */
+};
+struct eye_compile_report {
+    uint64_t n_packed, packed_bytes;   /* matrices, in the order their kernels read */
+    uint64_t n_kept, kept_bytes;       /* tensors as they were: norms, biases, the embedding */
+    char cpu[128];                     /* features it was made for: "avx2,avx512,…" */
+};
+
+/* path      checkpoint folder or .gguf.
+ * out       file to write; appears only when it is whole. It is a model like path was, and gives the same bits as path opened
+ *           with the same types. It runs where weights are laid out in this way, which eye_model_open checks.
+ * report    may be NULL; set on success.
+ * Memory: the packed weights of all parts. Disk: a folder, or other types than path's, are converted first, beside out.
+ * Returns EYE_OK; ARG (path is a compiled file); what eye_convert and eye_model_open return. */
+EYE_MUST_CHECK enum eye_status eye_compile(const char *path, const char *out, const struct eye_compile_opts *opts,
+                                           struct eye_compile_report *report, struct eye_err *err);
+
 /* ---- what a conversion cost, end to end ---- */
 
 struct eye_quality_opts { /* all zero = defaults */

@@ -93,7 +93,9 @@ struct eye_listed_tensor {
 /* A folder, a .gguf or a .safetensors file; reads headers only. */
 EYE_MUST_CHECK enum eye_status eye_listing_open(const char *path, struct eye_listing **listing, struct eye_err *err);
 void eye_listing_close(struct eye_listing *l);
-const char *eye_listing_format(const struct eye_listing *l); /* "gguf", "safetensors" */
+const char *eye_listing_format(const struct eye_listing *l); /* "gguf", "compiled", "safetensors" */
+/* Reads all of a compiled file: CORRUPT if its bytes are not those that were written. ARG: another kind of file has no sums. */
+EYE_MUST_CHECK enum eye_status eye_listing_check(const struct eye_listing *l, struct eye_err *err);
 size_t eye_listing_n_tensors(const struct eye_listing *l);
 void eye_listing_tensor(const struct eye_listing *l, size_t i, struct eye_listed_tensor *out);
 /* Metadata as text; false = no such entry. Long values are cut and end in "…". */

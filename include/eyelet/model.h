@@ -71,7 +71,8 @@ struct eye_model_opts { /* all-zero = defaults */
     int32_t n_ctx;                      /* largest context a session may have; 0 = the model's own, at most 4096 */
     int32_t n_parallel;                 /* sequences decoded at once: beams, prompts of a batch; 0 = as many as the model's beams */
     int32_t image_side;                 /* pixels, a multiple of the vision tower's stride; 0 = the model's own */
-    bool no_mmap;                       /* read files into memory instead of mapping them */
+    bool no_mmap;                       /* read files into memory instead of mapping them; of a compiled file the packed
+                                           weights: copied into huge pages */
     enum eye_weight_type decoder_type;
     enum eye_weight_type vision_type;   /* vision tower and projector */
     enum eye_cache_type cache_type;
@@ -92,7 +93,7 @@ struct eye_model_opts { /* all-zero = defaults */
     const struct eye_alloc *alloc;      /* NULL = malloc; copied, its ctx must outlive the model */
 };
 
-/* Open a checkpoint folder (config.json, *.safetensors, tokenizer.json) or a .gguf file.
+/* Open a checkpoint folder (config.json, *.safetensors, tokenizer.json), a .gguf file or a compiled file (eyelet/convert.h).
  * path    folder or file; borrowed for the call.
  * opts    may be NULL; copied.
  * *model  the new model, set only on success; give it to eye_model_close().
@@ -113,7 +114,7 @@ EYE_API void eye_model_close(struct eye_model *model);
 
 struct eye_model_info { /* texts live as long as the model */
     const char *architecture;  /* "llava_qwen2 (fastvithd + mlp2x_gelu + qwen2)" */
-    const char *file_format;   /* "safetensors", "gguf" */
+    const char *file_format;   /* "safetensors", "gguf", "compiled" */
     const char *tokenizer;     /* "bpe, 151646 tokens" */
     const char *chat_template; /* "chatml", "vicuna", …, or the file that a template was read from */
     uint64_t n_params;         /* elements of all weights in use */

@@ -118,6 +118,11 @@ void eye_map_close(struct eye_map *m) {
     *m = (struct eye_map){0};
 }
 
+void eye_map_fetch(const void *p, size_t n) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), ahead = (uintptr_t)p % page;
+    if (n) (void)madvise((void *)((uintptr_t)p - ahead), n + ahead, MADV_WILLNEED); /* advice: refusing it is no error */
+}
+
 bool eye_path_is_dir(const char *path) {
     struct stat s;
     return stat(path, &s) == 0 && S_ISDIR(s.st_mode);

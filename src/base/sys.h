@@ -17,6 +17,8 @@ EYE_MUST_CHECK enum eye_status eye_map_open(struct eye_map *m, const char *path,
 /* "-" reads standard input. */
 EYE_MUST_CHECK enum eye_status eye_map_open_stdin(struct eye_map *m, size_t max_bytes, struct eye_err *err);
 void eye_map_close(struct eye_map *m);
+/* These bytes of a mapping will be read soon: the system may begin to fetch them. Of other memory nothing comes. */
+void eye_map_fetch(const void *p, size_t n);
 bool eye_path_is_dir(const char *path);
 bool eye_path_exists(const char *path);
 /* Folder of the running program, without a slash at its end. False = the system does not say, or cap is too small. */

@@ -26,6 +26,15 @@ void eye_engine_clear(struct eye_engine *e);
 
 enum eye_kv_type { EYE_KV_F16, EYE_KV_F32, EYE_KV_I8 }; /* i8: one scale per position and head */
 
+/* Matrices that were packed ahead of time (a compiled file). */
+struct eye_packed {
+    /* The panels of weight `name` in the form `form`, *bytes of them, aligned to cache lines, for the plan's life; NULL = there
+     * are none. */
+    const void *(*find)(const void *ctx, const char *form, const char *name, size_t *bytes);
+    const void *ctx;
+    bool copy; /* into the plan's own memory of huge pages; else they are read where they lie */
+};
+
 struct eye_plan;
 struct eye_plan_opts {
     int64_t max_t;        /* largest T a run may bind; 0 = 1 */
@@ -34,6 +43,7 @@ struct eye_plan_opts {
     enum eye_kv_type kv_type;
     bool train_bf16;      /* products of f32 numbers round both sides to bf16 and sum in f32, where the CPU does that */
     bool measure_only;    /* sizes only: nothing is packed; the plan cannot run */
+    const struct eye_packed *packed; /* looked at before a matrix is packed; borrowed; may be NULL */
     void (*progress)(void *ctx, double done_0_to_1); /* packing; may be NULL */
     void *progress_ctx;
     bool (*cancel)(void *ctx); /* polled between weights while packing: true stops with CANCELLED; may be NULL */
@@ -41,6 +51,7 @@ struct eye_plan_opts {
 };
 struct eye_plan_sizes { /* bytes */
     size_t weights;       /* packed, with small tables */
+    size_t ready;         /* of eye_packed, read where they lie */
     size_t activations;   /* one exec's arena at max_t */
     size_t scratch;       /* one exec's per-thread scratch, all threads */
     size_t state_per_position; /* KV cache bytes per position, all layers */
@@ -50,6 +61,22 @@ EYE_MUST_CHECK enum eye_status eye_plan_new(struct eye_plan **plan, const struct
                                             const struct eye_plan_opts *opts, struct eye_err *err);
 void eye_plan_free(struct eye_plan *plan);
 void eye_plan_measure(const struct eye_plan *plan, struct eye_plan_sizes *out);
+
+/* ---- packing ahead of time ---- */
+/* What a plan has packed under a name that finds it again: matrices, and sums that stand for them. Weights whose own numbers no
+ * step and no other blob reads can be left out of a file that has these. */
+struct eye_plan_part {
+    const char *form, *name; /* as eye_packed.find will be asked */
+    const struct eye_value *w; /* whose numbers they are */
+    const void *data;
+    size_t bytes;
+};
+size_t eye_plan_n_parts(const struct eye_plan *plan);
+struct eye_plan_part eye_plan_part(const struct eye_plan *plan, size_t i);
+bool eye_plan_reads(const struct eye_plan *plan, eye_val weight); /* its own numbers, while planning or running */
+/* A number that stands for the layout of a form under these kernels: equal where the same weights become the same bytes. kernel:
+ * which one packs (may be NULL). False: there is no such form. */
+bool eye_packed_layout(const struct eye_kernels *k, const char *form, const char **kernel, uint64_t *layout);
 
 /* KV cache of n_ctx slots, for one sequence or for several (more than max_ctx then), for every state of the plan's graph. K is
  * kept in attention panels [slot/16][D][16] per head, V as rows [slot][D] per head. */

@@ -40,8 +40,22 @@ struct eye_plan {
     size_t n_states;
     bool has_positions;          /* states or rope: past + t is bounded by max_ctx */
     uint8_t *weights;            /* the blobs; NULL when measure_only */
+    struct eye_ready *ready;     /* [n_ready] what eye_packed had, and what it may have next time */
+    size_t n_ready, ready_cap;
+    bool *reads;                 /* [n_values]: weights whose own numbers are read */
     size_t weights_bytes, activations_bytes, thread_bytes, shared_bytes;
 };
+
+/* A blob with a name, for eye_packed. */
+struct eye_ready {
+    const char *form;            /* static */
+    const struct eye_value *w;   /* its name is the blob's */
+    const void *data;            /* eye_packed's; or NULL: */
+    size_t blob;                 /* the plan's own */
+    size_t bytes;
+    const void *ctx;             /* what fill would have been told: tells uses of one weight apart */
+};
+#define EYE_BLOB_READY (~(SIZE_MAX >> 1)) /* a blob with this bit is ready[the rest].data */
 
 struct eye_state_spec {
     eye_val v;
@@ -110,7 +124,7 @@ static inline bool eye_lower_is_live(const struct eye_lower *l, eye_val v) {
 static inline bool eye_lower_changes(const struct eye_lower *l, eye_val v) {
     return v != EYE_NONE && (eye_value_at(l->g, v)->kind != EYE_VAL_WEIGHT || eye_lower_is_live(l, v));
 }
-/* UNSUPPORTED unless v is a stored float weight. */
+/* v's own numbers will be read, while planning or running. UNSUPPORTED unless it is a stored float weight. */
 EYE_MUST_CHECK enum eye_status eye_lower_want_weight(struct eye_lower *l, const struct eye_node *n, eye_val v,
                                                      struct eye_err *err);
 /* Largest element count of v: T = max_t, PICKED = max_picked. */
@@ -128,13 +142,25 @@ typedef void eye_fill_fn(const struct eye_packer *p, void *dst, const void *ctx)
  * once. scratch: bytes per thread that fill needs. */
 EYE_MUST_CHECK enum eye_status eye_lower_blob(struct eye_lower *l, size_t bytes, eye_fill_fn *fill, const void *ctx,
                                               size_t ctx_bytes, size_t scratch, size_t *blob, struct eye_err *err);
+/* The same, for what a compiled file may have ready: form ("gemm_f32_q8b32_q8b32") and w's name find it. */
+EYE_MUST_CHECK enum eye_status eye_lower_ready(struct eye_lower *l, const char *form, const struct eye_value *w, size_t bytes,
+                                               eye_fill_fn *fill, const void *ctx, size_t ctx_bytes, size_t scratch,
+                                               size_t *blob, struct eye_err *err);
+/* UNSUPPORTED: a weight that is only there packed. */
+EYE_MUST_CHECK enum eye_status eye_lower_has_data(const struct eye_value *w, struct eye_err *err);
+/* The kernel for weights of dtype, and its form. round_lhs: activations are rounded to bf16 too; taps: see ready.c. */
+const struct eye_gemm_ukr *eye_form_choose(const struct eye_kernels *k, enum eye_dtype dtype, bool round_lhs, bool taps,
+                                           const char **form);
+#define EYE_FORM_I8 "i8"           /* panels of kernels/int8.h */
+#define EYE_FORM_I8_BIAS "i8_bias" /* f32, with the zero point's share, which takes the sums of the weights' rows */
 /* All elements of a weight as f32. v EYE_NONE gives EYE_NO_BLOB. Not for trainable ones: those are operands. */
 EYE_MUST_CHECK enum eye_status eye_lower_vector(struct eye_lower *l, const struct eye_node *n, eye_val v, size_t *blob,
                                                 struct eye_err *err);
 size_t eye_blob_size(void); /* of one entry of eye_lower.blob */
 EYE_MUST_CHECK enum eye_status eye_pack_all(struct eye_lower *l, struct eye_err *err);
 static inline const void *eye_blob_ptr(const struct eye_plan *p, size_t blob) {
-    return blob == EYE_NO_BLOB ? NULL : p->weights + blob;
+    if (blob == EYE_NO_BLOB) return NULL;
+    return blob & EYE_BLOB_READY ? p->ready[blob & ~EYE_BLOB_READY].data : p->weights + blob;
 }
 
 /* ---- matrices and the GEMM driver (pack.c, gemm.c) ---- */

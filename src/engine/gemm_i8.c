@@ -158,7 +158,8 @@ enum eye_status eye_lower_scales_i8(struct eye_lower *l, const struct eye_node *
     size_t bytes = (size_t)c.w->dims[0] * sizeof(float);
     EYE_TRY(eye_lower_blob(l, bytes, fill_scales, &c, sizeof c, 0, scale, err));
     c.bias = true;
-    return eye_lower_blob(l, bytes, fill_scales, &c, sizeof c, 0, bias, err);
+    if (!zero_point) return eye_lower_blob(l, bytes, fill_scales, &c, sizeof c, 0, bias, err);
+    return eye_lower_ready(l, EYE_FORM_I8_BIAS, c.w, bytes, fill_scales, &c, sizeof c, 0, bias, err);
 }
 
 enum eye_status eye_lower_matrix_i8(struct eye_lower *l, const struct eye_node *n, struct eye_matrix_i8 *out,
@@ -176,7 +177,7 @@ enum eye_status eye_lower_matrix_i8(struct eye_lower *l, const struct eye_node *
     if (!eye_mul_ok(panels, eye_i8_panel_bytes(c.k), &bytes))
         return eye_fail(err, EYE_E_LIMIT, "engine: weight \"%s\" is too large", c.w->name);
     EYE_TRY(eye_lower_scales_i8(l, n, true, &out->scale, &out->bias, err));
-    return eye_lower_blob(l, bytes, fill_panels, &c, sizeof c, EYE_I8_NR * c.k, &out->blob, err);
+    return eye_lower_ready(l, EYE_FORM_I8, c.w, bytes, fill_panels, &c, sizeof c, EYE_I8_NR * c.k, &out->blob, err);
 }
 
 void eye_lower_gemm_i8_scratch(struct eye_lower *l, const struct eye_matrix_i8 *w, bool made_rows) {

@@ -146,6 +146,7 @@ enum eye_status eye_lower_conv2d_i8(struct eye_lower *l, const struct eye_node *
         return EYE_OK;
     }
     struct taps_ctx ctx = {w};
+    EYE_TRY(eye_lower_want_weight(l, n, n->in[1], err));
     s->run = run_depthwise;
     eye_lower_scratch(l, (size_t)(d->ow * d->o) * sizeof(float), 0);
     EYE_TRY(eye_lower_scales_i8(l, n, false, &d->scale, &d->bias, err));

@@ -37,17 +37,30 @@ enum eye_status eye_lower_blob(struct eye_lower *l, size_t bytes, eye_fill_fn *f
     return EYE_OK;
 }
 
-enum eye_status eye_lower_want_weight(struct eye_lower *l, const struct eye_node *n, eye_val v, struct eye_err *err) {
-    const struct eye_value *w = eye_value_at(l->g, v);
-    if (w->kind == EYE_VAL_WEIGHT && (eye_dtype_info(w->dtype)->is_float || w->dtype == EYE_I8) && w->data) return EYE_OK;
+enum eye_status eye_lower_has_data(const struct eye_value *w, struct eye_err *err) {
+    if (w->data) return EYE_OK;
+    return eye_fail(err, EYE_E_UNSUPPORTED, "weight \"%s\" is in this compiled file only as its kernels want it; other types or "
+                    "parts take the model it was made from", w->name);
+}
+
+/* NULL data: a compiled file's, see eye_lower_ready. */
+static enum eye_status want_stored(const struct eye_node *n, const struct eye_value *w, struct eye_err *err) {
+    if (w->kind == EYE_VAL_WEIGHT && (eye_dtype_info(w->dtype)->is_float || w->dtype == EYE_I8)) return EYE_OK;
     return eye_fail(err, EYE_E_UNSUPPORTED, "engine: %s wants \"%s\" to be a stored weight of a float type, got %s %s",
                     n ? eye_op_info(n->op)->name : "an output", w->name,
                     w->kind == EYE_VAL_WEIGHT ? "a weight of" : "a computed", eye_dtype_info(w->dtype)->name);
 }
 
+enum eye_status eye_lower_want_weight(struct eye_lower *l, const struct eye_node *n, eye_val v, struct eye_err *err) {
+    const struct eye_value *w = eye_value_at(l->g, v);
+    EYE_TRY(want_stored(n, w, err));
+    l->plan->reads[v] = true;
+    return eye_lower_has_data(w, err);
+}
+
 /* What is packed must not change afterwards. */
 static enum eye_status want_constant(struct eye_lower *l, const struct eye_node *n, eye_val v, struct eye_err *err) {
-    EYE_TRY(eye_lower_want_weight(l, n, v, err));
+    EYE_TRY(want_stored(n, eye_value_at(l->g, v), err));
     if (!eye_lower_is_live(l, v)) return EYE_OK;
     return eye_fail(err, EYE_E_UNSUPPORTED, "engine: %s cannot have a trainable weight (\"%s\")",
                     n ? eye_op_info(n->op)->name : "an output", eye_value_at(l->g, v)->name);
@@ -61,14 +74,19 @@ static bool weight_elems(const struct eye_value *w, size_t *out) {
     return true;
 }
 
+/* Those of a compiled file have none: there a name is one weight's. */
+static bool same_data(const struct eye_value *a, const struct eye_value *b) {
+    return a->data == b->data && (a->data || strcmp(a->name, b->name) == 0);
+}
+
 /* The first value with the same stored rows: tied weights are one. */
 static const struct eye_value *canonical(const struct eye_graph *g, const struct eye_value *w) {
     size_t n = 0, m = 0;
     bool ok = weight_elems(w, &n);
     for (size_t i = 0; i < g->n_values && ok; i++) {
         const struct eye_value *o = &g->value[i];
-        if (o->kind == EYE_VAL_WEIGHT && o->data == w->data && o->dtype == w->dtype && o->row_scale == w->row_scale && o->pair_rows == w->pair_rows &&
-            o->transposed == w->transposed && o->rank > 0 && w->rank > 0 && o->dims[0] == w->dims[0] && weight_elems(o, &m) && m == n)
+        if (o->kind == EYE_VAL_WEIGHT && same_data(o, w) && o->dtype == w->dtype && o->row_scale == w->row_scale &&
+            o->pair_rows == w->pair_rows && o->transposed == w->transposed && o->rank > 0 && w->rank > 0 && o->dims[0] == w->dims[0] && weight_elems(o, &m) && m == n)
             return o;
     }
     return w;
@@ -96,6 +114,7 @@ static void fill_vector(const struct eye_packer *p, void *dst, const void *ctx) 
 enum eye_status eye_lower_vector(struct eye_lower *l, const struct eye_node *n, eye_val v, size_t *blob, struct eye_err *err) {
     *blob = EYE_NO_BLOB;
     if (v == EYE_NONE) return EYE_OK;
+    EYE_TRY(eye_lower_want_weight(l, n, v, err));
     EYE_TRY(want_constant(l, n, v, err));
     struct vector_ctx ctx = {canonical(l->g, eye_value_at(l->g, v))};
     size_t elems, bytes;
@@ -168,26 +187,14 @@ static void fill_matrix(const struct eye_packer *p, void *dst, const void *ctx) 
     eye_pool_run(p->pool, (int)eye_ceil_div(j.n_panels, j.panels_per_task), pack_task, &j);
 }
 
-/* Which kernel multiplies w. EXACT keeps the stored numbers; a row scale, reordered block rows or blocks that no kernel reads
+/* What the kernel of w packs. EXACT keeps the stored numbers; a row scale, reordered block rows or blocks that no kernel reads
  * leave only f32 exact. */
-static const struct eye_gemm_ukr *choose_ukr(const struct eye_kernels *k, const struct eye_value *w, enum eye_wtype wtype,
-                                             bool conv, enum eye_dtype *dtype) {
-    if (wtype == EYE_W_EXACT) {
-        bool block = eye_dtype_info(w->dtype)->block_elems > 1;
-        bool read_only = w->dtype == EYE_F64 || w->dtype == EYE_I8 || (block && w->dtype != EYE_Q8_0 && w->dtype != EYE_Q4_0 &&
-                                                   w->dtype != EYE_Q4_K);
-        *dtype = w->row_scale || (conv && block) || read_only ? EYE_F32 : w->dtype;
-    } else {
-        *dtype = eye_wtype_dtype(wtype);
-    }
-    switch (*dtype) {
-    case EYE_F16: return k->gemm_f32_f32_f16;
-    case EYE_BF16: return wtype == EYE_W_BF16 ? k->gemm_f32_bf16_bf16 : k->gemm_f32_f32_bf16;
-    case EYE_Q8_0: return k->gemm_f32_q8b32_q8b32;
-    case EYE_Q4_0: return k->gemm_f32_q8b32_q4b32;
-    case EYE_Q4_K: return k->gemm_f32_q8b32_q4k;
-    default: return k->gemm_f32_f32_f32;
-    }
+static enum eye_dtype packed_dtype(const struct eye_value *w, enum eye_wtype wtype, bool conv) {
+    if (wtype != EYE_W_EXACT) return eye_wtype_dtype(wtype);
+    bool block = eye_dtype_info(w->dtype)->block_elems > 1;
+    bool read_only = w->dtype == EYE_F64 || w->dtype == EYE_I8 || (block && w->dtype != EYE_Q8_0 && w->dtype != EYE_Q4_0 &&
+                                               w->dtype != EYE_Q4_K);
+    return w->row_scale || (conv && block) || read_only ? EYE_F32 : w->dtype;
 }
 
 /* Sizes of blocks, in bytes; found with bench_engine on a core with 1 MiB of L2, flat within a factor of two. */
@@ -218,12 +225,15 @@ enum eye_status eye_lower_matrix(struct eye_lower *l, const struct eye_node *n, 
     c.w = canonical(l->g, eye_value_at(l->g, wv));
     const struct eye_value *w = eye_value_at(l->g, wv); /* the canonical one's dims may be grouped differently */
     size_t elems, bytes, row_bytes, converted;
+    const char *form;
     if (w->rank < 2 || w->dims[0] < 1 || !weight_elems(w, &elems) || elems == 0)
         return eye_fail(err, EYE_E_UNSUPPORTED, "engine: weight \"%s\" is no matrix", w->name);
     c.n = (size_t)w->dims[0];
     c.k = elems / c.n;
     c.conv_channels = conv && w->rank == 4 && w->dims[2] * w->dims[3] > 1 ? (size_t)w->dims[1] : 0;
-    c.ukr = choose_ukr(&l->e->kernels, c.w, eye_wtype_for(wtype, (int64_t)c.k), c.conv_channels != 0, &c.dtype);
+    wtype = eye_wtype_for(wtype, (int64_t)c.k);
+    c.dtype = packed_dtype(c.w, wtype, c.conv_channels != 0);
+    c.ukr = eye_form_choose(&l->e->kernels, c.dtype, wtype == EYE_W_BF16, c.conv_channels != 0, &form);
     c.direct = c.dtype == c.w->dtype && !c.w->row_scale && !c.w->transposed && !c.conv_channels;
     c.gather = c.direct && c.w->pair_rows;
     c.direct = c.direct && !c.gather;
@@ -233,8 +243,8 @@ enum eye_status eye_lower_matrix(struct eye_lower *l, const struct eye_node *n, 
         !eye_mul_ok(row_bytes, u->nr, &converted))
         return eye_fail(err, EYE_E_LIMIT, "engine: weight \"%s\" is too large", w->name);
     EYE_TRY(eye_lower_vector(l, n, b, &out->bias, err));
-    return eye_lower_blob(l, bytes, fill_matrix, &c, sizeof c, c.direct ? 0 : eye_line(2 * c.k * sizeof(float)) + converted,
-                          &out->blob, err);
+    return eye_lower_ready(l, form, c.w, bytes, fill_matrix, &c, sizeof c,
+                           c.direct ? 0 : eye_line(2 * c.k * sizeof(float)) + converted, &out->blob, err);
 }
 
 /* ---- filling ---- */

@@ -91,9 +91,11 @@ static enum eye_status make_tables(struct eye_lower *l, struct eye_err *err) {
     p->state_slot = table(l, n, sizeof *p->state_slot);
     p->state = table(l, n, sizeof *p->state);
     p->step = table(l, l->g->n_nodes, sizeof *p->step);
+    p->reads = table(l, n, sizeof *p->reads);
     l->alias = table(l, n, sizeof *l->alias);
     l->uses = table(l, n, sizeof *l->uses);
-    if (!p->root || !p->offset || !p->operand || !p->state_slot || !p->state || !p->step || !l->alias || !l->uses)
+    if (!p->root || !p->offset || !p->operand || !p->state_slot || !p->state || !p->step || !p->reads || !l->alias ||
+        !l->uses)
         return eye_fail_nomem(err, n * sizeof *p->state);
     for (size_t v = 0; v < n; v++) {
         p->operand[v] = EYE_NO_BLOB;
@@ -190,6 +192,7 @@ void eye_plan_free(struct eye_plan *p) {
     if (!p) return;
     const struct eye_alloc *alloc = p->e->alloc;
     if (p->weights) eye_pages_free(p->weights, p->weights_bytes);
+    eye_alloc_free(alloc, p->ready, p->ready_cap * sizeof *p->ready);
     eye_arena_clear(&p->arena);
     eye_alloc_free(alloc, p, sizeof *p);
 }
@@ -197,6 +200,8 @@ void eye_plan_free(struct eye_plan *p) {
 void eye_plan_measure(const struct eye_plan *p, struct eye_plan_sizes *out) {
     *out = (struct eye_plan_sizes){.weights = p->weights_bytes, .activations = p->activations_bytes,
                                    .scratch = p->shared_bytes + (size_t)eye_pool_n_threads(p->e->pool) * p->thread_bytes};
+    for (size_t i = 0; i < p->n_ready; i++)
+        if (p->ready[i].data) out->ready += p->ready[i].bytes;
     for (size_t i = 0; i < p->n_states; i++) {
         const struct eye_state_spec *s = &p->state[i];
         size_t row = (size_t)s->dim * eye_kv_elem_bytes(p->opts.kv_type) + (p->opts.kv_type == EYE_KV_I8 ? sizeof(float) : 0);

@@ -49,6 +49,7 @@ static enum eye_status count_tensors(struct eye_checkpoint *c, size_t n, struct 
 static enum eye_status index_table(struct eye_checkpoint *c, const struct eye_table *t, struct eye_err *err) {
     for (size_t i = 0; i < t->n; i++) {
         const struct eye_entry *e = &t->entry[i];
+        if (c->is_compiled && eye_compiled_is_packed(e->name)) continue;
         bool was_there;
         if (c->n >= INT32_MAX) return eye_fail(err, EYE_E_LIMIT, "%s: more than %d tensors", c->path, INT32_MAX);
         EYE_TRY(eye_strmap_put(&c->index, e->name, strlen(e->name), (int32_t)c->n, &was_there, err));
@@ -260,6 +261,11 @@ static const struct { const char *end, *is; } strangers[] = {
     {".webp", "a picture"},    {".zip", "an archive: unpack it"},                      {".gz", "an archive: unpack it"},
 };
 
+struct open_opts {
+    const char *mmproj;
+    bool use_mmap, takes_compiled;
+};
+
 /* Tower and projector of another file join the tensors and the configuration. */
 static enum eye_status add_mmproj(struct eye_checkpoint *c, const char *path, bool use_mmap, struct eye_err *err) {
     if (c->no_files.code != EYE_OK || !c->made[EYE_GGUF_CONFIG].p)
@@ -281,28 +287,45 @@ static enum eye_status add_mmproj(struct eye_checkpoint *c, const char *path, bo
     return index_table(c, &(struct eye_table){.where = t->where, .entry = copy, .n = t->n}, err);
 }
 
-static enum eye_status open_file(struct eye_checkpoint *c, const char *mmproj, bool use_mmap, struct eye_err *err) {
+static enum eye_status open_compiled(struct eye_checkpoint *c, const struct open_opts *o, struct eye_err *err) {
+    if (!o->takes_compiled)
+        return eye_fail(err, EYE_E_ARG, "%s: a compiled file, which is for running only; give the model it was made from", c->path);
+    if (o->mmproj) return eye_fail(err, EYE_E_ARG, "%s: a compiled file is a whole model: it takes no --mmproj", c->path);
+    EYE_TRY(eye_compiled_read(&c->compiled, &c->gguf, &c->arena, err));
+    struct eye_table absent = {.where = c->path, .entry = c->compiled.absent, .n = c->compiled.n_absent};
+    EYE_TRY(count_tensors(c, c->gguf.table.n + absent.n, err));
+    EYE_TRY(index_table(c, &c->gguf.table, err));
+    return index_table(c, &absent, err);
+}
+
+static enum eye_status open_file(struct eye_checkpoint *c, const struct open_opts *o, struct eye_err *err) {
     if (ends_with(c->path, ".safetensors") || is_torch(c->path))
         return eye_fail(err, EYE_E_ARG, "%s: weights alone: name the folder that also holds config.json and the tokenizer",
                         c->path);
     for (size_t i = 0; i < EYE_COUNT(strangers); i++)
         if (ends_with(c->path, strangers[i].end))
             return eye_fail(err, EYE_E_ARG, "%s: %s; expected a checkpoint folder or a .gguf file", c->path, strangers[i].is);
-    EYE_TRY(eye_gguf_open(&c->gguf, c->path, use_mmap, c->arena.alloc, err));
+    EYE_TRY(eye_gguf_open(&c->gguf, c->path, true, c->arena.alloc, err));
     c->is_gguf = true;
     c->n_shards = 1;
+    c->is_compiled = eye_gguf_is_compiled(&c->gguf);
+    if (c->is_compiled) return open_compiled(c, o, err); /* always mapped: who wants copies makes better ones */
+    if (!o->use_mmap) {
+        eye_gguf_close(&c->gguf);
+        EYE_TRY(eye_gguf_open(&c->gguf, c->path, false, c->arena.alloc, err));
+    }
     if (!eye_gguf_find(&c->gguf, EYE_CHECKPOINT_FILE_KEY "config.json")) /* its tensors can be listed all the same */
         c->no_files.code = eye_gguf_folder(&c->gguf, &c->arena, c->made, &c->no_files);
     size_t n_more = 0;
-    if (mmproj) { /* opened twice, and cheap: to count */
+    if (o->mmproj) { /* opened twice, and cheap: to count */
         struct eye_gguf g;
-        EYE_TRY(eye_gguf_open(&g, mmproj, use_mmap, c->arena.alloc, err));
+        EYE_TRY(eye_gguf_open(&g, o->mmproj, o->use_mmap, c->arena.alloc, err));
         n_more = g.table.n;
         eye_gguf_close(&g);
     }
     EYE_TRY(count_tensors(c, c->gguf.table.n + n_more, err));
     EYE_TRY(index_table(c, &c->gguf.table, err));
-    return mmproj ? add_mmproj(c, mmproj, use_mmap, err) : EYE_OK;
+    return o->mmproj ? add_mmproj(c, o->mmproj, o->use_mmap, err) : EYE_OK;
 }
 
 /* ---- the public part ---- */
@@ -310,8 +333,8 @@ static enum eye_status open_file(struct eye_checkpoint *c, const char *mmproj, b
 enum eye_status eye_checkpoint_open(struct eye_checkpoint *out, const char *path, const struct eye_checkpoint_opts *opts,
                                     const struct eye_alloc *alloc, struct eye_err *err) {
     struct eye_checkpoint c = {0};
-    bool use_mmap = !(opts && opts->no_mmap);
-    const char *mmproj = opts ? opts->mmproj : NULL;
+    struct open_opts o = {.mmproj = opts ? opts->mmproj : NULL, .use_mmap = !(opts && opts->no_mmap),
+                          .takes_compiled = opts && opts->takes_compiled};
     enum eye_status st = EYE_E_NOMEM;
     eye_arena_init(&c.arena, alloc);
     eye_strmap_init(&c.index, alloc);
@@ -319,9 +342,9 @@ enum eye_status eye_checkpoint_open(struct eye_checkpoint *out, const char *path
     if (!(c.path = eye_arena_strdup(&c.arena, path, strlen(path))))
         eye_fail_nomem(err, strlen(path) + 1);
     else
-        st = !eye_path_is_dir(path)  ? open_file(&c, mmproj, use_mmap, err)
-             : mmproj ? eye_fail(err, EYE_E_ARG, "%s: a folder is a whole model; --mmproj goes with a .gguf of text", path)
-                      : open_folder(&c, use_mmap, err);
+        st = !eye_path_is_dir(path)  ? open_file(&c, &o, err)
+             : o.mmproj ? eye_fail(err, EYE_E_ARG, "%s: a folder is a whole model; --mmproj goes with a .gguf of text", path)
+                      : open_folder(&c, o.use_mmap, err);
     if (st != EYE_OK)
         eye_checkpoint_close(&c);
     else

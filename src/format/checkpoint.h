@@ -5,10 +5,12 @@
  *              (with opts.mmproj: a text model's, and llama.cpp's file of tower and projector beside it)
  *   a .gguf    the same in one file: weights as tensors, side files as string keys "eyelet.file.NAME"; one that llama.cpp's
  *              tools made has none: its files are written from its metadata (gguf_folder.h)
+ *   a compiled file (compiled.h), which is a .gguf too: weights may have no data
  * Knows nothing of what the names mean. Read-only after open: reads may run on several threads. */
 #ifndef EYE_FORMAT_CHECKPOINT_H
 #define EYE_FORMAT_CHECKPOINT_H
 
+#include "format/compiled.h"
 #include "format/gguf_folder.h"
 #include "format/safetensors.h"
 
@@ -17,6 +19,7 @@
 
 struct eye_checkpoint_opts {
     bool no_mmap;       /* read into memory in place of mapping */
+    bool takes_compiled; /* the caller can do without the weights' own numbers; else a compiled file is refused */
     const char *mmproj; /* NULL, or a GGUF of architecture "clip": path must then be a GGUF of a text model of llama.cpp's */
 };
 
@@ -24,6 +27,8 @@ struct eye_checkpoint {
     char *path; /* as given, for texts; in the arena */
     bool is_gguf;
     struct eye_gguf gguf;           /* when is_gguf */
+    bool is_compiled;
+    struct eye_compiled compiled;   /* when is_compiled */
     bool has_mmproj;
     struct eye_gguf mmproj;         /* when has_mmproj */
     struct eye_str made[EYE_GGUF_N_FILES]; /* of a GGUF without files: what its metadata says; p NULL = none */

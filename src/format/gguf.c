@@ -35,10 +35,21 @@ static const struct {
 
 const char *eye_gguf_type_name(enum eye_gguf_type type) { return (unsigned)type < EYE_GGUF_N_TYPE ? types[type].name : "?"; }
 
+size_t eye_gguf_type_bytes(enum eye_gguf_type type) { return (unsigned)type < EYE_GGUF_N_TYPE ? types[type].bytes : 0; }
+
 bool eye_gguf_ggml_id(enum eye_dtype dtype, uint32_t *id) {
     for (size_t i = 0; i < EYE_COUNT(ggml_types); i++)
         if (ggml_types[i].dtype == dtype) {
             *id = ggml_types[i].id;
+            return true;
+        }
+    return false;
+}
+
+bool eye_gguf_ggml_dtype(uint32_t id, enum eye_dtype *dtype) {
+    for (size_t i = 0; i < EYE_COUNT(ggml_types); i++)
+        if (ggml_types[i].id == id) {
+            *dtype = ggml_types[i].dtype;
             return true;
         }
     return false;
@@ -119,17 +130,6 @@ static enum eye_status read_kv(struct eye_gguf *g, struct eye_cursor *c, struct 
     return EYE_OK;
 }
 
-static enum eye_status find_ggml_type(const struct eye_gguf *g, struct eye_str name, uint32_t id, enum eye_dtype *out,
-                                      struct eye_err *err) {
-    for (size_t i = 0; i < EYE_COUNT(ggml_types); i++) {
-        if (ggml_types[i].id != id) continue;
-        *out = ggml_types[i].dtype;
-        return EYE_OK;
-    }
-    return eye_fail(err, EYE_E_UNSUPPORTED, "%s: tensor \"%.*s\" has the unknown ggml type %u", g->table.where,
-                    (int)EYE_MIN(name.len, 100), name.p, id);
-}
-
 static enum eye_status read_tensor_info(struct eye_gguf *g, struct eye_cursor *c, struct eye_err *err) {
     const char *where = g->table.where;
     struct eye_str name = read_string(c);
@@ -151,8 +151,9 @@ static enum eye_status read_tensor_info(struct eye_gguf *g, struct eye_cursor *c
     uint32_t id = eye_cursor_u32(c);
     uint64_t offset = eye_cursor_u64(c);
     if (c->failed) return truncated(g, c, "a tensor's entry", err);
-    enum eye_dtype dtype = EYE_F32;
-    EYE_TRY(find_ggml_type(g, name, id, &dtype, err));
+    enum eye_dtype dtype;
+    if (!eye_gguf_ggml_dtype(id, &dtype))
+        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: tensor \"%.*s\" has the unknown ggml type %u", where, shown, name.p, id);
     if (offset % g->alignment != 0)
         return eye_fail(err, EYE_E_CORRUPT, "%s: tensor \"%.*s\": offset %llu is no multiple of the alignment %zu", where,
                         shown, name.p,

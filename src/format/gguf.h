@@ -47,7 +47,9 @@ EYE_MUST_CHECK enum eye_status eye_gguf_open_bytes(struct eye_gguf *g, const voi
 void eye_gguf_close(struct eye_gguf *g); /* zero-initialised is fine */
 
 const char *eye_gguf_type_name(enum eye_gguf_type type); /* "u8", "string", … */
+size_t eye_gguf_type_bytes(enum eye_gguf_type type);     /* of one number; 0 for strings and arrays */
 bool eye_gguf_ggml_id(enum eye_dtype dtype, uint32_t *id); /* the file's number of a tensor type; false: GGUF has none */
+bool eye_gguf_ggml_dtype(uint32_t id, enum eye_dtype *dtype); /* the way back; false: a number we do not know */
 
 const struct eye_gguf_kv *eye_gguf_find(const struct eye_gguf *g, const char *key); /* NULL = absent */
 /* Typed reads; absent = the default; another type, or an integer that does not fit = CORRUPT naming the key. */

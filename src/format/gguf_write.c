@@ -15,7 +15,7 @@ struct eye_gguf_part {
 };
 
 void eye_gguf_writer_init(struct eye_gguf_writer *w, const struct eye_alloc *alloc) {
-    *w = (struct eye_gguf_writer){0};
+    *w = (struct eye_gguf_writer){.alignment = ALIGNMENT};
     eye_arena_init(&w->arena, alloc);
     eye_strmap_init(&w->keys, alloc);
     eye_strmap_init(&w->names, alloc);
@@ -131,6 +131,13 @@ enum eye_status eye_gguf_put_ints(struct eye_gguf_writer *w, const char *key, en
     return write_ints(w, key, type, v, n, true, err);
 }
 
+enum eye_status eye_gguf_put_u64s(struct eye_gguf_writer *w, const char *key, const uint64_t *v, size_t n,
+                                  struct eye_err *err) {
+    EYE_TRY(begin_kv(w, key, EYE_GGUF_U64, n, err));
+    for (size_t i = 0; i < n; i++) put_le(&w->kv, v[i], 8);
+    return sticky(&w->kv, err);
+}
+
 enum eye_status eye_gguf_put_float(struct eye_gguf_writer *w, const char *key, enum eye_gguf_type type, double v,
                                    struct eye_err *err) {
     return write_floats(w, key, type, &v, 1, false, err);
@@ -165,6 +172,20 @@ enum eye_status eye_gguf_put_strs(struct eye_gguf_writer *w, const char *key, co
     return sticky(&w->kv, err);
 }
 
+enum eye_status eye_gguf_put_kv(struct eye_gguf_writer *w, const struct eye_gguf_kv *kv, struct eye_err *err) {
+    if (kv->is_array && kv->type == EYE_GGUF_STRING) return eye_gguf_put_strs(w, kv->key, kv->string, kv->n, err);
+    if (kv->type == EYE_GGUF_STRING) return eye_gguf_put_str(w, kv->key, kv->string[0].p, kv->string[0].len, err);
+    EYE_TRY(begin_kv(w, kv->key, kv->type, kv->is_array ? kv->n : SIZE_MAX, err));
+    eye_buf_add(&w->kv, kv->data, kv->n * eye_gguf_type_bytes(kv->type));
+    return sticky(&w->kv, err);
+}
+
+enum eye_status eye_gguf_set_alignment(struct eye_gguf_writer *w, size_t alignment, struct eye_err *err) {
+    assert(w->n_parts == 0);
+    w->alignment = alignment;
+    return eye_gguf_put_int(w, "general.alignment", EYE_GGUF_U32, (int64_t)alignment, err);
+}
+
 /* ---- tensors ---- */
 
 enum eye_status eye_gguf_add_tensor(struct eye_gguf_writer *w, const char *name, const struct eye_tensor *t,
@@ -193,7 +214,7 @@ enum eye_status eye_gguf_add_tensor(struct eye_gguf_writer *w, const char *name,
     put_le(&w->infos, id, 4);
     put_le(&w->infos, w->data_bytes, 8);
     w->part[w->n_parts++] = part;
-    w->data_bytes = EYE_ALIGN_UP(w->data_bytes + part.bytes, ALIGNMENT);
+    w->data_bytes = EYE_ALIGN_UP(w->data_bytes + part.bytes, w->alignment);
     return sticky(&w->infos, err);
 }
 
@@ -234,14 +255,14 @@ enum eye_status eye_gguf_write(struct eye_gguf_writer *w, const char *path, stru
     EYE_TRY_GOTO(eye_writer_put(&out, w->infos.p, w->infos.len, err));
     for (size_t i = 0; i < w->n_parts; i++) {
         const struct eye_gguf_part *part = &w->part[i];
-        EYE_TRY_GOTO(eye_writer_pad(&out, ALIGNMENT, err));
+        EYE_TRY_GOTO(eye_writer_pad(&out, w->alignment, err));
         st = part->rows ? write_rows(&out, part, w->arena.alloc, err) : eye_writer_put(&out, part->t.data, part->bytes, err);
         if (st != EYE_OK) {
             eye_fail_in(err, st, "tensor \"%.100s\"", part->name);
             goto fail;
         }
     }
-    EYE_TRY_GOTO(eye_writer_pad(&out, ALIGNMENT, err));
+    EYE_TRY_GOTO(eye_writer_pad(&out, w->alignment, err));
     EYE_TRY_GOTO(eye_writer_commit(&out, err));
     eye_buf_clear(&head);
     return EYE_OK;

@@ -21,6 +21,7 @@ struct eye_gguf_writer {
     struct eye_gguf_part *part;
     size_t n_kv, n_parts, cap;
     uint64_t data_bytes;
+    size_t alignment; /* of tensors: 32; see eye_gguf_set_alignment */
 };
 
 void eye_gguf_writer_init(struct eye_gguf_writer *w, const struct eye_alloc *alloc);
@@ -38,10 +39,17 @@ EYE_MUST_CHECK enum eye_status eye_gguf_put_text(struct eye_gguf_writer *w, cons
                                                  struct eye_err *err);
 EYE_MUST_CHECK enum eye_status eye_gguf_put_ints(struct eye_gguf_writer *w, const char *key, enum eye_gguf_type type,
                                                  const int64_t *v, size_t n, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_gguf_put_u64s(struct eye_gguf_writer *w, const char *key, const uint64_t *v, size_t n,
+                                                 struct eye_err *err);
 EYE_MUST_CHECK enum eye_status eye_gguf_put_floats(struct eye_gguf_writer *w, const char *key, enum eye_gguf_type type,
                                                    const double *v, size_t n, struct eye_err *err);
 EYE_MUST_CHECK enum eye_status eye_gguf_put_strs(struct eye_gguf_writer *w, const char *key, const struct eye_str *v, size_t n,
                                                  struct eye_err *err);
+
+/* A key of another file as it is there. */
+EYE_MUST_CHECK enum eye_status eye_gguf_put_kv(struct eye_gguf_writer *w, const struct eye_gguf_kv *kv, struct eye_err *err);
+/* Before the first tensor: they begin at multiples of this, a power of two, which the file says as general.alignment. */
+EYE_MUST_CHECK enum eye_status eye_gguf_set_alignment(struct eye_gguf_writer *w, size_t alignment, struct eye_err *err);
 
 /* t: dtype and shape; its data (borrowed until eye_gguf_write) is written as it stands unless rows is given, which is then
  * asked for them in order during eye_gguf_write. A scalar is written as one dimension of 1. UNSUPPORTED: dtypes that GGUF

@@ -58,10 +58,14 @@ static double *read_weight(struct fold *f, eye_val v) {
 }
 
 /* A weight whose numbers stay: trainable ones are not folded. */
-static bool is_weight(const struct fold *f, eye_val v) {
+static bool is_constant(const struct fold *f, eye_val v) {
     return v != EYE_NONE && f->g->value[v].kind == EYE_VAL_WEIGHT && !f->g->value[v].trainable;
 }
-static bool is_trained(const struct fold *f, eye_val v) { return v != EYE_NONE && f->g->value[v].trainable; }
+/* And are there: those of a compiled file may not be. */
+static bool is_weight(const struct fold *f, eye_val v) { return is_constant(f, v) && f->g->value[v].data; }
+static bool is_closed(const struct fold *f, eye_val v) {
+    return v != EYE_NONE && f->g->value[v].kind == EYE_VAL_WEIGHT && !is_weight(f, v);
+}
 
 static enum eye_status read_kernel(struct fold *f, const struct eye_node *n, struct kernel *k) {
     const struct eye_value *w = &f->g->value[n->in[1]];
@@ -113,7 +117,7 @@ static enum eye_status become_conv(struct fold *f, struct eye_node *n, eye_val x
 static struct eye_node *sole_conv(struct fold *f, eye_val v) {
     struct eye_node *p = eye_producer(f->g, v);
     if (!p || p->op != EYE_OP_conv2d || f->g->value[v].n_uses != 1 || p->attr.act != EYE_ACT_NONE || !is_weight(f, p->in[1]) ||
-        (p->n_in > 2 && is_trained(f, p->in[2])))
+        (p->n_in > 2 && is_closed(f, p->in[2])))
         return NULL;
     return p;
 }
@@ -127,7 +131,7 @@ static enum eye_status fold_batch_norm(struct fold *f, struct eye_node *n) {
     for (int i = 1; i < 5; i++)
         if (!is_weight(f, n->in[i])) return EYE_OK;
     const struct eye_node *p = eye_producer(f->g, n->in[0]);
-    if (p && p->op == EYE_OP_conv2d && is_trained(f, p->in[1])) return EYE_OK; /* a convolution of its own would be no gain */
+    if (p && p->op == EYE_OP_conv2d && is_closed(f, p->in[1])) return EYE_OK; /* a convolution of its own would be no gain */
     double *g = read_weight(f, n->in[1]), *beta = read_weight(f, n->in[2]), *mean = read_weight(f, n->in[3]), *var = read_weight(f, n->in[4]);
     if (!g || !beta || !mean || !var) return no_memory(f);
     struct kernel k;
@@ -165,7 +169,7 @@ static enum eye_status fold_scale(struct fold *f, struct eye_node *n) {
     if (!is_weight(f, n->in[1]) || g->value[n->in[1]].rank != 1) return EYE_OK;
     struct eye_node *p = eye_producer(g, n->in[0]);
     if (!p || (p->op != EYE_OP_conv2d && p->op != EYE_OP_linear) || g->value[n->in[0]].n_uses != 1 || p->attr.act != EYE_ACT_NONE ||
-        !is_weight(f, p->in[1]) || (p->n_in > 2 && is_trained(f, p->in[2])) || (p->op == EYE_OP_linear && p->n_in > 3))
+        !is_weight(f, p->in[1]) || (p->n_in > 2 && is_closed(f, p->in[2])) || (p->op == EYE_OP_linear && p->n_in > 3))
         return EYE_OK;
     double *s = read_weight(f, n->in[1]);
     if (!s) return no_memory(f);
@@ -276,7 +280,7 @@ static enum eye_status fold_sum(struct fold *f, struct eye_node *n) {
 static enum eye_status fold_pointwise(struct fold *f, struct eye_node *n) {
     struct eye_value w = f->g->value[n->in[1]];
     const struct eye_attr *a = &n->attr;
-    if (!is_weight(f, n->in[1]) || w.dims[2] != 1 || w.dims[3] != 1 || a->stride != 1 || a->groups != 1 || a->pad_top || a->pad_left ||
+    if (!is_constant(f, n->in[1]) || w.dims[2] != 1 || w.dims[3] != 1 || a->stride != 1 || a->groups != 1 || a->pad_top || a->pad_left ||
         a->pad_bottom || a->pad_right)
         return EYE_OK;
     struct eye_tensor t = {.data = w.data, .dtype = w.dtype, .rank = 2, .dims = {w.dims[0], w.dims[1]}};

@@ -190,7 +190,7 @@ static eye_val bind_int8(struct eye_build *m, size_t i, const struct eye_tensor 
     struct eye_name scales = eye_namef("%s_scale", name);
     int32_t at = eye_strmap_get(&m->b->map, scales.s, strlen(scales.s));
     const struct eye_tensor *s = at < 0 ? NULL : &eye_checkpoint_tensor(m->b->ckpt, (size_t)at)->t;
-    if (!s || s->dtype != EYE_F32 || s->rank != 1 || s->dims[0] != t->dims[0])
+    if (!s || !s->data || s->dtype != EYE_F32 || s->rank != 1 || s->dims[0] != t->dims[0])
         return eye_graph_fail(m->g, EYE_E_CORRUPT, "tensor \"%.100s\" is int8: expected its %lld scales in \"%.100s\", f32",
                               eye_checkpoint_tensor(m->b->ckpt, i)->name, (long long)t->dims[0], scales.s);
     if (m->b->account) m->b->state[at] = USED;

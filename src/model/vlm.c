@@ -136,8 +136,8 @@ static void decide_tie(struct eye_vlm *m) {
     if (!m->tied || !out) return;
     eye_binder_ignore(&m->bind, "output.weight");
     size_t row;
-    bool same = embd && embd->rank == 2 && out->rank == 2 && out->dtype == embd->dtype && out->dims[0] > 0 &&
-                out->dims[0] == embd->dims[0] && out->dims[1] == embd->dims[1] &&
+    bool same = embd && out->data && embd->data && embd->rank == 2 && out->rank == 2 && out->dtype == embd->dtype &&
+                out->dims[0] > 0 && out->dims[0] == embd->dims[0] && out->dims[1] == embd->dims[1] &&
                 eye_dtype_row_bytes(out->dtype, (uint64_t)out->dims[1], &row);
     for (int i = 0; same && i < 64; i++) {
         size_t at = (size_t)(out->dims[0] - 1) * (size_t)i / 63 * row;

@@ -81,8 +81,10 @@ static void add_files(struct eye_sha256 *h, const struct eye_checkpoint *c) {
         add_u64(h, (uint64_t)e->t.dtype);
         add_u64(h, (uint64_t)e->t.rank);
         for (int k = 0; k < e->t.rank; k++) add_u64(h, (uint64_t)e->t.dims[k]);
-        if (eye_tensor_bytes(&e->t, &bytes)) add_sample(h, e->t.data, bytes);
+        if (e->t.data && eye_tensor_bytes(&e->t, &bytes)) add_sample(h, e->t.data, bytes);
     }
+    for (size_t i = 0; c->is_compiled && i < c->gguf.table.n; i++)
+        add_sample(h, c->gguf.table.entry[i].t.data, c->gguf.table.entry[i].bytes);
 }
 
 static void model_key(struct eye_model *m, uint8_t out[EYE_SHA256_BYTES]) {

@@ -94,7 +94,7 @@ enum eye_status eye_listing_open(const char *path, struct eye_listing **listing,
     eye_arena_init(&l->texts, NULL);
     l->is_lone = len >= 12 && strcmp(path + len - 12, ".safetensors") == 0 && !eye_path_is_dir(path);
     enum eye_status st = l->is_lone ? eye_safetensors_open(&l->lone, path, true, NULL, err)
-                                    : eye_checkpoint_open(&l->ckpt, path, NULL, NULL, err);
+                                    : eye_checkpoint_open(&l->ckpt, path, &(struct eye_checkpoint_opts){.takes_compiled = true}, NULL, err);
     if (st == EYE_OK) st = read_metadata(l, err);
     if (st != EYE_OK) {
         eye_listing_close(l);
@@ -112,7 +112,15 @@ void eye_listing_close(struct eye_listing *l) {
     eye_alloc_free(NULL, l, sizeof *l);
 }
 
-const char *eye_listing_format(const struct eye_listing *l) { return !l->is_lone && l->ckpt.is_gguf ? "gguf" : "safetensors"; }
+const char *eye_listing_format(const struct eye_listing *l) {
+    if (l->is_lone || !l->ckpt.is_gguf) return "safetensors";
+    return l->ckpt.is_compiled ? "compiled" : "gguf";
+}
+
+enum eye_status eye_listing_check(const struct eye_listing *l, struct eye_err *err) {
+    if (!l->is_lone && l->ckpt.is_compiled) return eye_compiled_check(&l->ckpt.gguf, err);
+    return eye_fail(err, EYE_E_ARG, "only compiled files have sums to check");
+}
 
 size_t eye_listing_n_tensors(const struct eye_listing *l) {
     return l->is_lone ? l->lone.table.n : eye_checkpoint_n_tensors(&l->ckpt);

@@ -180,7 +180,7 @@ static void describe(struct eye_model *m) {
 }
 
 static enum eye_status open_files(struct eye_model *m, const char *path, struct eye_err *err) {
-    struct eye_checkpoint_opts copts = {.no_mmap = m->opts.no_mmap, .mmproj = m->opts.mmproj};
+    struct eye_checkpoint_opts copts = {.no_mmap = m->opts.no_mmap, .mmproj = m->opts.mmproj, .takes_compiled = true};
     EYE_TRY(check_opts(m, err));
     if (m->opts.cache_bytes == 0) m->opts.cache_bytes = DEFAULT_CACHE_BYTES;
     if (m->opts.cache_dir) {
@@ -189,6 +189,7 @@ static enum eye_status open_files(struct eye_model *m, const char *path, struct 
         if (!m->opts.cache_dir) return eye_fail_nomem(err, strlen(dir) + 1);
     }
     EYE_TRY(eye_checkpoint_open(&m->ckpt, path, &copts, m->alloc, err));
+    if (m->ckpt.is_compiled) EYE_TRY(eye_model_open_compiled(m, err));
     EYE_TRY(eye_vlm_open(&m->vlm, &m->ckpt, m->alloc, err));
     if (m->vlm.warning[0]) eye_model_log(m, EYE_LOG_WARNING, "model.checkpoint", "%s: %s", path, m->vlm.warning);
     EYE_TRY(open_tokenizer(m, err));
@@ -298,7 +299,8 @@ int64_t eye_model_slots(const struct eye_model *m, int32_t n_ctx) {
 
 struct eye_plan_opts eye_model_plan_opts(const struct eye_model *m, enum eye_part part, bool measure_only) {
     struct eye_plan_opts o = {.max_t = 1, .kv_type = (enum eye_kv_type)(m->opts.cache_type - 1), .measure_only = measure_only,
-                              .cancel = m->opts.cancel, .cancel_ctx = m->opts.cancel_ctx};
+                              .packed = m->packed.find ? &m->packed : NULL, .cancel = m->opts.cancel,
+                              .cancel_ctx = m->opts.cancel_ctx};
     if (part == EYE_PART_PROJECTOR) o.max_t = m->picture_tokens;
     if (part == EYE_PART_EMBED || part == EYE_PART_DECODER)
         o.max_t = EYE_MAX(EYE_MIN(EYE_PREFILL_ROWS, m->opts.n_ctx), m->opts.n_parallel);
@@ -324,7 +326,11 @@ enum eye_status eye_model_plan(struct eye_model *m, enum eye_part part, const st
         if (st != EYE_OK) {
             p->plan = NULL;
             eye_graph_clear(&p->graph);
-            return st;
+            return m->ckpt.is_compiled ? eye_fail_in(err, st, "%s", m->ckpt.path) : st;
+        }
+        for (size_t i = 0; o.packed && !o.packed->copy && i < eye_plan_n_parts(p->plan); i++) {
+            struct eye_plan_part ready = eye_plan_part(p->plan, i);
+            eye_map_fetch(ready.data, ready.bytes);
         }
         if (m->opts.progress) m->opts.progress(m->opts.progress_ctx, what[part], 1);
     }
@@ -397,7 +403,7 @@ void eye_model_get_info(const struct eye_model *m, struct eye_model_info *out) {
     const struct eye_vlm_config *c = &m->vlm.config;
     *out = (struct eye_model_info){
         .architecture = m->architecture,
-        .file_format = m->ckpt.is_gguf ? "gguf" : "safetensors",
+        .file_format = m->ckpt.is_compiled ? "compiled" : m->ckpt.is_gguf ? "gguf" : "safetensors",
         .tokenizer = m->tokenizer_text,
         .chat_template = eye_model_chat_name(m),
         .n_params = m->n_params,

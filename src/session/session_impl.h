@@ -47,6 +47,7 @@ struct eye_model {
     struct eye_engine engine;
     bool engine_ready;
     bool unfused;                  /* see eye_model_leave_unfused */
+    struct eye_packed packed;      /* of a compiled file; find NULL: it is none */
     struct eye_part_plan part[EYE_N_PART]; /* built when first needed */
     char **layer;                  /* [n_layers] names for probes */
     size_t n_layers, layers_cap;
@@ -104,6 +105,10 @@ EYE_MUST_CHECK enum eye_status eye_model_graph(const struct eye_model *m, enum e
 /* Plan options of a part; progress only when not measuring. */
 struct eye_plan_opts eye_model_plan_opts(const struct eye_model *m, enum eye_part part, bool measure_only);
 EYE_PRINTF(4, 5) void eye_model_log(const struct eye_model *m, enum eye_log_level level, const char *id, const char *fmt, ...);
+
+/* ---- compiled.c ---- */
+/* A compiled file: are its panels those of this build and CPU? Takes features away until they are, if that helps. */
+EYE_MUST_CHECK enum eye_status eye_model_open_compiled(struct eye_model *m, struct eye_err *err);
 
 /* ---- chat.c ---- */
 /* Template and what ends an answer, once tokenizer and configuration are there. */

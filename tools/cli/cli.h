@@ -7,7 +7,7 @@
 #include "args.h"
 #include "ui.h"
 
-extern const struct command cmd_run, cmd_chat, cmd_cache, cmd_probe, cmd_tokens, cmd_convert, cmd_inspect, cmd_bench,
+extern const struct command cmd_run, cmd_chat, cmd_cache, cmd_probe, cmd_tokens, cmd_convert, cmd_compile, cmd_inspect, cmd_bench,
     cmd_doctor, cmd_train, cmd_distill, cmd_eval, cmd_version;
 extern const struct command cmd_data_info, cmd_data_check, cmd_data_split, cmd_data_cache, cmd_data_synth, cmd_data_tokenizer;
 extern const struct command cmd_onnx_print, cmd_onnx_check, cmd_onnx_rename, cmd_onnx_lint;
@@ -26,7 +26,7 @@ struct model_args { /* a member `model` of each command's options */
 extern const char *const cli_weight_names[], *const cli_cache_names[], *const cli_fit_names[];
 
 #define MODEL_PATH_ARG(T) \
-    {ARG_TEXT, 'm', "model", "MODEL", "checkpoint folder or .gguf file; left out: the default model", offsetof(T, model.path)}
+    {ARG_TEXT, 'm', "model", "MODEL", "checkpoint folder, .gguf or compiled file; left out: the default model", offsetof(T, model.path)}
 #define CHAT_TEMPLATE_ARG(T) \
     {ARG_TEXT, 0, "chat-template", "NAME", \
      "qwen2, chatml, vicuna, llava, smolvlm, llama2, tinyllava or raw, or a Jinja file; not the model's own", \
@@ -52,7 +52,7 @@ extern const char *const cli_weight_names[], *const cli_cache_names[], *const cl
      offsetof(T, model.cache_dir)}, \
     {ARG_INT, 0, "cache-size", "MIB", "most that folder may hold; what was used longest ago goes", \
      offsetof(T, model.cache_mib), 1, 1 << 24, .def = 1024}, \
-    {ARG_FLAG, 0, "no-mmap", NULL, "read files into memory instead of mapping them", offsetof(T, model.no_mmap)}, \
+    {ARG_FLAG, 0, "no-mmap", NULL, "read files into memory instead of mapping them; compiled ones into huge pages", offsetof(T, model.no_mmap)}, \
     {ARG_GROUP, .help = "Messages"}, \
     {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, model.quiet)}, \
     {ARG_FLAG, 'v', "verbose", NULL, "say more", offsetof(T, model.verbose)}

@@ -8,7 +8,7 @@
 
 struct inspect_opts {
     struct model_args model;
-    bool json, no_tensors, metadata;
+    bool json, no_tensors, metadata, check;
 };
 
 #define T struct inspect_opts
@@ -16,6 +16,7 @@ static const struct arg inspect_args[] = {
     {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
     {ARG_FLAG, 0, "no-tensors", NULL, "leave the list of tensors out", offsetof(T, no_tensors)},
     {ARG_FLAG, 0, "metadata", NULL, "the file's key-value metadata as well", offsetof(T, metadata)},
+    {ARG_FLAG, 0, "check", NULL, "read all of a compiled file: are its bytes those that were written?", offsetof(T, check)},
     MODEL_ARGS(T),
     {ARG_END},
 };
@@ -176,6 +177,10 @@ static int run(void *opts, char *const *operand, int n_operands) {
     const char *path = o->model.path = cli_model_path(&ui, n_operands ? operand[0] : NULL, found);
     if (!path) return EXIT_FAILED;
     if (eye_listing_open(path, &l, &err) != EYE_OK) return ui_fail(&ui, &err);
+    if (o->check && eye_listing_check(l, &err) != EYE_OK) {
+        eye_listing_close(l);
+        return ui_fail(&ui, &err);
+    }
     int code = ends_with(path, ".safetensors") ? EXIT_DONE : cli_open(&ui, &o->model, &model);
     if (code == EXIT_DONE && model) {
         eye_model_get_info(model, &info);
