@@ -86,7 +86,8 @@ static const struct eye_value *canonical(const struct eye_graph *g, const struct
     for (size_t i = 0; i < g->n_values && ok; i++) {
         const struct eye_value *o = &g->value[i];
         if (o->kind == EYE_VAL_WEIGHT && same_data(o, w) && o->dtype == w->dtype && o->row_scale == w->row_scale &&
-            o->pair_rows == w->pair_rows && o->transposed == w->transposed && o->rank > 0 && w->rank > 0 && o->dims[0] == w->dims[0] && weight_elems(o, &m) && m == n)
+            o->pair_rows == w->pair_rows && o->transposed == w->transposed && o->rank > 0 && w->rank > 0 &&
+            o->dims[0] == w->dims[0] && weight_elems(o, &m) && m == n)
             return o;
     }
     return w;

@@ -1,6 +1,6 @@
 /* engine/ready: panels that were packed ahead of time, and the names they are found by: a form (which kernel's panels, of what
- * numbers) and the weight's name. A form's layout is told by packing a small matrix and hashing what comes out: a file fits this
- * build and CPU exactly if the same numbers become the same bytes. No version has to be counted up by hand. Knows no files. */
+ * numbers) and the weight's name. A form's layout is told by packing a small matrix and hashing what comes out: a file fits
+ * this build and CPU exactly if the same numbers become the same bytes. No version has to be counted up. Knows no files. */
 #include <string.h>
 
 #include "engine/engine_impl.h"

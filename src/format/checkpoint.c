@@ -289,7 +289,8 @@ static enum eye_status add_mmproj(struct eye_checkpoint *c, const char *path, bo
 
 static enum eye_status open_compiled(struct eye_checkpoint *c, const struct open_opts *o, struct eye_err *err) {
     if (!o->takes_compiled)
-        return eye_fail(err, EYE_E_ARG, "%s: a compiled file, which is for running only; give the model it was made from", c->path);
+        return eye_fail(err, EYE_E_ARG, "%s: a compiled file, which is for running only; give the model it was made from",
+                        c->path);
     if (o->mmproj) return eye_fail(err, EYE_E_ARG, "%s: a compiled file is a whole model: it takes no --mmproj", c->path);
     EYE_TRY(eye_compiled_read(&c->compiled, &c->gguf, &c->arena, err));
     struct eye_table absent = {.where = c->path, .entry = c->compiled.absent, .n = c->compiled.n_absent};

@@ -27,8 +27,8 @@ static enum eye_status read_version(const struct eye_gguf *g, struct eye_err *er
     int64_t version;
     EYE_TRY(eye_gguf_int(g, EYE_COMPILED_KEY "version", 0, &version, err));
     if (version == EYE_COMPILED_VERSION) return EYE_OK;
-    return eye_fail(err, EYE_E_UNSUPPORTED, "%s: a compiled file of version %lld; this eyelet reads version %d: compile the model "
-                    "again", g->table.where, (long long)version, EYE_COMPILED_VERSION);
+    return eye_fail(err, EYE_E_UNSUPPORTED, "%s: a compiled file of version %lld; this eyelet reads version %d: compile the "
+                    "model again", g->table.where, (long long)version, EYE_COMPILED_VERSION);
 }
 
 static enum eye_status read_forms(struct eye_compiled *c, const struct eye_gguf *g, struct eye_arena *arena,
@@ -80,7 +80,8 @@ static enum eye_status read_weights(struct eye_compiled *c, const struct eye_ggu
     size_t bytes, n_dims;
     EYE_TRY(array(g, EYE_COMPILED_KEY "weights", EYE_GGUF_STRING, SIZE_MAX, &names, err));
     EYE_TRY(array(g, EYE_COMPILED_KEY "types", EYE_GGUF_U32, names->n, &types, err));
-    if (!eye_mul_ok(names->n, 4, &n_dims) || !eye_mul_ok(names->n, sizeof *c->absent, &bytes)) return eye_fail_nomem(err, SIZE_MAX);
+    if (!eye_mul_ok(names->n, 4, &n_dims) || !eye_mul_ok(names->n, sizeof *c->absent, &bytes))
+        return eye_fail_nomem(err, SIZE_MAX);
     EYE_TRY(array(g, EYE_COMPILED_KEY "dims", EYE_GGUF_I64, n_dims, &dims, err));
     if (!(c->absent = eye_arena_alloc(arena, bytes))) return eye_fail_nomem(err, bytes);
     for (size_t i = 0; i < names->n; i++) {
@@ -123,8 +124,8 @@ enum eye_status eye_compiled_check(const struct eye_gguf *g, struct eye_err *err
     for (size_t i = 0; i < g->table.n; i++) {
         const struct eye_entry *e = &g->table.entry[i];
         if (eye_hash64(e->t.data, e->bytes, 0) == (uint64_t)eye_gguf_item_int(sums, i)) continue;
-        return eye_fail(err, EYE_E_CORRUPT, "%s: tensor \"%.100s\": its bytes are not those that were written: make or copy the "
-                        "file again", g->table.where, e->name);
+        return eye_fail(err, EYE_E_CORRUPT, "%s: tensor \"%.100s\": its bytes are not those that were written: make or copy "
+                        "the file again", g->table.where, e->name);
     }
     return EYE_OK;
 }

@@ -113,7 +113,8 @@ static enum eye_status put_forms(struct compile *c, struct eye_err *err) {
 static enum eye_status put_absent(struct compile *c, struct eye_err *err) {
     size_t n_all = eye_checkpoint_n_tensors(c->ckpt), n = 0;
     struct eye_str *name = eye_arena_alloc(&c->arena, n_all * sizeof *name);
-    int64_t *type = eye_arena_alloc(&c->arena, n_all * sizeof *type), *dims = eye_arena_alloc(&c->arena, n_all * 4 * sizeof *dims);
+    int64_t *type = eye_arena_alloc(&c->arena, n_all * sizeof *type);
+    int64_t *dims = eye_arena_alloc(&c->arena, n_all * 4 * sizeof *dims);
     if (!name || !type || !dims) return eye_fail_nomem(err, n_all * 6 * sizeof *dims);
     for (size_t i = 0; i < n_all; i++) {
         const struct eye_entry *e = eye_checkpoint_tensor(c->ckpt, i);
@@ -133,7 +134,8 @@ static enum eye_status put_absent(struct compile *c, struct eye_err *err) {
 
 /* ---- tensors ---- */
 
-static enum eye_status add_tensor(struct compile *c, const char *name, const struct eye_tensor *t, uint64_t *sum, struct eye_err *err) {
+static enum eye_status add_tensor(struct compile *c, const char *name, const struct eye_tensor *t, uint64_t *sum,
+                                  struct eye_err *err) {
     size_t bytes = 0;
     bool ok = eye_tensor_bytes(t, &bytes);
     assert(ok);

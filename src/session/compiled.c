@@ -48,8 +48,8 @@ enum eye_status eye_model_open_compiled(struct eye_model *m, struct eye_err *err
     }
     if (f) {
         (void)other_layout(c, m->cpu_flags, &kernel);
-        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: compiled for another kind of CPU (%.*s) or by another eyelet: its weights lie "
-                        "as %.*s wants them, this machine has %s; compile the model again here", m->ckpt.path,
+        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: compiled for another kind of CPU (%.*s) or by another eyelet: its weights "
+                        "lie as %.*s wants them, this machine has %s; compile the model again here", m->ckpt.path,
                         (int)EYE_MIN(c->cpu.len, 100), c->cpu.p ? c->cpu.p : "", (int)EYE_MIN(f->kernel.len, 64), f->kernel.p,
                         kernel);
     }

@@ -350,6 +350,19 @@ if [ -e "$shipped" ]; then
     prints '"finish_reason": "stop"' run -i "$photo" --json
 fi
 
+# ---- compile ----
+usage '-o is missing: the file to write; see "eyelet help compile"' compile "$model"
+fails '/nowhere: ' compile /nowhere -o "$tmp/x.eyelet"
+prints ' matrices packed for ' compile "$model" -o "$tmp/x.eyelet" --decoder q8_0 --vision bf16 -q
+same 'folder = compiled file' "run -m $model -i $tmp/a.ppm -n 12 --ignore-eos --decoder q8_0 --vision bf16" \
+    "run -m $tmp/x.eyelet -i $tmp/a.ppm -n 12 --ignore-eos"
+same 'mapped = copied' "run -m $tmp/x.eyelet -i $tmp/a.ppm -n 12 --ignore-eos" \
+    "run -m $tmp/x.eyelet -i $tmp/a.ppm -n 12 --ignore-eos --no-mmap"
+prints 'compiled, ' inspect "$tmp/x.eyelet" --check
+fails 'only compiled files have sums to check' inspect "$tmp/model.gguf" --check
+fails 'for running only; give the model it was made from' convert "$tmp/x.eyelet" -o "$tmp/y.gguf"
+fails 'only as its kernels want it' run -m "$tmp/x.eyelet" -p x --decoder q4_0
+
 # ---- convert: calibration and its report ----
 fails 'vision int8: ranges come from pictures' convert "$model" -o "$tmp/x.gguf" --vision int8
 fails 'q8_0' convert "$model" -o "$tmp/x.gguf" --decoder int8
@@ -426,6 +439,7 @@ is_json tokens --json -m "$model" --decode "$ids"
 is_json probe --json -m "$model" --stage list
 is_json probe --json -m "$model" --tokens "1 2" --stage logits -o "$odd.npy"
 is_json convert --json "$model" -o "$odd.gguf"
+is_json compile --json "$odd.gguf" -o "$odd.eyelet"
 is_json inspect --json --metadata "$odd.gguf"
 is_json inspect --json "$model"
 is_json bench --json -m "$odd.gguf" -r 1 --decode 2 --ops

@@ -106,6 +106,30 @@ put("gguf_folder", "mmproj", gguf([
     array("clip.vision.image_std", 6, [0.5] * 3)],
     [("mm.0.weight", [2, 4], 0, 32), ("v.blk.0.ffn_down.weight", [2, 4], 0, 32), ("v.blk.0.ln1.weight", [2], 0, 8)]))
 
+
+
+# ---- compiled ----
+def compiled(drop=(), **changed):
+    """A small compiled file; changed: other items of these lists."""
+    lists = {"forms": (8, ["gemm_f32_f32_f32", "i8"]), "kernels": (8, ["ref", ""]), "layouts": (10, [1, 2**64 - 1]),
+             "weights": (8, ["a.weight", "b.weight"]), "types": (4, [0, 8]), "dims": (11, [2, 3, 0, 0, 4, 32, 0, 0]),
+             "sums": (10, [3, 4, 5])}
+    keys = [key("eyelet.compiled.version", 4, changed.get("version", 1)), key("eyelet.compiled.cpu", 8, "avx2")]
+    keys += [array(f"eyelet.compiled.{name}", kind, changed.get(name, items)) for name, (kind, items) in lists.items()
+             if name not in drop]
+    return gguf(keys, changed.get("tensors", [("n", [2], 0, 8), ("packed.gemm_f32_f32_f32.a.weight", [64], 24, 64),
+                                              ("packed.i8.b.weight", [192], 24, 192)]))
+
+
+put("compiled", "whole", compiled())
+put("compiled", "version_2", compiled(version=2))
+put("compiled", "no_kernels", compiled(drop=["kernels"]))
+put("compiled", "no_weights", compiled(drop=["weights", "types", "dims", "sums"]))
+put("compiled", "dims", compiled(dims=[2**62, 2**62, 2, 0, -1, 0, 0, 0]))
+put("compiled", "type", compiled(types=[0, 999]))
+put("compiled", "there", compiled(weights=["n", "b.weight"]))
+put("compiled", "floats", compiled(tensors=[("packed.i8.b.weight", [48], 0, 192)]))
+
 # ---- json ----
 put("json", "config", json.dumps({"hidden_size": 896, "eps": 1e-6, "tied": True, "name": "x\u0000\u00e4", "none": None,
                                   "list": [1, 2.0, -3], "text_config": {"layers": [{"x": 1}, {"x": "y"}]}}))

@@ -52,7 +52,8 @@ extern const char *const cli_weight_names[], *const cli_cache_names[], *const cl
      offsetof(T, model.cache_dir)}, \
     {ARG_INT, 0, "cache-size", "MIB", "most that folder may hold; what was used longest ago goes", \
      offsetof(T, model.cache_mib), 1, 1 << 24, .def = 1024}, \
-    {ARG_FLAG, 0, "no-mmap", NULL, "read files into memory instead of mapping them; compiled ones into huge pages", offsetof(T, model.no_mmap)}, \
+    {ARG_FLAG, 0, "no-mmap", NULL, "read files into memory instead of mapping them; compiled ones into huge pages", \
+     offsetof(T, model.no_mmap)}, \
     {ARG_GROUP, .help = "Messages"}, \
     {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, model.quiet)}, \
     {ARG_FLAG, 'v', "verbose", NULL, "say more", offsetof(T, model.verbose)}

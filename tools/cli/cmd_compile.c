@@ -61,7 +61,8 @@ static int run(void *opts, char *const *operand, int n_operands) {
 }
 
 static const struct example examples[] = {
-    {"Start at once, from now on", "eyelet compile fastvlm.gguf -o fastvlm.eyelet && eyelet run -m fastvlm.eyelet -i photo.jpg"},
+    {"Start at once, from now on",
+     "eyelet compile fastvlm.gguf -o fastvlm.eyelet && eyelet run -m fastvlm.eyelet -i photo.jpg"},
     {"A folder, quantized on the way", "eyelet compile FastVLM-0.5B -o fastvlm.eyelet --decoder q4_0 --vision bf16"},
     {"For any x86 of the last ten years", "eyelet compile fastvlm.gguf -o fastvlm.eyelet --cpu avx2"},
     {NULL, NULL},
@@ -71,8 +72,8 @@ const struct command cmd_compile = {
     .name = "compile",
     .usage = "MODEL -o FILE.eyelet [--decoder TYPE] [--vision TYPE] [--cpu LIST]",
     .summary = "pack a model for this CPU: mapped, shared, no start-up work",
-    .details = "The file runs wherever a model does (-m FILE), on CPUs whose kernels lay weights out in the same way, and gives\n"
-               "what MODEL gives there. \"eyelet inspect --check FILE\" compares its bytes with their sums.",
+    .details = "The file runs wherever a model does (-m FILE), on CPUs whose kernels lay weights out in the same way, and\n"
+               "gives what MODEL gives there. \"eyelet inspect --check FILE\" compares its bytes with their sums.",
     .args = compile_args,
     .examples = examples,
     .opts_bytes = sizeof(struct compile_opts),
