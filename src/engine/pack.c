@@ -39,8 +39,8 @@ enum eye_status eye_lower_blob(struct eye_lower *l, size_t bytes, eye_fill_fn *f
 
 enum eye_status eye_lower_has_data(const struct eye_value *w, struct eye_err *err) {
     if (w->data) return EYE_OK;
-    return eye_fail(err, EYE_E_UNSUPPORTED, "weight \"%s\" is in this compiled file only as its kernels want it; other types or "
-                    "parts take the model it was made from", w->name);
+    return eye_fail(err, EYE_E_UNSUPPORTED, "weight \"%s\" is in this compiled file only as its kernels want it; other types "
+                    "or parts take the model it was made from", w->name);
 }
 
 /* NULL data: a compiled file's, see eye_lower_ready. */
