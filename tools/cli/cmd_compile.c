@@ -41,8 +41,7 @@ static int run(void *opts, char *const *operand, int n_operands) {
     struct ui ui;
     struct eye_err err = {0};
     struct eye_compile_report r;
-    char packed[32], kept[32];
-    (void)n_operands;
+    char packed[32], kept[32], found[CLI_PATH_MAX];
     if (!o->out) return args_usage(&cmd_compile, "-o is missing: the file to write");
     ui_init(&ui, o->quiet, false);
     struct eye_compile_opts copts = {
@@ -50,8 +49,10 @@ static int run(void *opts, char *const *operand, int n_operands) {
         .cpu_features = o->cpu, .n_threads = o->n_threads, .progress = on_progress, .progress_ctx = &ui,
         .cancel = ui_interrupted,
     };
+    const char *model = cli_model_path(&ui, n_operands ? operand[0] : NULL, found);
+    if (!model) return EXIT_FAILED;
     ui_catch_interrupt(); /* unfinished files are removed */
-    if (eye_compile(operand[0], o->out, &copts, &r, &err) != EYE_OK) return ui_fail(&ui, &err);
+    if (eye_compile(model, o->out, &copts, &r, &err) != EYE_OK) return ui_fail(&ui, &err);
     ui_clear(&ui);
     if (o->json) return print_json(&ui, o->out, &r);
     printf("%s: %llu matrices packed for %s (%s), %llu tensors as they were (%s)\n", o->out, (unsigned long long)r.n_packed,
@@ -70,7 +71,7 @@ static const struct example examples[] = {
 
 const struct command cmd_compile = {
     .name = "compile",
-    .usage = "MODEL -o FILE.eyelet [--decoder TYPE] [--vision TYPE] [--cpu LIST]",
+    .usage = "[MODEL] -o FILE.eyelet [--decoder TYPE] [--vision TYPE] [--cpu LIST]",
     .summary = "pack a model for this CPU: mapped, shared, no start-up work",
     .details = "The file runs wherever a model does (-m FILE), on CPUs whose kernels lay weights out in the same way, and\n"
                "gives what MODEL gives there. \"eyelet inspect --check FILE\" compares its bytes with their sums.",
@@ -78,7 +79,6 @@ const struct command cmd_compile = {
     .examples = examples,
     .opts_bytes = sizeof(struct compile_opts),
     .operand = "MODEL",
-    .min_operands = 1,
     .max_operands = 1,
     .run = run,
 };
