@@ -1,11 +1,14 @@
 /* bench_engine: times whole networks of FastVLM-0.5B's shapes with random weights, per kind of op. Needs no files.
  *
- *   bench_engine vision  [f32|bf16|f16|q8_0|q4_0] [threads] [side]     FastViTHD, folded and fused
+ *   bench_engine vision  [f32|bf16|f16|q8_0|q4_0|int8] [threads] [side]     FastViTHD, folded and fused
+ *   bench_engine mobilenet [..] [threads] [side]                       MobileNetV3-Large
+ *   bench_engine minimalistic [..] [threads] [side]                    the same without squeeze-excite, 5 x 5, hardswish
  *   bench_engine prefill [..] [threads] [tokens]                       Qwen2 0.5B
  *   bench_engine decode  [..] [threads] [past]
  *
  * Prints the best and the median of the repetitions (with one thread also in processor time, which other programs disturb
- * less), then the share of each op. RUNS=n repetitions; STEPS=1 lists every step. */
+ * less), then the share of each op. RUNS=n repetitions; STEPS=1 lists every step. int8: weights and ranges are made up, so results
+ * mean nothing; depthwise convolutions take f32 where DEPTHWISE=f32. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,6 +97,58 @@ static void build_vision(int64_t side) {
     eye_output(&g, gelu(eye_mul(&g, x, eye_act(&g, linear(gate, 3072), EYE_ACT_SIGMOID))));
 }
 
+/* torchvision's table. */
+static void build_mobilenet(int64_t side, bool minimalistic) {
+    static const struct {
+        int k, inner, out;
+        bool gate, hard;
+        int stride;
+    } block[] = {{3, 16, 16, 0, 0, 1},  {3, 64, 24, 0, 0, 2},  {3, 72, 24, 0, 0, 1},   {5, 72, 40, 1, 0, 2},   {5, 120, 40, 1, 0, 1},
+                 {5, 120, 40, 1, 0, 1}, {3, 240, 80, 0, 1, 2}, {3, 200, 80, 0, 1, 1},  {3, 184, 80, 0, 1, 1},  {3, 184, 80, 0, 1, 1},
+                 {3, 480, 112, 1, 1, 1}, {3, 672, 112, 1, 1, 1}, {5, 672, 160, 1, 1, 2}, {5, 960, 160, 1, 1, 1}, {5, 960, 160, 1, 1, 1}};
+    enum eye_act_kind hard = minimalistic ? EYE_ACT_RELU : EYE_ACT_HARDSWISH;
+    eye_val x = eye_input(&g, "pixels", EYE_F32, 4, (int64_t[]){1, side, side, 3});
+    x = eye_act(&g, eye_conv2d(&g, x, weight(4, (int64_t[]){16, 3, 3, 3}, size_for(27)), vec(16, 0.1f), eye_conv_same(3, 2, 1)), hard);
+    for (size_t i = 0; i < EYE_COUNT(block); i++) {
+        enum eye_act_kind act = block[i].hard ? hard : EYE_ACT_RELU;
+        eye_val y = x;
+        if (block[i].inner != eye_dim(&g, x, -1)) y = eye_act(&g, linear(y, block[i].inner), act);
+        y = eye_act(&g, depthwise(y, minimalistic ? 3 : block[i].k, block[i].stride, 1), act);
+        if (block[i].gate && !minimalistic) {
+            eye_val gate = eye_act(&g, linear(eye_mean_hw(&g, y), (block[i].inner / 4 + 4) / 8 * 8), EYE_ACT_RELU);
+            y = eye_mul(&g, y, eye_act(&g, linear(gate, block[i].inner), EYE_ACT_HARDSIGMOID));
+        }
+        y = linear(y, block[i].out);
+        x = block[i].stride == 1 && eye_dim(&g, x, -1) == block[i].out ? eye_add(&g, x, y) : y;
+    }
+    eye_output(&g, eye_mean_hw(&g, eye_act(&g, linear(x, 960), hard)));
+}
+
+/* What a calibrated file has. */
+static void make_int8(void) {
+    for (size_t k = 0; k < g.n_nodes; k++) {
+        struct eye_node *n = &g.node[k];
+        if (!eye_graph_int8_fits(&g, n)) continue;
+        struct eye_value *x = &g.value[n->in[0]], w = g.value[n->in[1]];
+        bool depthwise = n->op == EYE_OP_conv2d && n->attr.groups > 1;
+        if (depthwise && getenv("DEPTHWISE")) continue;
+        if (x->rank == 4 && x->dims[1] == 1) continue; /* a gate's squeeze */
+        struct eye_tensor t = {.dtype = EYE_I8, .rank = w.rank};
+        memcpy(t.dims, w.dims, sizeof t.dims);
+        int64_t elems = eye_tensor_elems(&t);
+        int8_t *q = memory((size_t)elems);
+        float *scale = memory((size_t)w.dims[0] * sizeof *scale);
+        for (int64_t i = 0; i < elems; i++) q[i] = (int8_t)noise(127);
+        for (int64_t i = 0; i < w.dims[0]; i++) scale[i] = size_for(elems / w.dims[0]) / 127;
+        t.data = q;
+        x->quant = (struct eye_quant){1.0f / 32, 100};
+        eye_val v = eye_weight(&g, "w", &t);
+        if (v == EYE_NONE) die("out of memory");
+        g.value[v].row_scale = scale;
+        n->in[1] = v;
+    }
+}
+
 enum { C = 896, HEADS = 14, KV_HEADS = 2, D = 64, F = 4864, LAYERS = 24, VOCAB = 151936 };
 
 static eye_val heads(eye_val x, int64_t n) { return eye_reshape(&g, x, 3, (int64_t[]){EYE_DIM_T, n, D}); }
@@ -157,7 +212,7 @@ static void bench(const struct eye_engine *e, int64_t t, int64_t past, int n_run
 }
 
 int main(int argc, char **argv) {
-    static const char *const types[EYE_N_WTYPE] = {"exact", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k"};
+    static const char *const types[EYE_N_WTYPE] = {"exact", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "int8"};
     const char *what = argc > 1 ? argv[1] : "vision", *type = argc > 2 ? argv[2] : "f32";
     int n_threads = argc > 3 ? atoi(argv[3]) : 0, wtype = 0, runs = getenv("RUNS") ? atoi(getenv("RUNS")) : 5;
     int64_t size = argc > 4 ? atoll(argv[4]) : 0;
@@ -168,11 +223,14 @@ int main(int argc, char **argv) {
     check(eye_engine_init(&e, n_threads, eye_cpu_flags(), NULL, &err), &err);
     eye_graph_init(&g, NULL);
     if (strcmp(what, "vision") == 0) build_vision(size ? size : 1024);
+    else if (strcmp(what, "mobilenet") == 0 || strcmp(what, "minimalistic") == 0) build_mobilenet(size ? size : 224, what[1] == 'i');
     else build_decoder(strcmp(what, "decode") == 0);
     check(eye_graph_finish(&g, &err), &err);
+    if (wtype == EYE_W_I8) make_int8();
     check(eye_graph_fuse(&g, false, &err), &err);
     eye_graph_quantize(&g, (enum eye_wtype)wtype);
-    if (strcmp(what, "vision") == 0) bench(&e, 1, 0, runs);
+    if (wtype == EYE_W_I8) check(eye_graph_lay_int8(&g, &err), &err);
+    if (what[0] == 'v' || what[0] == 'm') bench(&e, 1, 0, runs);
     else if (strcmp(what, "prefill") == 0) bench(&e, size ? size : 288, 0, runs);
     else bench(&e, 1, size ? size : 300, runs * 6);
     eye_graph_clear(&g);

@@ -38,8 +38,8 @@ struct eye_convert_opts { /* all zero = everything, as stored: nothing is lost *
     const char *calibration;   /* folder of pictures with captions (models of text: lines of text) that the decoder's matrices
                                   are rounded for: NULL = plainly. See doc/QUANTIZATION.md */
     enum eye_range_method range_method; /* vision_type INT8, which needs calibration as well */
-    double vision_snr_db;      /* vision_type INT8: layers that cost the features most stay in floats until, by an estimate on
-                                  calibration pictures, this is met; 0 = int8 everywhere. See doc/QUANTIZATION.md */
+    double vision_snr_db;      /* vision_type INT8: inputs whose rounding costs the features most get 16 bits until, by an
+                                  estimate on calibration pictures, this is met; 0 = bytes everywhere. See doc/QUANTIZATION.md */
     uint32_t max_pairs;        /* of it at most, spread evenly; 0 = 64. Every fourth is kept for eye_quality_measure */
     bool per_tensor;           /* fill report.tensor */
     void (*progress)(void *ctx, double done_0_to_1); /* may be NULL */
@@ -68,6 +68,7 @@ struct eye_convert_report {
     char first_unreadable[256]; /* why, of one of them, or "" */
     uint64_t n_pictures;       /* the tower was calibrated on */
     uint64_t n_int8, n_could_int8; /* its matrices and kernels that became int8, of so many that could */
+    uint64_t n_wide;               /* of n_int8: whose inputs have 16 bits */
     struct eye_convert_tensor *tensor; /* [n_matrices] with per_tensor: give it back with eye_convert_report_clear */
     uint64_t n_matrices, tensor_cap;
     const struct eye_alloc *alloc;     /* private */

@@ -1,4 +1,4 @@
-/* engine/gemm_i8: y = act(x w^T + bias) + residual for u8 x and int8 w, over the pool.
+/* engine/gemm_i8: y = act(x w^T + bias) + residual for u8 or i16 x and int8 w, over the pool.
  *
  * Rows of x are read where they lie: the kernel wants them as they are, nothing is packed. A task is a block of rows times a
  * range of columns; inside, a few rows at a time become f32 results in the first-level cache, and leave it as what the next
@@ -16,6 +16,17 @@
 
 /* ---- running ---- */
 
+void eye_to_bytes(const struct eye_kernels *k, const struct eye_quant *q, void *y, size_t at, const float *x, size_t n) {
+    if (q->wide) k->quant_i16((int16_t *)y + at, x, n, 1.0f / q->scale, (float)q->wide);
+    else k->quant_u8((uint8_t *)y + at, x, n, 1.0f / q->scale, (float)q->zero);
+}
+
+void eye_add_bytes(const struct eye_kernels *k, const struct eye_quant *q, float *y, const void *x, size_t at, const float *a,
+                   size_t n) {
+    if (q->wide) k->add_i16(y, (const int16_t *)x + at, a, n, q->scale);
+    else k->add_u8(y, (const uint8_t *)x + at, a, n, q->scale, (float)q->zero);
+}
+
 void eye_finish_i8(const struct eye_exec *x, const struct eye_finish_i8 *f, float *c, size_t row, size_t n, size_t col,
                    size_t cols) {
     const struct eye_kernels *k = &x->plan->e->kernels;
@@ -23,19 +34,19 @@ void eye_finish_i8(const struct eye_exec *x, const struct eye_finish_i8 *f, floa
     float *y = f->quant.scale > 0 ? c : (float *)f->y + at;
     if (f->act) f->act(f->residual ? c : y, c, cols);
     if (f->residual && f->residual_quant.scale > 0)
-        k->add_u8(y, (const uint8_t *)f->residual + at, c, cols, f->residual_quant.scale, (float)f->residual_quant.zero);
+        eye_add_bytes(k, &f->residual_quant, y, f->residual, at, c, cols);
     else if (f->residual)
         k->add_f32(y, c, (const float *)f->residual + at, cols);
     else if (!f->act && y != c)
         memcpy(y, c, cols * sizeof *y);
-    if (f->quant.scale > 0) k->quant_u8((uint8_t *)f->y + at, c, cols, 1.0f / f->quant.scale, (float)f->quant.zero);
+    if (f->quant.scale > 0) eye_to_bytes(k, &f->quant, f->y, at, c, cols);
 }
 
 struct eye_finish_i8 eye_finish_of(const struct eye_exec *x, const struct eye_node *n, eye_map_fn *act, eye_val residual) {
     const struct eye_graph *g = x->plan->g;
     struct eye_finish_i8 f = {.act = act, .residual = eye_exec_ptr(x, residual), .y = eye_exec_ptr(x, n->out)};
-    if (g->value[n->out].dtype == EYE_U8) f.quant = g->value[n->out].quant;
-    if (residual != EYE_NONE && g->value[residual].dtype == EYE_U8) f.residual_quant = g->value[residual].quant;
+    if (eye_is_bytes(&g->value[n->out])) f.quant = g->value[n->out].quant;
+    if (residual != EYE_NONE && eye_is_bytes(&g->value[residual])) f.residual_quant = g->value[residual].quant;
     return f;
 }
 
@@ -53,7 +64,8 @@ static void tile(const struct run *r, size_t row, size_t rows, size_t col, size_
     const struct eye_gemm_i8 *j = r->j;
     const struct eye_matrix_i8 *w = j->w;
     const struct eye_plan *p = r->x->plan;
-    const uint8_t *a = j->x ? j->x + row * w->k : scratch + tile_bytes(w);
+    size_t size = j->wide ? sizeof(int16_t) : 1;
+    const uint8_t *a = j->x ? (const uint8_t *)j->x + row * w->k * size : scratch + tile_bytes(w);
     if (!j->x) j->rows(j->rows_ctx, row, rows, scratch + tile_bytes(w));
     float *c = (float *)scratch;
     struct eye_gemm_i8_args args = {
@@ -62,7 +74,7 @@ static void tile(const struct run *r, size_t row, size_t rows, size_t col, size_
         .scale = (const float *)eye_blob_ptr(p, w->scale) + col, .bias = (const float *)eye_blob_ptr(p, w->bias) + col,
         .c = c, .c_stride = cols,
     };
-    p->e->kernels.gemm_i8(&args);
+    (j->wide ? p->e->kernels.gemm_i16 : p->e->kernels.gemm_i8)(&args);
     if (cols == w->n) { /* whole rows lie side by side on both sides */
         eye_finish_i8(r->x, &j->finish, c, row, w->n, 0, rows * cols);
         return;

@@ -23,6 +23,7 @@ struct conv_run {
     const struct conv *d;
     const float *in, *w, *bias;
     float *y;
+    struct eye_finish_i8 finish; /* depthwise, where y is bytes */
     size_t rows, piece; /* output image rows of all images; per task */
 };
 
@@ -129,23 +130,25 @@ void eye_conv_turn_taps(const struct eye_conv_shape *s, const float *w, float *d
         for (size_t t = 0; t < taps; t++) dst[t * n + o] = w[o * taps + t];
 }
 
-static void depthwise_row(const struct conv_run *r, size_t row) {
+static void depthwise_row(const struct conv_run *r, size_t row, float *scratch) {
     const struct eye_conv_shape *d = &r->d->s;
     const float *rows[EYE_CONV_KERNEL_ROWS];
+    size_t n = (size_t)(d->ow * d->o);
     eye_conv_rows(d, r->in, row, rows);
-    float *out = r->y + (int64_t)row * d->ow * d->o;
+    float *out = r->finish.y ? scratch : r->y + row * n;
     struct eye_dwconv_args a = {.rows = rows, .w = r->w, .bias = r->bias, .out = out, .width_in = (uint32_t)d->w,
                                 .width_out = (uint32_t)d->ow, .channels_in = (uint32_t)d->c,
                                 .mult = (uint32_t)(d->o / d->c), .kh = (uint32_t)d->kh, .kw = (uint32_t)d->kw,
                                 .stride = (uint32_t)d->stride, .pad_left = (uint32_t)d->left};
     r->x->plan->e->kernels.dwconv_f32(&a);
-    if (r->d->act) r->d->act(out, out, (size_t)(d->ow * d->o));
+    if (r->finish.y) eye_finish_i8(r->x, &r->finish, out, row, n, 0, n);
+    else if (r->d->act) r->d->act(out, out, n);
 }
 
 static void depthwise_task(void *ctx, int i_task, int i_thread) {
     const struct conv_run *r = ctx;
     size_t first = (size_t)i_task * r->piece, end = EYE_MIN(first + r->piece, r->rows);
-    for (size_t row = first; row < end; row++) depthwise_row(r, row);
+    for (size_t row = first; row < end; row++) depthwise_row(r, row, (float *)eye_exec_thread(r->x, i_thread));
 }
 
 /* ---- other groups ---- */
@@ -182,6 +185,7 @@ static enum eye_status run_bands(struct eye_exec *x, const struct eye_step *s, c
     const struct eye_node *n = s->node;
     struct conv_run r = {.x = x, .d = d, .in = eye_exec_ptr(x, n->in[0]), .w = w, .bias = eye_exec_ptr(x, eye_node_in(n, 2)),
                          .y = eye_exec_ptr(x, n->out)};
+    if (eye_value_at(x->plan->g, n->out)->dtype != EYE_F32) r.finish = eye_finish_of(x, n, d->act, EYE_NONE);
     r.rows = eye_exec_rows(x, n->out) / (size_t)d->s.ow;
     r.piece = EYE_MIN(eye_exec_piece(x, r.rows, 1), 16); /* neighbouring rows share kh - 1 input rows in the cache */
     eye_exec_tasks(x, r.rows * (size_t)(d->s.ow * d->s.o * d->s.kh), eye_ceil_div(r.rows, r.piece), fn, &r);
@@ -247,7 +251,7 @@ static enum eye_status lower_dense(struct eye_lower *l, const struct eye_node *n
 }
 
 enum eye_status eye_lower_conv2d(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
-    if (eye_lower_reads_u8(l, n)) return eye_lower_conv2d_i8(l, n, s, err);
+    if (eye_lower_reads_bytes(l, n)) return eye_lower_conv2d_i8(l, n, s, err);
     struct conv *d = eye_lower_data(l, s, sizeof *d);
     if (!d) return eye_fail_nomem(err, sizeof *d);
     const struct eye_value *x = eye_value_at(l->g, n->in[0]), *w = eye_value_at(l->g, n->in[1]);
@@ -258,6 +262,7 @@ enum eye_status eye_lower_conv2d(struct eye_lower *l, const struct eye_node *n, 
     if (eye_node_in(n, 2) != EYE_NONE) EYE_TRY(eye_lower_operand(l, n, n->in[2], err));
     if (eye_conv_is_depthwise(&d->s) && (d->s.o == d->s.c || d->s.o == 2 * d->s.c)) {
         s->run = run_depthwise;
+        if (eye_value_at(l->g, n->out)->dtype != EYE_F32) eye_lower_scratch(l, (size_t)(d->s.ow * d->s.o) * sizeof(float), 0);
         return lower_depthwise(l, n, d, err);
     }
     s->run = run_grouped;

@@ -1,5 +1,6 @@
-/* engine/lower_int8: nodes between u8 edges: linear, convolutions, and the steps into and out of bytes. The int8 pass
- * (graph/int8.c) has said which values are u8; results of these nodes are u8 or f32 as it wants them. */
+/* engine/lower_int8: nodes between edges of bytes: linear, convolutions, and the steps into and out of bytes. The int8 pass
+ * (graph/int8.c) has said which values are u8 or i16; results of these nodes are that or f32 as it wants them. Convolutions read
+ * u8 only. */
 #include <math.h>
 #include <string.h>
 
@@ -19,6 +20,7 @@ static enum eye_status run_linear(struct eye_exec *x, const struct eye_step *s, 
     const struct linear *d = s->data;
     const struct eye_node *n = s->node;
     struct eye_gemm_i8 j = {.w = &d->w, .m = eye_exec_rows(x, n->in[0]), .x = eye_exec_ptr(x, n->in[0]),
+                            .wide = eye_value_at(x->plan->g, n->in[0])->dtype == EYE_I16,
                             .finish = eye_finish_of(x, n, d->act, eye_node_in(n, 3))};
     eye_gemm_i8_run(x, &j);
     return EYE_OK;
@@ -29,7 +31,7 @@ enum eye_status eye_lower_linear_i8(struct eye_lower *l, const struct eye_node *
     struct linear *d = eye_lower_data(l, s, sizeof *d);
     if (!d) return eye_fail_nomem(err, sizeof *d);
     EYE_TRY(eye_lower_matrix_i8(l, n, &d->w, err));
-    if (residual != EYE_NONE && eye_value_at(l->g, residual)->dtype != EYE_U8) EYE_TRY(eye_lower_operand(l, n, residual, err));
+    if (residual != EYE_NONE && !eye_is_bytes(eye_value_at(l->g, residual))) EYE_TRY(eye_lower_operand(l, n, residual, err));
     if (residual != EYE_NONE) eye_lower_in_place(l, n, residual); /* a tile reads its residual before it writes */
     d->act = eye_act_kernel(&l->e->kernels, n->attr.act);
     eye_lower_gemm_i8_scratch(l, &d->w, false);
@@ -167,9 +169,8 @@ struct cast_run {
 static void cast_task(void *ctx, int i_task, int i_thread) {
     const struct cast_run *r = ctx;
     size_t at = (size_t)i_task * r->piece, n = EYE_MIN(r->piece, r->n - at);
-    float zero = (float)r->quant.zero;
-    if (r->to_bytes) r->k->quant_u8((uint8_t *)r->out + at, (const float *)r->in + at, n, 1.0f / r->quant.scale, zero);
-    else r->k->add_u8((float *)r->out + at, (const uint8_t *)r->in + at, NULL, n, r->quant.scale, zero);
+    if (r->to_bytes) eye_to_bytes(r->k, &r->quant, r->out, at, (const float *)r->in + at, n);
+    else eye_add_bytes(r->k, &r->quant, (float *)r->out + at, r->in, at, NULL, n);
 }
 
 static enum eye_status run_cast(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
@@ -190,7 +191,7 @@ enum eye_status eye_lower_quantize(struct eye_lower *l, const struct eye_node *n
 }
 
 enum eye_status eye_lower_dequantize(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
-    if (!eye_lower_reads_u8(l, n)) return eye_fail(err, EYE_E_UNSUPPORTED, "engine: dequantize wants bytes");
+    if (!eye_lower_reads_bytes(l, n)) return eye_fail(err, EYE_E_UNSUPPORTED, "engine: dequantize wants bytes");
     s->run = run_cast;
     return EYE_OK;
 }

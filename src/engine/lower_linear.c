@@ -108,7 +108,7 @@ enum eye_status eye_lower_matmul(struct eye_lower *l, const struct eye_node *n, 
 }
 
 enum eye_status eye_lower_linear(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
-    if (eye_lower_reads_u8(l, n)) return eye_lower_linear_i8(l, n, s, err);
+    if (eye_lower_reads_bytes(l, n)) return eye_lower_linear_i8(l, n, s, err);
     eye_val residual = eye_node_in(n, 3);
     if (eye_lower_changes(l, n->in[1]) || eye_lower_changes(l, eye_node_in(n, 2)))
         return lower_live_linear(l, n, s, err);

@@ -138,6 +138,8 @@ static enum eye_status lower_nodes(struct eye_lower *l, struct eye_err *err) {
     return EYE_OK;
 }
 
+static size_t bytes_per_number(enum eye_dtype t) { return t == EYE_U8 ? 1 : t == EYE_I16 ? 2 : sizeof(float); }
+
 static enum eye_status place_memory(struct eye_lower *l, struct eye_err *err) {
     struct eye_plan *p = l->plan;
     size_t n = l->g->n_values, *bytes = table(l, n, sizeof *bytes);
@@ -146,7 +148,7 @@ static enum eye_status place_memory(struct eye_lower *l, struct eye_err *err) {
         p->root[v] = (eye_val)v;
         while (l->alias[p->root[v]] != EYE_NONE) p->root[v] = l->alias[p->root[v]];
         if (l->g->value[v].kind == EYE_VAL_NODE && l->alias[v] == EYE_NONE && l->uses[v])
-            bytes[v] = eye_lower_elems(l, (eye_val)v) * (l->g->value[v].dtype == EYE_U8 ? 1 : sizeof(float));
+            bytes[v] = eye_lower_elems(l, (eye_val)v) * bytes_per_number(l->g->value[v].dtype);
     }
     return eye_graph_place(l->g, bytes, l->alias, p->offset, &p->activations_bytes, err);
 }

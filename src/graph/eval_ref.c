@@ -69,7 +69,8 @@ static enum eye_status run_node(struct eval *e, const struct eye_node *n, struct
     EYE_TRY(give_memory(e, n->out, err));
     EYE_TRY(fn[n->op](&c, err));
     const struct eye_value *out = &e->g->value[n->out];
-    for (int64_t i = 0; out->dtype == EYE_U8 && i < c.out->n; i++) c.out->f[i] = eye_quant_round(&out->quant, c.out->f[i]);
+    bool rounded = out->dtype == EYE_U8 || out->dtype == EYE_I16;
+    for (int64_t i = 0; rounded && i < c.out->n; i++) c.out->f[i] = eye_quant_round(&out->quant, c.out->f[i]);
     return EYE_OK;
 }
 

@@ -79,17 +79,22 @@ struct eye_attr { /* each op reads its own fields; all-zero otherwise */
     float smoothing, temp;                    /* losses */
 };
 
-/* Static int8: number = scale (q - zero), q in 0 … 255. scale 0: no range is known. */
+/* Static int8: number = scale (q - zero), q in 0 … 255; or, where bytes cost too much, number = scale q in 16 bits, q in
+ * -wide … wide. scale 0: no range is known. */
 struct eye_quant {
     float scale;
     int32_t zero; /* 0 … 255 */
+    int32_t wide; /* 0: bytes; else 1 … 32767, and zero is 0 */
 };
+static inline enum eye_dtype eye_quant_dtype(const struct eye_quant *q) { return q->wide ? EYE_I16 : EYE_U8; }
+/* The largest wide of what linears of rows of k read: sums with int8 weights stay in 32 bits. */
+int32_t eye_quant_widest(int64_t k);
 
 enum eye_val_kind { EYE_VAL_INPUT, EYE_VAL_WEIGHT, EYE_VAL_STATE, EYE_VAL_NODE };
 
 struct eye_value {
     enum eye_val_kind kind;
-    enum eye_dtype dtype;        /* results f32, or u8 as quant says (eye_graph_lay_int8); inputs f32 or i32; weights as stored */
+    enum eye_dtype dtype;        /* results f32, or u8 or i16 as quant says (eye_graph_lay_int8); inputs f32 or i32; weights as stored */
     int rank;
     int64_t dims[EYE_MAX_RANK];  /* outermost first; negative = symbolic */
     const char *name;            /* tap and weight name, "v.stage0.block1"; in the graph's arena; never NULL ("" = unnamed) */
@@ -252,13 +257,15 @@ EYE_MUST_CHECK enum eye_status eye_graph_equalize(struct eye_graph *g, const flo
 EYE_MUST_CHECK enum eye_status eye_graph_int8_weights(struct eye_graph *g, const double *const *mean, size_t n_values,
                                                       struct eye_err *err);
 /* lay_int8, after fuse: nodes with a range on their input and int8 weights (dtype i8, row_scale) multiply integers, and the edges
- * between them become u8; see int8.c. */
+ * between them become u8 or i16; see int8.c. */
 EYE_MUST_CHECK enum eye_status eye_graph_lay_int8(struct eye_graph *g, struct eye_err *err);
 /* Could n be such a node: a linear, a dense or a depthwise convolution with constant weights whose sums stay in range? */
 bool eye_graph_int8_fits(const struct eye_graph *g, const struct eye_node *n);
-/* Is it one: it fits, its weights are int8, and its input has a range? */
+/* Does n fit, and is a depthwise convolution? */
+bool eye_graph_is_depthwise(const struct eye_graph *g, const struct eye_node *n);
+/* Is it one: it fits, its weights are int8, and its input has a range (a wide one: n is a linear, and no sum overflows)? */
 bool eye_node_is_int8(const struct eye_graph *g, const struct eye_node *n);
-/* The number that stands for x in u8. */
+/* The number that stands for x in u8 or i16. */
 double eye_quant_round(const struct eye_quant *q, double x);
 /* How a type's weights are stored; EYE_W_EXACT: f32. */
 enum eye_dtype eye_wtype_dtype(enum eye_wtype t);

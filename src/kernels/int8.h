@@ -2,6 +2,8 @@
  *
  *   activation = scale (q - zero), q in 0 … 255        weight = scale[n] q, q in -127 … 127
  *
+ * Activations may have 16 bits instead: scale q, q in -wide … wide, wide 127 k < 2^31.
+ *
  * Sums are integers and exact, the step to f32 is one fused multiply-add: every version gives the same bits, and there is one
  * packed layout of weights for all. Types of rows in int8.def; part of kernels.h. */
 #ifndef EYE_KERNELS_INT8_H
@@ -32,14 +34,25 @@ void eye_i8_pack_panel(size_t n, size_t k, const int8_t *src, size_t stride, voi
 
 struct eye_gemm_i8_args { /* c[i][j] = (sum_k a[i][k] w[j][k]) scale[j] + bias[j], fused */
     size_t m, n, k;           /* k <= EYE_I8_MAX_K */
-    const uint8_t *a;         /* [m][k], row stride in bytes; any address */
-    size_t a_stride;
+    const void *a;            /* [m][k] of u8, any address; gemm_i16: of int16_t */
+    size_t a_stride;          /* elements */
     const void *w;            /* panels 0 … ceil(n / 32) - 1, eye_i8_panel_bytes(k) apart */
     const float *scale, *bias; /* [n]: of activation times weight; bias has the zero point's share in it */
     float *c;                 /* [m][n], row stride in floats */
     size_t c_stride;
 };
 typedef void eye_gemm_i8_fn(const struct eye_gemm_i8_args *a);
+typedef void eye_gemm_i16_fn(const struct eye_gemm_i8_args *a);
+
+/* 4 of a row of 16 bits, likewise. */
+static inline uint64_t eye_i16_four(const int16_t *p, size_t n) {
+    uint64_t four;
+    if (n >= EYE_I8_KR) {
+        memcpy(&four, p, sizeof four);
+        return four;
+    }
+    return (uint64_t)(uint16_t)p[0] | (n > 1 ? (uint64_t)(uint16_t)p[1] << 16 : 0) | (n > 2 ? (uint64_t)(uint16_t)p[2] << 32 : 0);
+}
 
 /* Depthwise convolution of one output row, as struct eye_dwconv_args has it:
  * out[x][o] = (sum over taps (in - zero) w) scale[o] + bias[o], fused. Columns and rows outside count as zero point.
@@ -58,6 +71,10 @@ typedef void eye_dwconv_u8_fn(const struct eye_dwconv_u8_args *a);
 
 /* q = clamp(rint(x inv_scale + zero), 0, 255), the product and sum fused, ties to even; NaN gives 0. */
 typedef void eye_quant_u8_fn(uint8_t *q, const float *x, size_t n, float inv_scale, float zero);
+/* q = rint(clamp(x inv_scale, -top, top)), ties to even; NaN gives -top. */
+typedef void eye_quant_i16_fn(int16_t *q, const float *x, size_t n, float inv_scale, float top);
+/* y = q scale + a, fused; a NULL = 0; y may be a. */
+typedef void eye_add_i16_fn(float *y, const int16_t *q, const float *a, size_t n, float scale);
 /* y = (q - zero) scale + a, fused; a NULL = 0; y may be a. */
 typedef void eye_add_u8_fn(float *y, const uint8_t *q, const float *a, size_t n, float scale, float zero);
 

@@ -9,21 +9,22 @@ static enum eye_status bad(const struct eye_vlm *m, struct eye_err *err, const c
     return eye_fail(err, EYE_E_CORRUPT, "%s: " EYE_INT8_KEY_WEIGHT ": %s; convert the model again", m->ckpt->path, what);
 }
 
-/* The three lists, of one length; NULL: the file has none. */
+/* The lists, of one length; NULL: the file has none. */
 struct lists {
-    const struct eye_gguf_kv *weight, *scale, *zero;
+    const struct eye_gguf_kv *weight, *scale, *zero, *wide;
 };
 
 static enum eye_status find_lists(const struct eye_vlm *m, struct lists *l, struct eye_err *err) {
     const struct eye_gguf *g = &m->ckpt->gguf;
     *l = (struct lists){eye_gguf_find(g, EYE_INT8_KEY_WEIGHT), eye_gguf_find(g, EYE_INT8_KEY_SCALE),
-                        eye_gguf_find(g, EYE_INT8_KEY_ZERO)};
+                        eye_gguf_find(g, EYE_INT8_KEY_ZERO), eye_gguf_find(g, EYE_INT8_KEY_WIDE)};
     if (!l->weight || !l->scale || !l->zero)
         return bad(m, err, "the file says its vision tower is int8, but its ranges are missing");
     if (!l->weight->is_array || l->weight->type != EYE_GGUF_STRING || !l->scale->is_array || l->scale->type != EYE_GGUF_F32 ||
         !l->zero->is_array || l->zero->type != EYE_GGUF_U8)
         return bad(m, err, "expected lists of strings, f32 scales and u8 zero points");
-    if (l->weight->n != l->scale->n || l->weight->n != l->zero->n) return bad(m, err, "the lists differ in length");
+    if (l->wide && (!l->wide->is_array || l->wide->type != EYE_GGUF_U16)) return bad(m, err, "expected u16 limits of wide ranges");
+    if (l->weight->n != l->scale->n || l->weight->n != l->zero->n || (l->wide && l->weight->n != l->wide->n)) return bad(m, err, "the lists differ in length");
     for (size_t i = 0; i < l->scale->n; i++) {
         double s = eye_gguf_item_double(l->scale, i);
         if (!(s >= 1e-30 && s <= 1e30)) return bad(m, err, "a scale is not a positive number");
@@ -50,11 +51,13 @@ enum eye_status eye_vlm_ranges(const struct eye_vlm *m, struct eye_graph *g, str
         if (!eye_graph_int8_fits(g, n)) continue;
         for (size_t i = 0; i < l.weight->n; i++) {
             if (!is_of(g, n, &l.weight->string[i])) continue;
-            struct eye_quant q = {(float)eye_gguf_item_double(l.scale, i), (int32_t)eye_gguf_item_int(l.zero, i)};
+            struct eye_quant q = {(float)eye_gguf_item_double(l.scale, i), (int32_t)eye_gguf_item_int(l.zero, i),
+                                  l.wide ? (int32_t)eye_gguf_item_int(l.wide, i) : 0};
             struct eye_quant *had = &g->value[n->in[0]].quant;
-            if (had->scale > 0 && (had->scale != q.scale || had->zero != q.zero))
+            if (had->scale > 0 && (had->scale != q.scale || had->zero != q.zero || had->wide != q.wide))
                 return bad(m, err, "two ranges for one value");
             *had = q;
+            if (q.wide && (q.zero || !eye_node_is_int8(g, n))) return bad(m, err, "16 bits for a layer that cannot have them");
         }
     }
     return EYE_OK;

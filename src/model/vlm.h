@@ -66,6 +66,7 @@ enum eye_wtype eye_vlm_part_type(enum eye_part part, enum eye_wtype vision, enum
 #define EYE_INT8_KEY_WEIGHT "eyelet.vision.int8.weight" /* names of int8 weights */
 #define EYE_INT8_KEY_SCALE "eyelet.vision.int8.scale"   /* f32, of what enters the weight's node */
 #define EYE_INT8_KEY_ZERO "eyelet.vision.int8.zero"     /* u8 */
+#define EYE_INT8_KEY_WIDE "eyelet.vision.int8.wide"     /* u16: 0 = bytes, else 16 bits in -wide … wide; older files have none */
 /* Gives the values of a folded VISION or PROJECTOR graph their ranges. ARG: m is no int8 file; CORRUPT: its lists are no ranges. */
 EYE_MUST_CHECK enum eye_status eye_vlm_ranges(const struct eye_vlm *m, struct eye_graph *g, struct eye_err *err);
 

@@ -286,6 +286,7 @@ static enum eye_status int8_parts(struct convert *c, struct eye_err *err) {
         c->report.n_unreadable = counts.n_unreadable;
         memcpy(c->report.first_unreadable, counts.first_unreadable, sizeof c->report.first_unreadable);
         c->report.n_int8 = counts.n_int8;
+        c->report.n_wide = counts.n_wide;
         c->report.n_could_int8 = counts.n_could;
         c->progress_from = 0.95;
     }

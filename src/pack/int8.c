@@ -1,6 +1,6 @@
 /* int8: pictures go through the folded, unfused graphs in f32 while an observer counts what enters each linear and convolution;
  * twice, because channels are equalized in between. Then ranges, then weights. Where a precision is asked for, a few pictures
- * go through once more per value, rounded there alone: what costs most keeps its floats. */
+ * go through once more per value, rounded there alone: what costs most gets 16 bits, or floats. */
 #include "pack/int8.h"
 
 #include <math.h>
@@ -15,6 +15,7 @@
 #define EQUALIZE_PICTURES 16u /* the largest of a channel needs no more */
 #define EVERY_NTH_HELD_OUT 4u
 #define COST_PICTURES 4u     /* what rounding a value costs is judged by so many */
+#define FLOAT_MAP (1 << 20)  /* numbers of a map that depthwise convolutions read as floats: 4 MiB, which caches hold */
 #define COST_MARGIN_DB 1.0   /* left for the weights */
 
 struct part { /* one graph under observation */
@@ -44,10 +45,12 @@ struct calibrate {
 
 /* ---- what is observed ---- */
 
-/* A gate's squeeze is one row: nothing to win, and its few numbers set the size of a whole map. */
+/* A gate's squeeze is one row: nothing to win, and its few numbers set the size of a whole map. A depthwise convolution multiplies
+ * floats in any case; bytes only spare memory's bandwidth, which a small map does not need, and cost precision. */
 static bool wanted(const struct eye_graph *g, const struct eye_node *n) {
     if (!eye_graph_int8_fits(g, n)) return false;
     const struct eye_value *x = &g->value[n->in[0]];
+    if (eye_graph_is_depthwise(g, n) && x->dims[1] * x->dims[2] * x->dims[3] <= FLOAT_MAP) return false;
     return !(x->rank == 4 && x->dims[1] == 1 && x->dims[2] == 1);
 }
 
@@ -195,16 +198,56 @@ static enum eye_status make_int8(struct part *p, struct eye_err *err) {
     return eye_graph_int8_weights(p->g, mean, p->n_values, err);
 }
 
-/* ---- what costs most stays as it is ---- */
+/* ---- what costs most gets more bits ---- */
 
 struct cost {
     eye_val v;
-    double err; /* squared, of the features, when v alone is rounded */
+    double err;            /* squared, of the features, when v alone is rounded to bytes */
+    double better;         /* the same with more bits */
+    double work;           /* products that get slower then */
+    struct eye_quant more; /* scale 0: floats */
+    bool taken;
+    char pad[3];
 };
 
-static int dearest_first(const void *a, const void *b) {
-    double x = ((const struct cost *)a)->err, y = ((const struct cost *)b)->err;
-    return (x < y) - (x > y);
+/* Who may have 16 bits: what linears alone multiply. A quarter is added to what was seen, since nothing is cut off. */
+static struct eye_quant wide_range(const struct part *p, eye_val v) {
+    int64_t k = eye_dim(p->g, v, -1);
+    const struct eye_seen *s = p->seen[v];
+    double most = 1.25 * EYE_MAX(fabs((double)s->min), fabs((double)s->max));
+    struct eye_quant q = {.scale = (float)(most / eye_quant_widest(k)), .wide = eye_quant_widest(k)};
+    for (size_t i = 0; i < p->g->n_nodes; i++)
+        if (p->g->node[i].in[0] == v && wanted(p->g, &p->g->node[i]) && p->g->node[i].op != EYE_OP_linear) return (struct eye_quant){0};
+    return q.wide && q.scale > 0 ? q : (struct eye_quant){0};
+}
+
+/* Products of all nodes that multiply v. */
+static double work_of(const struct part *p, eye_val v) {
+    double work = 0;
+    for (size_t i = 0; i < p->g->n_nodes; i++) {
+        const struct eye_node *n = &p->g->node[i];
+        struct eye_bind bind = {.t = p->t};
+        int64_t out = 0, row = 1;
+        if (n->in[0] != v || !wanted(p->g, n) || !eye_value_elems(&p->g->value[n->out], &bind, &out)) continue;
+        const struct eye_value *w = &p->g->value[n->in[1]];
+        for (int d = 1; d < w->rank; d++) row *= w->dims[d];
+        work += (double)out * (double)row;
+    }
+    return work;
+}
+
+static struct cost cost_of(const struct part *p, eye_val v) {
+    struct cost c = {.v = v, .work = work_of(p, v), .more = wide_range(p, v)};
+    double finer = (double)c.more.scale / (double)p->g->value[v].quant.scale;
+    c.better = EYE_MIN(finer * finer, 1); /* of err, which is not known yet */
+    return c;
+}
+
+/* By what is won per product. */
+static int best_first(const void *a, const void *b) {
+    const struct cost *x = a, *y = b;
+    double p = (x->err - x->better) * y->work, q = (y->err - y->better) * x->work;
+    return (p < q) - (p > q);
 }
 
 /* Adds to each cost what picture i says of it, and the features' power to all. */
@@ -230,35 +273,66 @@ static enum eye_status add_costs(struct calibrate *c, size_t i, struct cost *cos
     return EYE_OK;
 }
 
-/* Errors of different values add up; the dearest lose their range until the rest is what was asked for. */
-static enum eye_status keep_floats(struct calibrate *c, struct eye_err *err) {
+/* Errors of different values add up: what wins most gets more bits until the rest is what was asked for; then whatever was not
+ * needed after all, since a larger win came later, goes back. */
+static void spend(struct cost *cost, size_t n, double may) {
+    double sum = 0;
+    for (size_t j = 0; j < n; j++) {
+        sum += cost[j].err;
+        cost[j].better *= cost[j].err;
+    }
+    qsort(cost, n, sizeof *cost, best_first);
+    for (size_t j = 0; j < n && sum > may; j++) {
+        sum -= cost[j].err - cost[j].better;
+        cost[j].taken = true;
+    }
+    for (size_t j = n; j-- > 0;) {
+        double gain = cost[j].err - cost[j].better;
+        if (!cost[j].taken || sum + gain > may) continue;
+        sum += gain;
+        cost[j].taken = false;
+    }
+}
+
+/* The projector is a few small products behind the features: all of it. */
+static void widen_projector(struct part *p) {
+    for (size_t v = 0; v < p->n_values; v++) {
+        struct eye_quant q = p->g->value[v].quant.scale > 0 ? wide_range(p, (eye_val)v) : (struct eye_quant){0};
+        if (q.wide) p->g->value[v].quant = q;
+    }
+}
+
+static enum eye_status more_bits(struct calibrate *c, struct eye_err *err) {
     struct part *p = &c->vision;
     size_t n = 0, n_out = (size_t)(eye_dim(p->g, p->g->output[0], 0) * eye_dim(p->g, p->g->output[0], 1));
     struct cost *cost = eye_arena_alloc(&p->arena, p->n_values * sizeof *cost);
     float *exact = eye_arena_alloc(&p->arena, n_out * sizeof *exact);
-    double all = 0, sum = 0;
+    double all = 0;
     if (!cost || !exact) return eye_fail_nomem(err, n_out * sizeof *exact);
     for (size_t v = 0; v < p->n_values; v++) /* not the pixels: they are bytes by nature */
-        if (p->g->value[v].quant.scale > 0 && p->g->value[v].kind == EYE_VAL_NODE) cost[n++].v = (eye_val)v;
+        if (p->g->value[v].quant.scale > 0 && p->g->value[v].kind == EYE_VAL_NODE) cost[n++] = cost_of(p, (eye_val)v);
     p->counts = false;
     for (size_t i = 0, seen = 0; i < c->set.n && seen < COST_PICTURES; i++) {
         if (held_out(c, i)) continue;
         EYE_TRY(add_costs(c, i, cost, n, exact, &all, err));
         seen++;
     }
-    for (size_t j = 0; j < n; j++) sum += cost[j].err;
-    qsort(cost, n, sizeof *cost, dearest_first);
-    double may = all * pow(10, -(c->opts->snr_db + COST_MARGIN_DB) / 10);
-    for (size_t j = 0; j < n && sum > may; j++) {
-        sum -= cost[j].err;
-        p->g->value[cost[j].v].quant = (struct eye_quant){0};
-    }
+    spend(cost, n, all * pow(10, -(c->opts->snr_db + COST_MARGIN_DB) / 10));
+    for (size_t j = 0; j < n; j++)
+        if (cost[j].taken) p->g->value[cost[j].v].quant = cost[j].more;
+    widen_projector(&c->projector);
     return EYE_OK;
 }
 
 static uint64_t count_int8(const struct eye_graph *g) {
     uint64_t n = 0;
     for (size_t k = 0; k < g->n_nodes; k++) n += eye_node_is_int8(g, &g->node[k]);
+    return n;
+}
+
+static uint64_t count_wide(const struct eye_graph *g) {
+    uint64_t n = 0;
+    for (size_t k = 0; k < g->n_nodes; k++) n += eye_node_is_int8(g, &g->node[k]) && g->value[g->node[k].in[0]].quant.wide;
     return n;
 }
 
@@ -280,7 +354,7 @@ static enum eye_status calibrate(struct calibrate *c, struct eye_err *err) {
     EYE_TRY(observe(c, SIZE_MAX, err));
     set_ranges(&c->vision, c->opts->method);
     set_ranges(&c->projector, c->opts->method);
-    if (c->opts->snr_db > 0) EYE_TRY(keep_floats(c, err));
+    if (c->opts->snr_db > 0) EYE_TRY(more_bits(c, err));
     EYE_TRY(make_int8(&c->vision, err));
     return make_int8(&c->projector, err);
 }
@@ -312,6 +386,7 @@ enum eye_status eye_int8_calibrate(const struct eye_vlm *m, struct eye_graph *vi
     if (c.pixels) eye_pages_free(c.pixels, c.n_pixels * sizeof *c.pixels);
     eye_calibration_close(&c.set);
     counts->n_int8 = count_int8(vision) + count_int8(projector);
+    counts->n_wide = count_wide(vision) + count_wide(projector);
     counts->n_could = count_wanted(vision) + count_wanted(projector);
     return st;
 }
@@ -322,7 +397,7 @@ struct ranges {
     struct eye_arena arena;
     struct eye_str *name;
     double *scale;
-    int64_t *zero;
+    int64_t *zero, *wide;
     size_t n;
 };
 
@@ -336,6 +411,7 @@ static enum eye_status list(struct ranges *r, const struct eye_graph *g, struct 
         r->name[r->n] = (struct eye_str){eye_arena_strdup(&r->arena, name, strlen(name)), strlen(name)};
         if (!r->name[r->n].p) return eye_fail_nomem(err, strlen(name));
         r->scale[r->n] = (double)g->value[n->in[0]].quant.scale;
+        r->wide[r->n] = g->value[n->in[0]].quant.wide;
         r->zero[r->n++] = g->value[n->in[0]].quant.zero;
     }
     return EYE_OK;
@@ -347,12 +423,14 @@ static enum eye_status put_ranges(struct ranges *r, struct eye_gguf_writer *w, c
     r->name = eye_arena_alloc(&r->arena, most * sizeof *r->name);
     r->scale = eye_arena_alloc(&r->arena, most * sizeof *r->scale);
     r->zero = eye_arena_alloc(&r->arena, most * sizeof *r->zero);
-    if (!r->name || !r->scale || !r->zero) return eye_fail_nomem(err, most * sizeof *r->name);
+    r->wide = eye_arena_alloc(&r->arena, most * sizeof *r->wide);
+    if (!r->name || !r->scale || !r->zero || !r->wide) return eye_fail_nomem(err, most * sizeof *r->name);
     EYE_TRY(list(r, vision, err));
     EYE_TRY(list(r, projector, err));
     EYE_TRY(eye_gguf_put_strs(w, EYE_INT8_KEY_WEIGHT, r->name, r->n, err));
     EYE_TRY(eye_gguf_put_floats(w, EYE_INT8_KEY_SCALE, EYE_GGUF_F32, r->scale, r->n, err));
-    return eye_gguf_put_ints(w, EYE_INT8_KEY_ZERO, EYE_GGUF_U8, r->zero, r->n, err);
+    EYE_TRY(eye_gguf_put_ints(w, EYE_INT8_KEY_ZERO, EYE_GGUF_U8, r->zero, r->n, err));
+    return eye_gguf_put_ints(w, EYE_INT8_KEY_WIDE, EYE_GGUF_U16, r->wide, r->n, err);
 }
 
 enum eye_status eye_int8_put_ranges(struct eye_gguf_writer *w, const struct eye_graph *vision,

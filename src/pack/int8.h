@@ -10,7 +10,7 @@ struct eye_int8_opts {
     const char *pictures;            /* the calibration set's folder */
     uint32_t max_pictures;           /* 0 = EYE_CALIBRATION_DEFAULT; every fourth of them is left for eye_quality_measure */
     enum eye_range_method method;
-    double snr_db;                   /* of the features: layers that cost most stay in floats until it is met; 0 = none do */
+    double snr_db;                   /* of the features: what costs most gets 16 bits until it is met; 0 = bytes everywhere */
     void (*progress)(void *ctx, double done_0_to_1);
     void *progress_ctx;
     bool (*cancel)(void *ctx);
@@ -20,6 +20,7 @@ struct eye_int8_counts {
     uint64_t n_pictures, n_unreadable;
     char first_unreadable[256];
     uint64_t n_int8, n_could;        /* nodes that multiply int8, and that could, both parts */
+    uint64_t n_wide;                 /* of n_int8: whose input has 16 bits */
 };
 /* vision, projector: folded graphs of m. On success values have ranges and weights are int8 wherever eye_graph_int8_fits and it
  * pays; the network's other weights may have changed too (equalized). */

@@ -169,21 +169,22 @@ void bench_eye_dwconv_fn(struct check *c) {
 static void step_gemm_i8(const struct check_row *r, void *p) { ((eye_gemm_i8_fn *)r->fn)(p); }
 static void bench_gemm_i8(struct check *c, size_t m, size_t n, size_t k) {
     size_t w_bytes = n / EYE_I8_NR * eye_i8_panel_bytes(k), c_bytes = m * n * sizeof(float);
-    uint8_t *mem = eye_alloc_zero(NULL, w_bytes + c_bytes + n * sizeof(float) + m * k);
+    uint8_t *mem = eye_alloc_zero(NULL, w_bytes + c_bytes + n * sizeof(float) + 2 * m * k); /* u8 or i16 */
     if (!mem) check_fail(c, "no memory");
     float *scale = (float *)(mem + w_bytes + c_bytes);
-    struct eye_gemm_i8_args a = {.m = m, .n = n, .k = k, .a = (uint8_t *)(scale + n), .a_stride = k, .w = mem, .scale = scale,
+    struct eye_gemm_i8_args a = {.m = m, .n = n, .k = k, .a = scale + n, .a_stride = k, .w = mem, .scale = scale,
                                  .bias = scale, .c = (float *)(mem + w_bytes), .c_stride = n};
     char shape[64];
     snprintf(shape, sizeof shape, "m %zu n %zu k %zu", m, n, k);
     report(c, step_gemm_i8, &a, shape, 2.0 * (double)(m * n * k), "GOP/s");
-    eye_alloc_free(NULL, mem, w_bytes + c_bytes + n * sizeof(float) + m * k);
+    eye_alloc_free(NULL, mem, w_bytes + c_bytes + n * sizeof(float) + 2 * m * k);
 }
 void bench_eye_gemm_i8_fn(struct check *c) {
     bench_gemm_i8(c, 24, 256, 96);
     bench_gemm_i8(c, 24, 256, 768);
     bench_gemm_i8(c, 24, 128, 3072);
 }
+void bench_eye_gemm_i16_fn(struct check *c) { bench_eye_gemm_i8_fn(c); }
 
 static void step_dwconv_u8(const struct check_row *r, void *p) { ((eye_dwconv_u8_fn *)r->fn)(p); }
 static void bench_dwconv_u8(struct check *c, uint32_t width, uint32_t channels, uint32_t kernel) {
@@ -214,6 +215,16 @@ static void step_add_u8(const struct check_row *r, void *p) {
     struct vec *v = p;
     ((eye_add_u8_fn *)r->fn)(v->x, (const uint8_t *)v->q, v->a, LEN, 0.01f, 128.0f);
 }
+static void step_quant_i16(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    ((eye_quant_i16_fn *)r->fn)((int16_t *)v->h, v->a, LEN, 100.0f, 8191.0f);
+}
+static void step_add_i16(const struct check_row *r, void *p) {
+    struct vec *v = p;
+    ((eye_add_i16_fn *)r->fn)(v->x, (const int16_t *)v->h, v->a, LEN, 0.01f);
+}
+void bench_eye_quant_i16_fn(struct check *c) { bench_vec(c, step_quant_i16, "n 4096", 6.0 * LEN); }
+void bench_eye_add_i16_fn(struct check *c) { bench_vec(c, step_add_i16, "n 4096", 10.0 * LEN); }
 void bench_eye_quant_u8_fn(struct check *c) { bench_vec(c, step_quant_u8, "n 4096", 5.0 * LEN); }
 void bench_eye_add_u8_fn(struct check *c) { bench_vec(c, step_add_u8, "n 4096", 9.0 * LEN); }
 

@@ -32,7 +32,8 @@ static void silu_not_in_place(float *dst, const float *src, size_t n) {
 static void gemm_i8_saturates(const struct eye_gemm_i8_args *a) {
     eye_gemm_i8_ref(a);
     const int8_t *q = (const int8_t *)a->w + EYE_I8_SUMS_BYTES;
-    if (a->k >= 2 && a->a[0] * q[0] + a->a[1] * q[1] > INT16_MAX) a->c[0] = fmaf(-1.0f, a->scale[0], a->c[0]);
+    const uint8_t *x = a->a;
+    if (a->k >= 2 && x[0] * q[0] + x[1] * q[1] > INT16_MAX) a->c[0] = fmaf(-1.0f, a->scale[0], a->c[0]);
 }
 
 /* ---- training ---- */

@@ -22,15 +22,30 @@ static void fill_bytes(struct check *c, enum bytes kind, uint8_t *p, size_t n, u
 struct gemm_case {
     size_t m, n, k, a_stride, c_stride;
     struct gbuf a, w, packed, scale, bias;
+    bool wide; /* a is i16, as large as sums allow */
 };
+
+static int widest(size_t k) { return (int)EYE_MIN(INT32_MAX / 127 / k, (size_t)INT16_MAX); }
+
+static void fill_a(struct check *c, struct gemm_case *g, enum bytes kind) {
+    size_t n = (g->m - 1) * g->a_stride + g->k;
+    int top = widest(g->k);
+    g->a = gbuf_new(n * (g->wide ? 2 : 1), g->wide ? 2 : 1);
+    if (!g->wide) fill_bytes(c, kind, g->a.p, n, 0, 255);
+    for (size_t i = 0; g->wide && i < n; i++) {
+        int any = (int)check_below(c, 2 * (size_t)top + 1) - top;
+        ((int16_t *)g->a.p)[i] = (int16_t)(kind == LOW ? -top : kind == HIGH ? top : kind == ENDS ? (any & 1 ? top : -top) : any);
+    }
+}
 
 static void make_gemm(struct check *c, struct gemm_case *g, enum bytes ka, enum bytes kw) {
     g->a_stride = g->k + check_below(c, 5);
     g->c_stride = g->n + check_below(c, 5);
-    g->a = gbuf_new((g->m - 1) * g->a_stride + g->k, 1);
+    fill_a(c, g, ka);
     g->w = gbuf_new(g->n * g->k, 1);
-    fill_bytes(c, ka, g->a.p, g->a.bytes, 0, 255);
-    fill_bytes(c, kw, g->w.p, g->w.bytes, 0x80, 0x7f);
+    fill_bytes(c, kw, g->w.p, g->w.bytes, g->wide ? 0x81 : 0x80, 0x7f);
+    for (size_t i = 0; g->wide && i < g->w.bytes; i++) /* -128 is not used, and would overflow */
+        if (((int8_t *)g->w.p)[i] == -128) ((int8_t *)g->w.p)[i] = -127;
     g->scale = gbuf_new(g->n * 4, 4);
     g->bias = gbuf_new(g->n * 4, 4);
     check_fill(c, PAT_RANDOM, g->scale.p, g->n, 1.0f);
@@ -46,13 +61,15 @@ static void make_gemm(struct check *c, struct gemm_case *g, enum bytes ka, enum 
 
 static float expected(const struct gemm_case *g, size_t i, size_t j) {
     int64_t sum = 0;
-    for (size_t e = 0; e < g->k; e++)
-        sum += ((uint8_t *)g->a.p)[i * g->a_stride + e] * ((int8_t *)g->w.p)[j * g->k + e];
+    for (size_t e = 0; e < g->k; e++) {
+        size_t at = i * g->a_stride + e;
+        sum += (g->wide ? ((int16_t *)g->a.p)[at] : ((uint8_t *)g->a.p)[at]) * ((int8_t *)g->w.p)[j * g->k + e];
+    }
     return fmaf((float)sum, ((float *)g->scale.p)[j], ((float *)g->bias.p)[j]);
 }
 
-static void gemm_case(struct check *c, size_t m, size_t n, size_t k, enum bytes ka, enum bytes kw) {
-    struct gemm_case g = {.m = m, .n = n, .k = k};
+static void gemm_case(struct check *c, bool wide, size_t m, size_t n, size_t k, enum bytes ka, enum bytes kw) {
+    struct gemm_case g = {.m = m, .n = n, .k = k, .wide = wide};
     check_where(c, "m %zu n %zu k %zu, a %s, w %s", m, n, k, bytes_name[ka], bytes_name[kw]);
     make_gemm(c, &g, ka, kw);
     struct gbuf out = gbuf_new(((m - 1) * g.c_stride + n) * 4, 4);
@@ -71,15 +88,19 @@ static void gemm_case(struct check *c, size_t m, size_t n, size_t k, enum bytes 
     gbuf_free(&g.a), gbuf_free(&g.w), gbuf_free(&g.packed), gbuf_free(&g.scale), gbuf_free(&g.bias), gbuf_free(&out);
 }
 
-void check_eye_gemm_i8_fn(struct check *c) {
-    for (size_t m = 1; m <= 27; m++) gemm_case(c, m, check_between(c, 1, 70), check_between(c, 1, 40), ANY, ANY);
-    for (size_t n = 1; n <= 70; n += c->quick ? 7 : 1) gemm_case(c, check_between(c, 1, 14), n, check_between(c, 1, 40), ANY, ANY);
-    for (size_t k = 1; k <= 70; k += c->quick ? 7 : 1) gemm_case(c, check_between(c, 1, 14), check_between(c, 1, 40), k, ANY, ANY);
+static void gemm_cases(struct check *c, bool wide) {
+    for (size_t m = 1; m <= 27; m++) gemm_case(c, wide, m, check_between(c, 1, 70), check_between(c, 1, 40), ANY, ANY);
+    for (size_t n = 1; n <= 70; n += c->quick ? 7 : 1)
+        gemm_case(c, wide, check_between(c, 1, 14), n, check_between(c, 1, 40), ANY, ANY);
+    for (size_t k = 1; k <= 70; k += c->quick ? 7 : 1)
+        gemm_case(c, wide, check_between(c, 1, 14), check_between(c, 1, 40), k, ANY, ANY);
     for (int ka = 0; ka < N_BYTES; ka++)
-        for (int kw = 0; kw < N_BYTES; kw++) gemm_case(c, 13, 33, 259, (enum bytes)ka, (enum bytes)kw);
-    gemm_case(c, 2, 33, EYE_I8_MAX_K, HIGH, LOW);
-    gemm_case(c, 2, 33, EYE_I8_MAX_K, HIGH, HIGH);
+        for (int kw = 0; kw < N_BYTES; kw++) gemm_case(c, wide, 13, 33, 259, (enum bytes)ka, (enum bytes)kw);
+    gemm_case(c, wide, 2, 33, EYE_I8_MAX_K, HIGH, LOW);
+    gemm_case(c, wide, 2, 33, EYE_I8_MAX_K, HIGH, HIGH);
 }
+void check_eye_gemm_i8_fn(struct check *c) { gemm_cases(c, false); }
+void check_eye_gemm_i16_fn(struct check *c) { gemm_cases(c, true); }
 
 /* ---- depthwise convolution ---- */
 
@@ -176,4 +197,52 @@ static void add_case(struct check *c, size_t n, bool with_a, bool in_place) {
 void check_eye_add_u8_fn(struct check *c) {
     for (size_t n = 0; n <= (c->quick ? 40u : 131u); n++) add_case(c, n, n & 1, n % 4 == 3);
     add_case(c, 4096, true, true);
+}
+
+/* ---- the same for 16 bits ---- */
+
+static void quant_i16_case(struct check *c, size_t n, enum check_pattern p, float max) {
+    float inv_scale = check_uniform(c, 0.01f, 30000.0f), top = (float)check_between(c, 1, INT16_MAX);
+    check_where(c, "n %zu, %s, 1/scale %g, top %g", n, check_pattern_name(p), (double)inv_scale, (double)top);
+    struct gbuf x = gbuf_new(n * 4, 4), q = gbuf_new(n * 2, 2);
+    check_fill(c, p, x.p, n, max);
+    static const float odd[] = {NAN, INFINITY, -INFINITY, 0.5f, -0.5f, 1.5f, 1e30f};
+    if (p == PAT_RANDOM && n) ((float *)x.p)[check_below(c, n)] = odd[check_below(c, EYE_COUNT(odd))];
+    gbuf_freeze(&x);
+    int16_t *want = malloc(n * 2 + 1);
+    ((eye_quant_i16_fn *)c->ref->fn)(want, x.p, n, inv_scale, top);
+    ((eye_quant_i16_fn *)c->row->fn)(q.p, x.p, n, inv_scale, top);
+    gbuf_check(c, &q, "q");
+    for (size_t i = 0; i < n; i++)
+        if (want[i] != ((int16_t *)q.p)[i])
+            check_fail(c, "element %zu: %a gives %d, expected %d", i, (double)((float *)x.p)[i], ((int16_t *)q.p)[i], want[i]);
+    free(want);
+    gbuf_free(&x), gbuf_free(&q);
+}
+
+void check_eye_quant_i16_fn(struct check *c) {
+    for (size_t n = 0; n <= (c->quick ? 40u : 131u); n++) quant_i16_case(c, n, PAT_RANDOM, 1.0f);
+    for (int p = 0; p < N_PATTERNS; p++) quant_i16_case(c, 203, (enum check_pattern)p, 1e10f);
+}
+
+static void add_i16_case(struct check *c, size_t n, bool with_a, bool in_place) {
+    float scale = check_uniform(c, 1e-5f, 3.0f);
+    check_where(c, "n %zu%s%s, scale %g", n, with_a ? ", a" : "", in_place ? " in place" : "", (double)scale);
+    struct gbuf q = gbuf_new(n * 2, 2), a = gbuf_new(n * 4, 4), y = gbuf_new(n * 4, 4);
+    fill_bytes(c, ANY, q.p, n * 2, 0, 0);
+    check_fill(c, PAT_RANDOM, a.p, n, 1.0f);
+    gbuf_freeze(&q), gbuf_freeze(&a);
+    float *want = malloc(n * 4 + 1);
+    ((eye_add_i16_fn *)c->ref->fn)(want, q.p, with_a ? a.p : NULL, n, scale);
+    if (in_place) memcpy(y.p, a.p, n * 4);
+    ((eye_add_i16_fn *)c->row->fn)(y.p, q.p, in_place ? y.p : with_a ? a.p : NULL, n, scale);
+    gbuf_check(c, &y, "y");
+    check_same_bits(c, "y", want, y.p, n);
+    free(want);
+    gbuf_free(&q), gbuf_free(&a), gbuf_free(&y);
+}
+
+void check_eye_add_i16_fn(struct check *c) {
+    for (size_t n = 0; n <= (c->quick ? 40u : 131u); n++) add_i16_case(c, n, n & 1, n % 4 == 3);
+    add_i16_case(c, 4096, true, true);
 }

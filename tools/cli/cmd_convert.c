@@ -28,7 +28,7 @@ static const struct arg convert_args[] = {
     {ARG_TEXT, 0, "calibration", "DIR", "pictures and captions: the decoder is rounded for them, --vision int8 gets its ranges",
      offsetof(T, calibration)},
     {ARG_CHOICE, 0, "calibration-method", "HOW", "ranges of int8 activations", offsetof(T, method), .choices = method_names},
-    {ARG_REAL, 0, "vision-snr", "DB", "--vision int8: layers that cost most keep floats until features have this",
+    {ARG_REAL, 0, "vision-snr", "DB", "--vision int8: what costs most gets 16 bits until features have this",
      offsetof(T, snr_db), 0, 80},
     {ARG_INT, 0, "max-pairs", "N", "pictures used of a folder, spread evenly", offsetof(T, max_pairs), 1, 65536, .def = 64},
     {ARG_TEXT, 0, "report", "FILE", "what rounding cost, by matrix and on pictures; - = stdout; JSON with --json",
@@ -125,9 +125,9 @@ static int run(void *opts, char *const *operand, int n_operands) {
     if (r.n_unreadable)
         ui_note(&ui, "warning: %llu pictures could not be read and were left out%s%s", (unsigned long long)r.n_unreadable,
                 r.first_unreadable[0] ? "; the first: " : "", r.first_unreadable);
-    if (r.n_int8 && r.n_int8 < r.n_could_int8)
-        ui_note(&ui, "%llu of %llu layers of the vision tower and projector multiply int8", (unsigned long long)r.n_int8,
-                (unsigned long long)r.n_could_int8);
+    if (r.n_int8 && (r.n_wide || r.n_int8 < r.n_could_int8))
+        ui_note(&ui, "%llu of %llu layers of the vision tower and projector multiply int8, %llu of these inputs of 16 bits",
+                (unsigned long long)r.n_int8, (unsigned long long)r.n_could_int8, (unsigned long long)r.n_wide);
     int code = finish(&ui, o, operand[0], &r);
     eye_convert_report_clear(&r);
     return code;

@@ -16,7 +16,7 @@ EYE_INLINE uint8x16_t rows2(const struct eye_gemm_i8_args *a, const uint8_t *row
 EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const size_t m, size_t i, size_t j) {
     const size_t pairs = (m + 1) / 2, step = EYE_I8_KR * EYE_I8_NR;
     const int8_t *w = eye_i8_panel(a, j) + EYE_I8_SUMS_BYTES + j % EYE_I8_NR * EYE_I8_KR;
-    const uint8_t *row = a->a + i * a->a_stride;
+    const uint8_t *row = (const uint8_t *)a->a + i * a->a_stride;
     int32x4_t sum[MR / 2][8]; /* [row pair][column pair]: 2 x 2 */
     EYE_UNROLL
     for (size_t p = 0; p < pairs; p++) {

@@ -7,7 +7,7 @@ enum { MR = 4 };
 EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const size_t m, size_t i, size_t j) {
     const int8_t *panel = eye_i8_panel(a, j), *w = panel + EYE_I8_SUMS_BYTES + j % EYE_I8_NR * EYE_I8_KR;
     const int32_t *column = (const int32_t *)(const void *)panel + j % EYE_I8_NR;
-    const uint8_t *row = a->a + i * a->a_stride;
+    const uint8_t *row = (const uint8_t *)a->a + i * a->a_stride;
     int32x4_t sum[MR][4]; /* 2 columns each, as two halves */
     EYE_UNROLL
     for (size_t r = 0; r < m; r++) {

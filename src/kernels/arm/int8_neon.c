@@ -26,3 +26,24 @@ void eye_add_u8_neon(float *y, const uint8_t *q, const float *a, size_t n, float
         eye_store4(y + i, n - i, vfmaq_n_f32(start, v, scale));
     }
 }
+
+void eye_quant_i16_neon(int16_t *q, const float *x, size_t n, float inv_scale, float top) {
+    const float32x4_t hi = vdupq_n_f32(top), lo = vdupq_n_f32(-top);
+    for (size_t i = 0; i < n; i += 4) {
+        float32x4_t v = vmulq_n_f32(eye_load4(x + i, n - i), inv_scale);
+        v = vminq_f32(vmaxnmq_f32(v, lo), hi); /* maxnm: the number where the other is NaN */
+        int16_t last[4];
+        vst1_s16(last, vmovn_s32(vcvtnq_s32_f32(v)));
+        memcpy(q + i, last, (n - i < 4 ? n - i : 4) * sizeof *q);
+    }
+}
+
+void eye_add_i16_neon(float *y, const int16_t *q, const float *a, size_t n, float scale) {
+    for (size_t i = 0; i < n; i += 4) {
+        int16_t four[4] = {0};
+        memcpy(four, q + i, (n - i < 4 ? n - i : 4) * sizeof *q);
+        float32x4_t v = vcvtq_f32_s32(vmovl_s16(vld1_s16(four)));
+        float32x4_t start = a ? eye_load4(a + i, n - i) : vdupq_n_f32(0.0f);
+        eye_store4(y + i, n - i, vfmaq_n_f32(start, v, scale));
+    }
+}

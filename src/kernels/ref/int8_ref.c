@@ -23,7 +23,20 @@ void eye_gemm_i8_ref(const struct eye_gemm_i8_args *a) {
             const int8_t *panel = (const int8_t *)a->w + j / EYE_I8_NR * eye_i8_panel_bytes(a->k) + EYE_I8_SUMS_BYTES;
             int32_t sum = 0;
             for (size_t e = 0; e < a->k; e++)
-                sum += a->a[i * a->a_stride + e] *
+                sum += ((const uint8_t *)a->a)[i * a->a_stride + e] *
+                       panel[(e / EYE_I8_KR * EYE_I8_NR + j % EYE_I8_NR) * EYE_I8_KR + e % EYE_I8_KR];
+            a->c[i * a->c_stride + j] = fmaf((float)sum, a->scale[j], a->bias[j]);
+        }
+    }
+}
+
+void eye_gemm_i16_ref(const struct eye_gemm_i8_args *a) {
+    for (size_t i = 0; i < a->m; i++) {
+        for (size_t j = 0; j < a->n; j++) {
+            const int8_t *panel = (const int8_t *)a->w + j / EYE_I8_NR * eye_i8_panel_bytes(a->k) + EYE_I8_SUMS_BYTES;
+            int32_t sum = 0;
+            for (size_t e = 0; e < a->k; e++)
+                sum += ((const int16_t *)a->a)[i * a->a_stride + e] *
                        panel[(e / EYE_I8_KR * EYE_I8_NR + j % EYE_I8_NR) * EYE_I8_KR + e % EYE_I8_KR];
             a->c[i * a->c_stride + j] = fmaf((float)sum, a->scale[j], a->bias[j]);
         }
@@ -59,4 +72,16 @@ void eye_quant_u8_ref(uint8_t *q, const float *x, size_t n, float inv_scale, flo
 
 void eye_add_u8_ref(float *y, const uint8_t *q, const float *a, size_t n, float scale, float zero) {
     for (size_t i = 0; i < n; i++) y[i] = fmaf((float)q[i] - zero, scale, a ? a[i] : 0.0f);
+}
+
+void eye_quant_i16_ref(int16_t *q, const float *x, size_t n, float inv_scale, float top) {
+    for (size_t i = 0; i < n; i++) {
+        float t = x[i] * inv_scale;
+        t = t > -top ? t : -top;
+        q[i] = (int16_t)nearbyintf(t < top ? t : top);
+    }
+}
+
+void eye_add_i16_ref(float *y, const int16_t *q, const float *a, size_t n, float scale) {
+    for (size_t i = 0; i < n; i++) y[i] = fmaf((float)q[i], scale, a ? a[i] : 0.0f);
 }

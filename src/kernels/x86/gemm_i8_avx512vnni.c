@@ -27,7 +27,7 @@ EYE_INLINE void step(const struct eye_gemm_i8_args *a, const size_t m, const uin
 
 /* m rows (constant) from row i on, columns from j on. */
 EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const size_t m, size_t i, size_t j, const int8_t *w) {
-    const uint8_t *row = a->a + i * a->a_stride;
+    const uint8_t *row = (const uint8_t *)a->a + i * a->a_stride;
     __m512i sum[MR][2];
     EYE_UNROLL
     for (size_t r = 0; r < m; r++) sum[r][0] = sum[r][1] = _mm512_setzero_si512();

@@ -8,7 +8,7 @@ enum { MR = 6 };
 
 /* m rows (constant) from row i on, 16 columns: those from `half` of the panel at w on. */
 EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const size_t m, size_t i, size_t j, const int8_t *w) {
-    const uint8_t *row = a->a + i * a->a_stride;
+    const uint8_t *row = (const uint8_t *)a->a + i * a->a_stride;
     __m256i sum[MR][2];
     EYE_UNROLL
     for (size_t r = 0; r < m; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();

@@ -21,3 +21,23 @@ void eye_add_u8_avx512(float *y, const uint8_t *q, const float *a, size_t n, flo
         _mm512_mask_storeu_ps(y + i, t, _mm512_fmadd_ps(v, s, start));
     }
 }
+
+void eye_quant_i16_avx512(int16_t *q, const float *x, size_t n, float inv_scale, float top) {
+    const __m512 s = _mm512_set1_ps(inv_scale), hi = _mm512_set1_ps(top), lo = _mm512_set1_ps(-top);
+    for (size_t i = 0; i < n; i += 16) {
+        __mmask16 t = n - i < 16 ? eye_tail16(n - i) : 0xffff;
+        __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(t, x + i), s);
+        v = _mm512_min_ps(_mm512_max_ps(v, lo), hi); /* second operand where the first is NaN */
+        _mm256_mask_storeu_epi16(q + i, t, _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(v)));
+    }
+}
+
+void eye_add_i16_avx512(float *y, const int16_t *q, const float *a, size_t n, float scale) {
+    const __m512 s = _mm512_set1_ps(scale);
+    for (size_t i = 0; i < n; i += 16) {
+        __mmask16 t = n - i < 16 ? eye_tail16(n - i) : 0xffff;
+        __m512 v = _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(t, q + i)));
+        __m512 start = a ? _mm512_maskz_loadu_ps(t, a + i) : _mm512_setzero_ps();
+        _mm512_mask_storeu_ps(y + i, t, _mm512_fmadd_ps(v, s, start));
+    }
+}
