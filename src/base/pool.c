@@ -12,7 +12,9 @@
 
 #include "base/sys.h"
 
-#define SPIN_NS 40000 /* the gap between two dispatches of a decode step is a few us; waking a sleeper costs about 50 */
+/* Between two dispatches of a decode step lie a few us, between two steps the choice of a token and its text: some 100 where
+ * tokens of 152k are drawn. Waking a sleeper costs about 50, and a system call on either side. */
+#define SPIN_NS 200000
 
 struct worker {
     struct eye_pool *pool;

@@ -38,6 +38,20 @@ static void test_argmax(void **state) {
     assert_int_equal(eye_argmax((float[]){NAN, -INFINITY, -5, NAN}, 4), 2);
     assert_int_equal(eye_argmax((float[]){NAN, NAN}, 2), 0);
     assert_int_equal(eye_argmax((float[]){-0.0f, 0.0f}, 2), 0);
+    static float x[5000];
+    struct eye_rng r;
+    eye_rng_seed(&r, 2);
+    for (int round = 0; round < 400; round++) {
+        int32_t n = 1 + (int32_t)(eye_rng_u64(&r) % EYE_COUNT(x)), want = 0;
+        for (int32_t i = 0; i < n; i++) {
+            x[i] = round % 4 == 3 ? -INFINITY : (float)(eye_rng_u64(&r) % 3000) - 1500.0f;
+            if (eye_rng_u64(&r) % (round % 2 ? 2 : 900) == 0) x[i] = eye_rng_u64(&r) % 3 ? NAN : -INFINITY;
+        }
+        if (round % 7 == 0) x[eye_rng_u64(&r) % (uint64_t)n] = INFINITY;
+        for (int32_t i = 1; i < n; i++)
+            if (x[i] > x[want] || (isnan(x[want]) && !isnan(x[i]))) want = i;
+        assert_int_equal(eye_argmax(x, n), want);
+    }
 }
 
 static void test_select_best(void **state) {

@@ -1,6 +1,6 @@
-/* A token costs no allocation and no system call, once the first has been there. A child generates while this process watches its
- * system calls (ptrace), between two calls of its own that mean nothing; allocations are counted in the C library's own entry
- * points, so that what libraries do counts as well. */
+/* A token costs no allocation and no system call, once the first has been there. A child generates while this process watches
+ * its system calls (ptrace), between two calls of its own that mean nothing; allocations are counted in the C library's own
+ * entry points, so that what libraries do counts as well. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -123,9 +123,10 @@ static int child(const struct task *t) {
     struct heard h = {.task = t};
     struct eye_generate_opts o = t->opts;
     const struct eye_query q = {.text = "once upon a time", .raw = true};
-    ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0) return 5; /* an emulator */
     raise(SIGSTOP);
-    must(eye_model_open(folder, &(struct eye_model_opts){.n_threads = t->n_threads, .decoder_type = t->decoder}, &m, &err), &err);
+    const struct eye_model_opts mo = {.n_threads = t->n_threads, .decoder_type = t->decoder};
+    must(eye_model_open(folder, &mo, &m, &err), &err);
     must(eye_session_new(m, NULL, &s, &err), &err);
     float *logits = calloc((size_t)eye_model_n_vocab(m), sizeof *logits);
     o.ignore_eos = true;
@@ -183,7 +184,8 @@ static struct calls watch(const struct task *t) {
         c.cannot = true;
         return c;
     }
-    if (ptrace(PTRACE_SETOPTIONS, pid, NULL, (void *)(uintptr_t)(PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL)) != 0) {
+    const uintptr_t options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL;
+    if (ptrace(PTRACE_SETOPTIONS, pid, NULL, (void *)options) != 0) {
         c.cannot = true;
         kill(pid, SIGKILL);
         waitpid(pid, &status, __WALL);
@@ -224,8 +226,8 @@ static void check(const struct task *t) {
             fail_msg("%s: system call %ld, %ld times in %d pieces of text", t->name, c.number[i], c.count[i], LAST - WARM);
 }
 
-static const struct eye_generate_opts drawn = {
-    .temperature = 0.9f, .top_k = 20, .top_p = 0.95f, .min_p = 0.01f, .repeat_penalty = 1.1f, .frequency_penalty = 0.1f, .seed = 3};
+static const struct eye_generate_opts drawn = {.temperature = 0.9f, .top_k = 20, .top_p = 0.95f, .min_p = 0.01f,
+                                               .repeat_penalty = 1.1f, .frequency_penalty = 0.1f, .seed = 3};
 
 static void test_one_thread(void **state) {
     static const char *const stop[] = {"never said", "nor this"};
