@@ -26,6 +26,7 @@ room text base tensor format
 room graph base tensor
 room engine base tensor kernels graph
 room model base tensor format graph
+room export base tensor format onnx graph model
 room session base tensor kernels format image text graph engine model
 room pack base tensor kernels format image text graph engine model session
 room train base tensor kernels format image text graph engine model session pack
