@@ -393,6 +393,16 @@ prints '"end_to_end": {' convert "$model" -o "$tmp/c.gguf" --decoder q8_0 --cali
 run convert "$model" -o "$tmp/c.gguf" --report "$tmp/r.json" --json -q
 if grep -q '"end_to_end_missing": "no pictures' "$tmp/r.json"; then good; else bad 'a report in JSON'; fi
 
+# ---- export ----
+usage '-o is missing: the folder to write to; see "eyelet help export onnx"' export onnx "$model"
+usage '"export" needs a second word: onnx; see "eyelet help"' export
+usage '--graph "decode" is not known, did you mean decoder; see "eyelet help export onnx"' export onnx "$model" -o "$tmp/onnx" --graph decode
+usage '--step is "x,4" there, expected at most 8 numbers with commas; see "eyelet help export onnx"' export onnx "$model" -o "$tmp/onnx" --step 1,x,4
+fails '/nowhere: ' export onnx /nowhere -o "$tmp/onnx"
+fails 'dynamic axes do not go with it' export onnx "$model" -o "$tmp/onnx" --target qnn --axes dynamic
+prints 'decoder_kv_ar8.onnx: decoder-kv, ' export onnx -m "$model" -o "$tmp/onnx" --graph decoder-kv --step 1,8 --kv-style genie --precision fp16
+prints '"data": "decoder_kv.data"' export onnx "$model" -o "$tmp/onnx" --graph decoder-kv --step 1,8 --json -q
+
 # ---- inspect, bench ----
 prints 'architecture' inspect "$model"
 prints '"memory_bytes": ' inspect "$model" --json
