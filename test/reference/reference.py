@@ -20,6 +20,7 @@ from PIL import Image
 
 import compose
 import fastvlm
+import onnx_export
 import smolvlm
 import train
 
@@ -174,6 +175,10 @@ def main():
             c.compositions()
             s.passed += c.passed
             s.failed += c.failed
+            x = onnx_export.OnnxSuite(os.path.abspath(a.build), a.work or tmp)
+            x.all()
+            s.passed += x.passed
+            s.failed += x.failed
             for threads in (0, 2):  # the oracle, the engine
                 t = train.Suite(a.build, a.work or tmp, threads)
                 t.all()

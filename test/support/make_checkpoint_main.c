@@ -7,10 +7,13 @@
 
 #include "tensor/tensor.h"
 
+enum { LISTED_N_BPE = 300 }; /* of all lists under test/golden */
+
 static int usage(const char *why) {
     fprintf(stderr, "make_checkpoint: %s\n"
                     "usage: make_checkpoint [--family fastvlm] [--size tiny|odd|0.5b] [--format hf|apple|apple-train]\n"
-                    "                       [--dtype f32|f16|bf16] [--shards N] [--seed S] [--tokenizer DIR] -o DIR\n", why);
+                    "                       [--dtype f32|f16|bf16] [--shards N] [--seed S] [--tokenizer DIR] -o DIR\n"
+                    "       make_checkpoint --listed DIR -o DIR      what DIR/tensors.txt and DIR/config.json say\n", why);
     return 2;
 }
 
@@ -37,17 +40,19 @@ static bool set_option(struct eye_mk_opts *o, const char *option, const char *va
 
 int main(int argc, char **argv) {
     struct eye_mk_opts o = {.size = eye_mk_size_find("tiny"), .dtype = EYE_F32};
+    const char *listed = NULL;
     struct eye_err err;
     bool seeded = false;
     for (int i = 1; i < argc; i += 2) {
         char why[128];
         snprintf(why, sizeof why, "cannot use \"%.32s %.32s\"", argv[i], i + 1 < argc ? argv[i + 1] : "");
-        if (i + 1 >= argc || !set_option(&o, argv[i], argv[i + 1])) return usage(why);
+        if (i + 1 < argc && strcmp(argv[i], "--listed") == 0) listed = argv[i + 1];
+        else if (i + 1 >= argc || !set_option(&o, argv[i], argv[i + 1])) return usage(why);
         seeded |= strcmp(argv[i], "--seed") == 0;
     }
     if (!seeded) o.seed = o.size->seed;
     if (!o.out) return usage("-o DIR is missing");
-    if (eye_make_checkpoint(&o, &err) == EYE_OK) return 0;
+    if ((listed ? eye_make_listed(listed, LISTED_N_BPE, o.out, &err) : eye_make_checkpoint(&o, &err)) == EYE_OK) return 0;
     fprintf(stderr, "make_checkpoint: %s\n", err.text);
     return 1;
 }
