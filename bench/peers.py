@@ -7,6 +7,9 @@ Usage: peers.py --build BUILD vision --model FOLDER [--runs 5] [--threads 2]
        peers.py --build BUILD training [--runs 5] [--threads 2]
            whole training steps (loss and all gradients) of bench_train's networks against PyTorch eager: f32, and bf16 against
            autocast; with --threads 1 in processor time, which other programs disturb less
+       peers.py --build BUILD hpml --model FOLDER [--runs 5] [--threads 2]
+           one forward of the HPML study's network over ten tokens, the picture seen: `bench --hpml` of FOLDER (a student of
+           recipes/hpml.json) against PyTorch eager, quantized as the study quantizes (dynamic int8 of nn.Linear), traced, both
 
 Every round runs each contestant once, so that a slow spell of a shared machine hits all; the medians' ratio is what counts.
 Needs what test/reference needs; `decoder` also llama-cpp-python.
@@ -229,9 +232,58 @@ def training(a):
         t.show("ms", pairs)
 
 
+def hpml_network(torch):
+    import torch_env  # noqa: F401: before torchvision
+    import torchvision
+    import transformers
+    from torch import nn
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.eyes = torchvision.models.mobilenet_v3_small()
+            self.eyes.classifier[3] = nn.Linear(1024, 768)
+            self.projector = nn.Linear(768, 768)
+            config = transformers.GPT2Config(vocab_size=50257, n_positions=4096, n_embd=768, n_layer=6, n_head=12, use_cache=False)
+            self.decoder = transformers.GPT2Model(config)
+            self.head = nn.Linear(768, 32000)
+
+        def forward(self, pixels, ids):
+            rows = self.projector(self.eyes(pixels))[:, None]
+            x = torch.cat([rows, self.decoder.wte(ids)], 1)
+            return self.head(self.decoder(inputs_embeds=x, return_dict=False)[0][:, 1:])
+
+    return Network().eval()
+
+
+def hpml(a):
+    import torch
+    torch.set_num_threads(a.threads)
+    x = torch.rand(1, 3, 336, 336), torch.randint(0, 32000, (1, 10))
+    plain = hpml_network(torch)
+    quantized = torch.ao.quantization.quantize_dynamic(plain, {torch.nn.Linear}, dtype=torch.qint8)
+    names = ["plain", "quantized", "compiled", "both"]
+    with torch.no_grad():
+        nets = [plain, quantized, torch.jit.trace(plain, x), torch.jit.trace(quantized, x)]
+        t = Table()
+        for i in range(a.runs + 1):
+            for row in eyelet_bench(a.build, a.threads, "-m", a.model, "--hpml", "-r", "5")["rows"]:
+                t.add("eyelet " + row["name"], row["ms"])
+            for name, net in zip(names, nets):
+                times = []
+                for _ in range(6):
+                    t0 = time.perf_counter()
+                    net(*x)
+                    times.append(1e3 * (time.perf_counter() - t0))
+                t.add("torch " + name, statistics.median(times[1:]))
+    for v in t.rows.values():
+        v.pop(0)  # the first round warms caches
+    t.show("ms", [("eyelet " + name, "torch " + name) for name in names])
+
+
 ap = argparse.ArgumentParser()
 ap.add_argument("--build", required=True)
-ap.add_argument("what", choices=["vision", "decoder", "training"])
+ap.add_argument("what", choices=["vision", "decoder", "training", "hpml"])
 ap.add_argument("--model", help="not for training")
 ap.add_argument("--runs", type=int, default=5)
 ap.add_argument("--threads", type=int, default=2)
@@ -240,4 +292,4 @@ ap.add_argument("--only", default="", help="training: networks whose name contai
 a = ap.parse_args()
 if not a.model and a.what != "training":
     ap.error("--model FOLDER is needed")
-{"vision": vision, "decoder": decoder, "training": training}[a.what](a)
+{"vision": vision, "decoder": decoder, "training": training, "hpml": hpml}[a.what](a)
