@@ -425,6 +425,8 @@ mkdir "$tmp/scratch"
 hpml "$model"
 hpml "$tmp/i8.gguf"
 if [ -z "$(ls "$tmp/scratch")" ]; then good; else bad 'bench --hpml leaves its copy behind'; fi
+run compile "$model" -o "$tmp/hpml.eyelet"
+fails 'hpml.eyelet: a compiled file has its weights in one form; name what it was compiled from' bench --hpml -m "$tmp/hpml.eyelet"
 TMPDIR=/nowhere fails '/nowhere/eyelet-' bench --hpml -m "$model"
 
 # The three rows of a report before and after rounding: of the same model, each file smaller, each number a number.

@@ -315,7 +315,9 @@ static int prepare(struct run *r) {
     if (code != EXIT_DONE) return code;
     eye_model_get_info(model, &r->info);
     snprintf(r->architecture, sizeof r->architecture, "%s", r->info.architecture);
+    bool one_form = strcmp(r->info.file_format, "compiled") == 0;
     eye_model_close(model);
+    if (one_form) return ui_failf(r->ui, "%s: a compiled file has its weights in one form; name what it was compiled from", r->path);
     if (!r->info.image_side) return ui_failf(r->ui, "%s: a model of text: there is no tower to run", r->path);
     return r->info.vision_type == EYE_WEIGHT_INT8 ? EXIT_DONE : make_int8(r);
 }
