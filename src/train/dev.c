@@ -169,7 +169,8 @@ static enum eye_status judge(struct dev *d, json_t *samples, bool *best, struct 
     if (sees(d) && d->n > 1) EYE_TRY(mean_of(d, EYE_MAX(d->n / 2, 1), &shuffled, err));
     if (captions(d)) EYE_TRY(score_captions(d, samples, &cider, err));
     double mark = captions(d) ? -cider : loss;
-    *best = isfinite(loss) && (s->evals == 1 || mark < s->best_mark);
+    bool first = s->bad_evals == s->evals - 1; /* none was any good so far */
+    *best = isfinite(loss) && (first || mark < s->best_mark);
     if (*best) s->best_mark = mark;
     d->g->t->dev_loss = loss;
     d->g->t->shuffled_loss = shuffled;

@@ -223,6 +223,7 @@ static enum eye_status between(struct eye_stage *g, bool *stop, struct eye_err *
     *stop = false;
     EYE_TRY(log_step(g, err));
     if (g->has_judge && (last || t->state.stage_step == eval_step(g, t->state.evals))) {
+        uint64_t began_ns = eye_now_ns();
         t->state.evals++;
         eye_params_swap(&t->params); /* averages are what is judged */
         enum eye_status st = eye_lora_show(&t->params, &g->s->lora, err);
@@ -234,7 +235,7 @@ static enum eye_status between(struct eye_stage *g, bool *stop, struct eye_err *
         t->state.bad_evals = best ? 0 : t->state.bad_evals + 1;
         *stop = t->recipe.eval.patience && t->state.bad_evals >= t->recipe.eval.patience;
         EYE_TRY(eye_report_write(t->opts->out, t->alloc, err));
-        g->line_ns = eye_now_ns();
+        g->line_ns += eye_now_ns() - began_ns; /* no part of what steps take */
     }
     double minutes = (double)(eye_now_ns() - t->saved_ns) / 60e9;
     return !last && minutes >= t->recipe.save_minutes ? eye_trainer_save(t, err) : EYE_OK;

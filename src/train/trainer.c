@@ -58,6 +58,8 @@ enum eye_status eye_trainer_take_best(struct eye_trainer *t, bool *found, struct
 
 /* ---- data ---- */
 
+#define STUDENT_PIXELS "pixels.bin"
+
 static struct eye_preproc preprocessing(const struct eye_prep_config *c) {
     static const enum eye_preproc_mode mode[] = {[EYE_PREP_PAD] = EYE_PREPROC_PAD, [EYE_PREP_CROP] = EYE_PREPROC_CROP,
                                                  [EYE_PREP_STRETCH] = EYE_PREPROC_SQUASH};
@@ -88,6 +90,18 @@ static struct eye_synth_opts synth_opts(const struct eye_trainer *t, int side) {
     return o;
 }
 
+/* What of the lists is not learnt from. */
+static void tell_skipped(const struct eye_trainer *t) {
+    static const enum eye_data_issue skipped[] = {EYE_ISSUE_BAD_ITEM, EYE_ISSUE_CAPTION_WITHOUT_IMAGE, EYE_ISSUE_CAPTION_EMPTY};
+    const struct eye_train_opts *o = t->opts;
+    char line[320];
+    for (size_t i = 0; i < EYE_COUNT(skipped) && o->note; i++) {
+        const struct eye_data_row *r = &eye_dataset_get_report(t->set)->row[skipped[i]];
+        snprintf(line, sizeof line, "left out: %zu %s (%.150s)", r->n, eye_data_issue_text(skipped[i]), r->example[0]);
+        if (r->n) o->note(o->ctx, line);
+    }
+}
+
 static enum eye_status open_set(struct eye_trainer *t, struct eye_err *err) {
     const struct eye_recipe_data *d = &t->recipe.data;
     if (!needs_pictures(&t->recipe)) return EYE_OK;
@@ -96,7 +110,9 @@ static enum eye_status open_set(struct eye_trainer *t, struct eye_err *err) {
     struct eye_dataset_opts o = {.images = d->images, .alloc = t->alloc};
     o.split_list[EYE_SPLIT_TRAIN] = d->train_list;
     o.split_list[EYE_SPLIT_DEV] = d->dev_list;
-    return eye_dataset_open(d->path.item, d->path.n, &o, &t->set, err);
+    EYE_TRY(eye_dataset_open(d->path.item, d->path.n, &o, &t->set, err));
+    tell_skipped(t);
+    return EYE_OK;
 }
 
 enum eye_status eye_trainer_pixels(struct eye_trainer *t, const struct eye_prep_config *prep, const char *name,
@@ -109,6 +125,9 @@ enum eye_status eye_trainer_pixels(struct eye_trainer *t, const struct eye_prep_
     if (t->recipe.data.path.n == 0) return eye_synth_pixels(&synth, t->engine.pool, px, err);
     struct eye_pixels_opts o = {.pp = preprocessing(prep), .pool = t->engine.pool, .progress = eye_trainer_say,
                                 .progress_ctx = &say, .cancel = t->opts->cancel, .cancel_ctx = t->opts->cancel_ctx};
+    EYE_TRY(eye_path_join(path, t->opts->out, STUDENT_PIXELS, err));
+    if (strcmp(name, STUDENT_PIXELS) != 0 && eye_path_exists(path) && eye_pixels_open(path, t->set, &o.pp, px, NULL) == EYE_OK)
+        return EYE_OK; /* a teacher that wants the student's */
     EYE_TRY(eye_path_join(path, t->opts->out, name, err));
     EYE_TRY(eye_pixels_ensure(path, t->set, &o, px, &made, &report, err));
     size_t bad = report.row[EYE_ISSUE_IMAGE_MISSING].n + report.row[EYE_ISSUE_IMAGE_UNREADABLE].n;
@@ -232,7 +251,7 @@ static enum eye_status open_run(struct eye_trainer *t, struct eye_train_result *
     if (!*resumed) EYE_TRY(make_student(t, result, err));
     if (o->measure_only || o->init_only) return EYE_OK;
     EYE_TRY(open_student(t, err));
-    if (t->set) EYE_TRY(eye_trainer_pixels(t, &t->vlm.config.prep, "pixels.bin", &t->pixels, err));
+    if (t->set) EYE_TRY(eye_trainer_pixels(t, &t->vlm.config.prep, STUDENT_PIXELS, &t->pixels, err));
     EYE_TRY(open_corpora(t, err));
     t->state.recipe_hash = eye_hash64(t->recipe.text.p, t->recipe.text.len, 1);
     if (*resumed) EYE_TRY(eye_state_load(&t->state, &t->params, t->checkpoints, resumed, &n_bad, err));

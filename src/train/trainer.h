@@ -61,7 +61,7 @@ EYE_MUST_CHECK enum eye_status eye_stage_run(struct eye_trainer *t, const struct
 EYE_MUST_CHECK enum eye_status eye_stage_images(struct eye_stage *g, const uint32_t *picture, size_t n, int64_t k, float *out,
                                                 struct eye_err *err);
 /* trainer.c */
-/* The data set's pictures as a model wants them, in OUT/name. */
+/* The data set's pictures as a model wants them, in OUT/name, or in the student's file if they are the same. */
 EYE_MUST_CHECK enum eye_status eye_trainer_pixels(struct eye_trainer *t, const struct eye_prep_config *prep, const char *name,
                                                   struct eye_pixels *px, struct eye_err *err);
 /* What a model's tower says of them at the value that s caches, in OUT/name. */

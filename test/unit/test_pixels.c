@@ -209,6 +209,8 @@ static void interrupted(void **state) {
         CALL(eye_pixels_verify(&px, cache_path, &err));
         eye_pixels_close(&px);
     }
+    CALL(eye_pixels_make(cache_path, set, &o, &report, &err));
+    assert_int_equal(files_like_cache(), 1); /* the next one takes it away */
 }
 
 static bool stop(void *ctx) { return ++*(int *)ctx > 1; }

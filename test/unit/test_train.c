@@ -97,11 +97,18 @@ struct run {
     enum eye_train_use use;
     int64_t stop_after;           /* cancelled once so many steps are made; 0 = never */
     int64_t steps;
+    char notes[1000];             /* what it said, a line each */
 };
 
 static bool stop(void *ctx) {
     const struct run *r = ctx;
     return r->stop_after && r->steps >= r->stop_after;
+}
+
+static void keep_note(void *ctx, const char *line) {
+    char *notes = ((struct run *)ctx)->notes;
+    size_t n = strlen(notes);
+    snprintf(notes + n, sizeof((struct run *)ctx)->notes - n, "%s\n", line);
 }
 
 static void count_step(void *ctx, const struct eye_train_progress *p) { ((struct run *)ctx)->steps = p->step; }
@@ -111,8 +118,8 @@ static enum eye_status train(struct run *r, struct eye_train_result *result) {
     snprintf(out, sizeof out, "%s/%s", eye_scratch_dir(), r->name);
     const struct eye_train_opts o = {.recipe = recipe_path, .out = out, .data = data_dir, .set = r->set,
                                      .n_set = (size_t)r->n_set, .resume = r->resume, .use = r->use,
-                                     .n_threads = r->n_threads ? r->n_threads : 2, .progress = count_step, .ctx = r,
-                                     .cancel = stop, .cancel_ctx = r};
+                                     .n_threads = r->n_threads ? r->n_threads : 2, .progress = count_step, .note = keep_note,
+                                     .ctx = r, .cancel = stop, .cancel_ctx = r};
     return eye_train(&o, result, &err);
 }
 
@@ -197,8 +204,9 @@ static void killed_equals_uninterrupted(void **state) {
  * short; cut at any step, too. Without best/ the last weights go on. */
 static void impatient_stages_leave_their_best(void **state) {
     static const char stages[] =
-        "stages=[{\"epochs\": 9, \"batch\": 4, \"lr\": 1e-4, \"schedule\": \"constant\", \"warmup\": 0, \"train_norms\": true, "
-        "\"ema\": 0.5}, {\"epochs\": 1, \"batch\": 4, \"lr\": 1e-4, \"dropout\": 0}]"; /* draws follow from all steps made */
+        "stages=[{\"epochs\": 9, \"batch\": 4, \"lr\": 1e-4, \"schedule\": \"constant\", \"warmup\": 0, "
+        "\"train_norms\": true, \"ema\": 0.5}, {\"epochs\": 1, \"batch\": 4, \"lr\": 1e-4, "
+        "\"dropout\": 0}]"; /* draws follow from all steps made */
     struct eye_train_result whole, result;
     struct run r = {.name = "patient", .set = {stages, "eval.patience=2", "eval.every_epochs=1"}, .n_set = 3};
     struct run brief = {.name = "brief", .set = {stages, "stages.0.epochs=1", "eval.every_epochs=1"}, .n_set = 3};
@@ -409,6 +417,47 @@ static void adapters_learn_from_their_own_captions(void **state) {
     assert_int_equal(n_changed("heart", "critical", "blk."), 2 * 4);
 }
 
+/* Share of the attributes (colour, shape, size, place, background) that captions name rightly. */
+static double right(const struct eye_synth_score *s) {
+    size_t n = 0, of = 0;
+    for (int k = EYE_SYNTH_COLOUR; k < EYE_SYNTH_N_KINDS; k++) {
+        n += s->n_right[k];
+        of += s->n_of[k];
+    }
+    assert_true(of > 0);
+    return (double)n / (double)of;
+}
+
+/* A student of scenes on some that it has not seen, with them and blind. */
+static void describes_what_it_sees(const char *student) {
+    enum { N = 60 };
+    static const struct eye_synth_opts scenes = {.seed = 1, .n = {[EYE_SPLIT_TRAIN] = N, [EYE_SPLIT_TEST] = N}};
+    static const struct eye_judge_opts look = {.split = EYE_SPLIT_TEST, .perplexity = true, .baselines = true};
+    struct eye_judgement j, blind;
+    struct eye_dataset *set;
+    struct eye_model *model;
+    char dir[1200], name[N][32];
+    const char *names[N], *captions[N], *path = dir;
+    snprintf(dir, sizeof dir, "%s/scenes", eye_scratch_dir());
+    ok(eye_synth_write(dir, &scenes, NULL, NULL, NULL, &err));
+    ok(eye_dataset_open(&path, 1, NULL, &set, &err));
+    ok(eye_model_open(student, &(struct eye_model_opts){.n_parallel = 32, .n_threads = 2}, &model, &err));
+    ok(eye_judge(model, set, &look, &j, &err));
+    for (int i = 0; i < N; i++) {
+        snprintf(name[i], sizeof name[i], "test_%06d.png", i);
+        names[i] = name[i];
+        captions[i] = j.blind_caption;
+    }
+    ok(eye_judge_captions(set, EYE_SPLIT_TEST, names, captions, N, &blind, &err));
+    eye_model_close(model);
+    eye_dataset_close(set);
+    print_message("attributes that are right: %.3f, blind %.3f; captions wholly right: %.3f; perplexity %.3f, shuffled %.3f\n",
+                  right(&j.scenes), right(&blind.scenes), (double)j.scenes.n_exact / N, j.perplexity[EYE_JUDGE_TRUE].per_token,
+                  j.perplexity[EYE_JUDGE_SHUFFLED].per_token);
+    assert_true(right(&j.scenes) > 0.45 && right(&j.scenes) > 1.5 * right(&blind.scenes)); /* 0.55 and 0.21 */
+    assert_true(j.perplexity[EYE_JUDGE_SHUFFLED].per_token > 1.15 * j.perplexity[EYE_JUDGE_TRUE].per_token); /* 3.3 and 2.5 */
+}
+
 /* The shipped recipe in short: scenes whose combinations were never seen, described with and without their picture. */
 static void drawn_scenes_from_nothing(void **state) {
     struct eye_train_result result;
@@ -420,24 +469,85 @@ static void drawn_scenes_from_nothing(void **state) {
                   result.seconds);
     assert_true(result.dev_loss < 0.35);
     assert_true(result.shuffled_loss > 1.5 * result.dev_loss);
+    char student[1200];
+    snprintf(student, sizeof student, "%s/synth/student", eye_scratch_dir());
+    describes_what_it_sees(student);
 }
 
-static void bad_data_is_named(void **state) {
-    char list[1200];
-    struct run r = {.name = "bad", .set = {list}, .n_set = 1};
+static void says(const struct run *r, const char *what) {
+    if (!strstr(r->notes, what)) fail_msg("\"%s\" is not in: %s", what, r->notes);
+}
+
+/* Pictures that are broken or missing and captions of no words are left out and counted. */
+static void bad_entries_are_counted(void **state) {
+    static const char cut_jpeg[] = "\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0\xff\xc0\0\x11\x08\0\x20\0";
+    static const char good[] = "red.ppm\ta red board\ttrain\nblue.ppm\ta blue board\ttrain\ndev_red.ppm\ta red board\tdev\n";
+    static const char bad[] = "broken.ppm\tx\ttrain\ncut.jpg\tx\ttrain\nmissing.ppm\ty\ttrain\nred.ppm\t\ttrain\n"
+                              "blue.ppm\t  \ttrain\nno tabs at all\n";
+    char list[1200], text[sizeof good + sizeof bad];
+    struct run r = {.name = "bad", .set = {list, "stages.0.epochs=1"}, .n_set = 2}, clean = r;
+    eye_scratch_write("pictures/broken.ppm", "P6 32 32 255\nabc", 16);
+    eye_scratch_write("pictures/cut.jpg", cut_jpeg, sizeof cut_jpeg - 1);
+    snprintf(text, sizeof text, "%s%s", good, bad);
+    snprintf(list, sizeof list, "data.path=%s", eye_scratch_write("pictures/bad.tsv", text, strlen(text)));
+    ok(train(&r, NULL));
+    says(&r, "3 pictures could not be read and are left out");
+    says(&r, "left out: 2 empty captions (red.ppm");
+    says(&r, "left out: 1 entries that lack what they must have (");
+    clean.name = "clean";
+    snprintf(list, sizeof list, "data.path=%s", eye_scratch_write("pictures/good.tsv", good, sizeof good - 1));
+    ok(train(&clean, NULL));
+    if (strstr(clean.notes, "left out")) fail_msg("%s", clean.notes);
+}
+
+/* Lists and recipes that are none: the file, the place and the reason, and no run is begun. */
+static void bad_files_are_named(void **state) {
+    static const char coco[] = "{\"images\": [{\"id\": 1, \"file_name\": \"red.ppm\"}], "
+                               "\"annotations\": [{\"caption\": \"x\", \"image_id\": 1}";
+    char list[1200], good_recipe[sizeof recipe_path], student[1300];
+    struct run r = {.name = "not_begun", .set = {list}, .n_set = 1};
+    struct stat s;
     snprintf(list, sizeof list, "data.path=/nowhere.tsv");
     assert_true(eye_error_is("no list", train(&r, NULL), EYE_E_IO, &err, "/nowhere.tsv"));
-    /* A broken picture and a missing one are left out and told. */
-    eye_scratch_write("pictures/broken.ppm", "P6 32 32 255\nabc", 16);
-    snprintf(list, sizeof list, "%s/pictures/bad.tsv", eye_scratch_dir());
-    FILE *f = fopen(list, "wb");
-    assert_non_null(f);
-    fputs("red.ppm\ta red board\ttrain\nbroken.ppm\tx\ttrain\nmissing.ppm\ty\ttrain\ndev_red.ppm\ta red board\tdev\n", f);
-    fclose(f);
-    snprintf(list, sizeof list, "data.path=%s/pictures/bad.tsv", eye_scratch_dir());
-    r.set[1] = "stages.0.epochs=1";
-    r.n_set = 2;
+    snprintf(list, sizeof list, "data.path=%s", eye_scratch_write("pictures/cut.json", coco, sizeof coco - 1));
+    assert_true(eye_error_is("cut list", train(&r, NULL), EYE_E_CORRUPT, &err, "cut.json: byte "));
+    snprintf(good_recipe, sizeof good_recipe, "%s", recipe_path);
+    snprintf(recipe_path, sizeof recipe_path, "%s", eye_scratch_write("wrong.json", "{\"seed\": 5,, }", 14));
+    assert_true(eye_error_is("recipe", train(&r, NULL), EYE_E_CORRUPT, &err, "wrong.json: line 1 column"));
+    snprintf(recipe_path, sizeof recipe_path, "%s", good_recipe);
+    snprintf(student, sizeof student, "%s/not_begun/student/model.safetensors", eye_scratch_dir());
+    assert_int_equal(stat(student, &s), -1);
+}
+
+/* Killed while it decodes pictures into its cache: the next run has no rest of it, and ends as if nothing had been. */
+static void killed_caches_are_swept(void **state) {
+    char out[1200], tmp[1300];
+    struct stat s;
+    struct run r = {.name = "swept"};
+    snprintf(out, sizeof out, "%s/swept", eye_scratch_dir());
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit limit = {20000, 20000}; /* of 30 KB: the signal kills it in mid-write */
+        signal(SIGXFSZ, SIG_DFL);
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+        if (mkdir(out, 0777) != 0) _exit(2);
+        snprintf(tmp, sizeof tmp, "%s/pixels.bin", out);
+        struct eye_dataset *set;
+        const char *list[] = {data_dir};
+        const struct eye_pixel_cache_opts o = {.side = SIDE, .n_threads = 1};
+        struct eye_pixel_cache_result result;
+        if (eye_dataset_open(list, 1, NULL, &set, &err) != EYE_OK) _exit(3);
+        setrlimit(RLIMIT_FSIZE, &limit);
+        _exit(eye_pixel_cache(tmp, set, &o, &result, NULL, &err) == EYE_OK ? 4 : 5);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    snprintf(tmp, sizeof tmp, "%s/pixels.bin.tmp-%ld", out, (long)child);
+    assert_int_equal(stat(tmp, &s), 0);
     ok(train(&r, NULL));
+    assert_int_equal(stat(tmp, &s), -1);
+    assert_same_students("whole", "swept");
 }
 
 int main(void) {
@@ -451,7 +561,9 @@ int main(void) {
         cmocka_unit_test(what_teachers_say_is_kept),
         cmocka_unit_test(cached_features_serve), cmocka_unit_test(adapters_are_merged),
         cmocka_unit_test(adapters_learn_from_their_own_captions),
-        cmocka_unit_test(bad_data_is_named),
+        cmocka_unit_test(bad_entries_are_counted),
+        cmocka_unit_test(bad_files_are_named),
+        cmocka_unit_test(killed_caches_are_swept),
         cmocka_unit_test(drawn_scenes_from_nothing),
     };
     return cmocka_run_group_tests_name("train", tests, setup, teardown);
