@@ -130,6 +130,39 @@ struct eye_onnx_rename_opts {
 EYE_MUST_CHECK enum eye_status eye_onnx_rename(const char *in, const char *out, const struct eye_onnx_rename_opts *opts,
                                                size_t *n_renamed, struct eye_err *err);
 
+enum eye_onnx_present { /* what taken apart attention gives of keys and values */
+    EYE_ONNX_PRESENT_ALL = 0, /* past and new, as the fused node */
+    EYE_ONNX_PRESENT_NEW      /* those of this call's tokens; the caller puts them into its cache */
+};
+enum eye_onnx_mask {
+    EYE_ONNX_MASK_KEEP = 0, /* attention: computed from the node's lengths; an input: as it is */
+    EYE_ONNX_MASK_I64,      /* the input attention_mask: 0 = hidden, any other number = seen */
+    EYE_ONNX_MASK_I32,
+    EYE_ONNX_MASK_ADDED     /* of attention only: added to the scores, 0 = seen */
+};
+struct eye_onnx_patch_opts { /* all zero: everything fused is taken apart, to the same results */
+    bool keep_norms, keep_ropes, keep_attentions;
+    bool norms_as_stored;          /* f16 norms square in f16, which overflows at 256; the nodes widen to f32 */
+    enum eye_onnx_present present;
+    enum eye_onnx_mask mask;       /* attention reads it from an input attention_mask [B,1,S,P + S] instead of lengths */
+    enum eye_onnx_mask mask_type;  /* I64 or I32: type of an input attention_mask that is there already */
+    bool mask_nonzero;             /* and in it any number but 0 counts as 1 */
+    const char *const *dim;        /* [n_dims] "sequence_length=1": symbolic dims of this name become numbers first */
+    size_t n_dims;
+    bool rope_inputs;              /* cosines and sines come as inputs position_ids_cos, position_ids_sin [1,1,S,dims/2] */
+};
+struct eye_onnx_patch_report {
+    size_t n_norms, n_ropes, n_attentions; /* nodes taken apart */
+    size_t n_inputs_changed, n_inputs_added, n_inputs_dropped;
+    size_t n_dropped; /* other nodes that nothing needs any more */
+};
+/* Takes fused nodes apart into ONNX's own operators: SimplifiedLayerNormalization, SkipSimplifiedLayerNormalization,
+ * RMSNormalization; com.microsoft's RotaryEmbedding and GroupQueryAttention. Epsilons, styles of rotation, scales and windows
+ * are the nodes' own. What a node says that plain operators are not written for is UNSUPPORTED, by name; ARG: there is nothing
+ * to patch; and what loading and writing return. report may be NULL. */
+EYE_MUST_CHECK enum eye_status eye_onnx_patch(const char *in, const char *out, const struct eye_onnx_patch_opts *opts,
+                                              struct eye_onnx_patch_report *report, struct eye_err *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -68,22 +68,17 @@ static enum eye_status refuse(struct linter *l, const EyeOnnx__NodeProto *n, con
     return st;
 }
 
-/* Indices that are there to be read must not count from the end. */
-static enum eye_status lint_gather(struct linter *l, const EyeOnnx__NodeProto *n, struct eye_err *err) {
+/* Rows of a constant, by numbers that come in from outside: tables of embeddings, of angles. Other gathers shuffle activations or
+ * shapes, which the NPU does slowly or, where an index counts from the end, not at all. */
+static bool is_row_lookup(const struct linter *l, const EyeOnnx__NodeProto *n) {
     const EyeOnnx__GraphProto *g = l->m->model->graph;
-    for (size_t i = 0; n->n_input > 1 && i < g->n_initializer; i++) {
-        const EyeOnnx__TensorProto *t = g->initializer[i];
-        const void *p;
-        size_t bytes;
-        if (strcmp(eye_onnx_str(t->name), n->input[1]) != 0 || eye_onnx_is_external(t)) continue;
-        size_t size = t->data_type == EYE_ONNX_I64 ? 8 : t->data_type == EYE_ONNX_I32 ? 4 : 0;
-        if (!size) return EYE_OK;
-        EYE_TRY(eye_onnx_bytes(l->m, t, &p, &bytes, err));
-        for (size_t k = size; k <= bytes; k += size) /* little-endian: the sign is in the last byte */
-            if (((const uint8_t *)p)[k - 1] & 0x80) return refuse(l, n, "", "an index counts from the end", err);
-        return EYE_OK;
-    }
-    return EYE_OK;
+    const EyeOnnx__AttributeProto *axis = eye_onnx_attr(n, "axis");
+    bool table = false, ids = false;
+    if (n->n_input != 2 || (axis && axis->i != 0)) return false;
+    for (size_t i = 0; i < g->n_initializer && !table; i++)
+        table = strcmp(eye_onnx_str(g->initializer[i]->name), n->input[0]) == 0;
+    for (size_t i = 0; i < g->n_input && !ids; i++) ids = strcmp(eye_onnx_str(g->input[i]->name), n->input[1]) == 0;
+    return table && ids;
 }
 
 static enum eye_status lint_node(struct linter *l, const EyeOnnx__NodeProto *n, struct eye_err *err) {
@@ -95,7 +90,9 @@ static enum eye_status lint_node(struct linter *l, const EyeOnnx__NodeProto *n, 
     if (why) return refuse(l, n, domain, why, err);
     if (!bsearch(op, qnn_ops, EYE_COUNT(qnn_ops), sizeof *qnn_ops, by_name))
         return refuse(l, n, domain, "not in the NPU's list", err);
-    return strcmp(op, "Gather") == 0 ? lint_gather(l, n, err) : EYE_OK;
+    if (strcmp(op, "Gather") == 0 && !is_row_lookup(l, n))
+        return refuse(l, n, domain, "other than rows of a constant by an input", err);
+    return EYE_OK;
 }
 
 static bool qnn_takes(int32_t type) {

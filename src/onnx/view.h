@@ -42,6 +42,8 @@ EYE_MUST_CHECK enum eye_status eye_onnx_lint_model(struct eye_onnx *m, enum eye_
                                                    struct eye_err *err);
 EYE_MUST_CHECK enum eye_status eye_onnx_rename_model(struct eye_onnx *m, const struct eye_onnx_rename_opts *opts, size_t *n,
                                                      struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_onnx_patch_model(struct eye_onnx *m, const struct eye_onnx_patch_opts *opts,
+                                                    struct eye_onnx_patch_report *report, struct eye_err *err);
 
 /* JSON texts of the built-in signatures, ended by a NULL name. style -1: for all styles. */
 struct eye_onnx_signature_text {

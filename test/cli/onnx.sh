@@ -204,7 +204,7 @@ exactly "lint plain" 1 "Refused operators:
 exactly "lint qnn" 1 "Refused operators:
   - SkipSimplifiedLayerNormalization_h: com.microsoft.SkipSimplifiedLayerNormalization: fused; \"eyelet onnx patch\" takes it apart
   - NonZero_a: NonZero: the result's shape depends on numbers
-  - Gather_b: Gather: an index counts from the end
+  - Gather_b: Gather: other than rows of a constant by an input
   - Foo_y: Foo: not in the NPU's list
   - ScatterND_c: ScatterND: writes into a tensor at places only known when the graph runs: let the caller own the cache
 Refused types:
@@ -218,8 +218,62 @@ Dynamic axes:
 Refused ranks:
   - gamma: 6 dims; the NPU has at most 5" "eyelet: fused.onnx: not for qnn: 5 refused operators, 4 refused types, 2 dynamic axes, 1 refused rank" \
     lint fused.onnx --target qnn
+make rows.onnx in:ids:i32:1,8 out:y:f32:1,8,4 init:table:f32:9,4 node:Gather:table,ids:y
+exactly "lint of an embedder" 0 "Lint OK: nothing that qnn refuses" "" lint rows.onnx --target qnn
 exactly "lint of what is fine" 0 "Lint OK: nothing that qnn refuses" "" lint plain.onnx --target qnn
 fails 'nowhere: cannot open: No such file or directory' lint nowhere
+
+# ---- patch ----
+make old.onnx import:com.microsoft:1 in:x:f32:1,n,4 in:attention_mask:i64:1,8 in:spare:i64:1 out:y:f32:1,n,4 out:m:i64:1,8 init:gamma:f32:4 \
+    node:SimplifiedLayerNormalization:x,gamma:h:epsilon=1e-6 node:com.microsoft/SkipSimplifiedLayerNormalization:h,x,gamma:y \
+    node:Neg:attention_mask:m node:Neg:spare:dead
+exactly patch 0 "Replaced 2 RMSNorm, 0 RotaryEmbedding, 0 GroupQueryAttention nodes. Saved to new.onnx" "" patch old.onnx new.onnx
+exactly "what was dead before stays" 0 "file       new.onnx
+graph      made, by eyelet, IR version 8
+operators  ai.onnx 17
+weights    6 in 3 initializers, 24 B
+inputs     x                                            f32    [1, n, 4]
+           attention_mask                               i64    [1, 8]
+           spare                                        i64    [1]
+outputs    y                                            f32    [1, n, 4]
+           m                                            i64    [1, 8]
+nodes      17
+         6 Mul
+         3 Add
+         2 Neg
+         2 Reciprocal
+         2 ReduceMean
+         2 Sqrt" "" print new.onnx
+exactly "another type of mask, in place" 0 "Replaced 0 RMSNorm, 0 RotaryEmbedding, 0 GroupQueryAttention nodes. Saved to new.onnx" \
+    "inputs: 2 changed, 0 added, 0 dropped that nothing reads any more" patch new.onnx new.onnx --mask-type i32 --mask-nonzero --size n=3
+fails 'new.onnx: nothing to patch: no fused normalization, rotation or attention in it' patch new.onnx x.onnx
+fails 'old.onnx: no dim is called "z"' patch old.onnx x.onnx --size z=3
+fails 'size "n": expected NAME=NUMBER' patch old.onnx x.onnx --size n
+fails 'joint.onnx: no input attention_mask of integers' patch joint.onnx x.onnx --mask-type i32
+make gqa.onnx import:com.microsoft:1 in:q:f32:1,1,16 in:k:f32:1,1,16 in:v:f32:1,1,16 in:pk:f32:1,2,6,8 in:pv:f32:1,2,6,8 in:len:i32:1 \
+    out:y:f32:1,1,16 out:nk:f32:1,2,6,8 node:com.microsoft/GroupQueryAttention:q,k,v,pk,pv,len,len:y,nk:num_heads=2:kv_num_heads=2
+fails 'gqa.onnx: node "GroupQueryAttention_y" (GroupQueryAttention): past and present are one buffer, which only fused attention writes into: let it give the new keys and values alone (--present new)' \
+    patch gqa.onnx x.onnx
+run patch gqa.onnx x.onnx --present new --mask i32 --json
+[ "$rc" = 0 ] && grep -q '"attentions": 1, "inputs_changed": 0, "inputs_added": 1, "inputs_dropped": 1' out && good || bad "patch --json"
+run print x.onnx
+grep -qx 'outputs    y                                            f32    \[1, 1, 16\]' out && grep -qx '           nk                                           f32    \[1, 2, 1, 8\]' out &&
+    grep -qx '           attention_mask                               i32    \[1, 1, 1, 7\]' out && good || bad "new keys and a mask"
+exactly "patched for the NPU" 0 "Lint OK: nothing that qnn refuses" "" lint x.onnx --target qnn
+rm x.onnx
+for refusal in smooth_softmax=1:'smooth_softmax is not taken apart' causal=0:'attention that is not causal' \
+    sliding_window_cache=1:'sliding_window_cache is not taken apart' kv_cache_bit_width=8:'a quantized cache is not taken apart' \
+    qk_output=1:'its output output_qk is not taken apart'; do
+    make bad.onnx import:com.microsoft:1 in:q:f32:1,1,16 in:len:i32:1 out:y:f32:1,1,16 \
+        node:com.microsoft/GroupQueryAttention:q,q,q,,,len,len:y:num_heads=2:kv_num_heads=2:"${refusal%%:*}"
+    fails "bad.onnx: node \"GroupQueryAttention_y\" (GroupQueryAttention): ${refusal#*:}" patch bad.onnx x.onnx
+done
+make bad.onnx import:com.microsoft:1 in:x:f32:1,2,16 in:ids:i64:1,2 out:y:f32:1,2,16 init:cos:f32:9,4 init:sin:f32:9,4 \
+    node:com.microsoft/RotaryEmbedding:x,ids,cos,sin:y:scale=2.5
+fails 'bad.onnx: node "RotaryEmbedding_y" (RotaryEmbedding): scale 2.5: expected 1' patch bad.onnx x.onnx
+make bad.onnx --opset 12 in:x:f32:4 out:y:f32:4 init:g:f32:4 node:SimplifiedLayerNormalization:x,g:y
+fails 'bad.onnx: operator set 12: expected 13 or later' patch bad.onnx x.onnx
+[ ! -e x.onnx ] && good || bad "a refused patch leaves no file"
 
 printf '%d passed, %d failed\n' $n_ok $n_bad
 [ $n_bad = 0 ]

@@ -284,3 +284,14 @@ for style, names in [("plain", ("past_key_values.0.key", "present.0.key")), ("ge
         span(11, span(1, names[0]), tensor_type(10, 1, 2, 15, 4)), span(12, span(1, names[1]), tensor_type(10, 1, 2, 1, 4)),
         span(12, span(1, "logits"), tensor_type(10, 1, 1, "v")), node("Identity", [names[0]], [names[1]]),
         node("Gather", ["inputs_embeds", "gamma"], ["logits"]), span(5, *tensor("gamma", 7, [1], span(9, b"\xff" * 8)))))
+heads = [attr("num_heads", 2, num(3, 4)), attr("kv_num_heads", 2, num(3, 2)), attr("do_rotary", 2, num(3, 1))]
+kv = [span(11, span(1, n), tensor_type(1, "b", 2, "p", 8)) for n in ("pk", "pv")]
+table = [span(5, *tensor(n, 1, [4, 4], span(9, b"\0" * 64))) for n in ("cos", "sin")]
+put("onnx", "fused_attention", model(
+    span(11, span(1, "q"), tensor_type(1, "b", "s", 64)), *kv, span(11, span(1, "len"), tensor_type(6, "b")), *table,
+    span(12, span(1, "y"), tensor_type(1, "b", "s", 32)), *[span(12, span(1, n), tensor_type(1, "b", 2, "t", 8)) for n in ("k", "v")],
+    node("GroupQueryAttention", ["q", "", "", "pk", "pv", "len", "len", "cos", "sin"], ["y", "k", "v"], *heads, domain="com.microsoft")))
+put("onnx", "fused_rope", model(
+    span(11, span(1, "x"), tensor_type(1, 1, 3, 32)), span(11, span(1, "ids"), tensor_type(7, 1)), *table,
+    span(12, span(1, "y"), tensor_type(1, 1, 3, 32)),
+    node("RotaryEmbedding", ["x", "ids", "cos", "sin"], ["y"], attr("interleaved", 2, num(3, 1)), domain="com.microsoft")))

@@ -261,14 +261,14 @@ static enum eye_status open_bytes(const void *p, size_t n, const struct eye_allo
     struct eye_onnx m;
     EYE_TRY(eye_onnx_load_bytes(&m, p, n, "f.onnx", alloc, err));
     enum eye_status st = EYE_OK;
-    volatile uint32_t sum = 0;
+    volatile uint32_t sink = 0;
     for (size_t i = 0; st == EYE_OK && i < m.model->graph->n_initializer; i++) {
         const void *data;
         size_t bytes;
         const EyeOnnx__TensorProto *t = m.model->graph->initializer[i];
         if (!eye_onnx_type_bits(t->data_type)) continue;
         st = eye_onnx_bytes(&m, t, &data, &bytes, err);
-        for (size_t k = 0; st == EYE_OK && k < bytes; k++) sum += ((const uint8_t *)data)[k];
+        for (size_t k = 0; st == EYE_OK && k < bytes; k++) sink = sink + ((const uint8_t *)data)[k];
     }
     eye_onnx_clear(&m);
     return st;

@@ -11,7 +11,7 @@ static const struct command *const commands[] = {&cmd_run, &cmd_chat, &cmd_cache
                                                &cmd_compile, &cmd_inspect, &cmd_bench, &cmd_doctor, &cmd_train, &cmd_distill,
                                                &cmd_eval, &cmd_data_info, &cmd_data_check, &cmd_data_split, &cmd_data_cache,
                                                &cmd_data_synth, &cmd_data_tokenizer, &cmd_export_onnx, &cmd_onnx_print, &cmd_onnx_check,
-                                               &cmd_onnx_rename, &cmd_onnx_lint, &cmd_version, NULL};
+                                               &cmd_onnx_rename, &cmd_onnx_lint, &cmd_onnx_patch, &cmd_version, NULL};
 #define N_COMMANDS (sizeof commands / sizeof commands[0] - 1)
 
 static void print_overview(void) {
