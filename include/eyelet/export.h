@@ -56,6 +56,12 @@ enum eye_export_mask {
     EYE_EXPORT_MASK_ADDED     /* real numbers [1,1,n, P + n] that are added to the scores: 0 = seen, -1000 or less = hidden */
 };
 
+enum eye_export_pixels {
+    EYE_EXPORT_PIXELS_NCHW = 0, /* pixel_values [B,3,S,S], real numbers, normalised */
+    EYE_EXPORT_PIXELS_U8,       /* [B,S,S,3] bytes of a picture; the graph normalises */
+    EYE_EXPORT_PIXELS_U8_FLAT   /* the same as [S S,3], one picture */
+};
+
 #define EYE_EXPORT_MAX_STEPS 8
 struct eye_export_opts { /* all zero = defaults */
     uint32_t graphs;         /* EYE_EXPORT_…; 0 = VISION (if the model sees), EMBEDDER and KV */
@@ -68,6 +74,8 @@ struct eye_export_opts { /* all zero = defaults */
                                 weights, they always are */
     bool tower_only;         /* VISION without projector: -> vision_features [B,N,Cv] */
     int32_t image_side;      /* 0 = the model's own */
+    enum eye_export_pixels pixels;
+    bool last_logits;        /* logits [B,1,V] of the last row only: blocks of a prompt need no others */
     int32_t seq_len;         /* T of static graphs; 0 = 512, or what the model has */
     int32_t cache_len;       /* KV: P of a call with one new token; 0 = 1023, or what the model has. The context is P + 1 */
     int32_t step[EYE_EXPORT_MAX_STEPS]; /* KV: new tokens per call, one graph each, all with the same context and weights file */

@@ -117,11 +117,33 @@ static void add_output(struct sheet *s, const char *name, size_t rank, const str
 
 /* ---- graphs ---- */
 
+/* pixel_values as bytes of a picture, to (v / 255 - mean) / std of each channel [B,3,S,S]. */
+static const char *from_bytes(struct exporter *x, struct sheet *s) {
+    static const int64_t channels = 3, to_first[] = {0, 3, 1, 2};
+    const struct eye_prep_config *p = &x->m.config.prep;
+    const int64_t shape[4] = {1, x->side, x->side, 3};
+    struct axis side = fixed(x->side), rgb = fixed(3);
+    bool flat = x->o->pixels == EYE_EXPORT_PIXELS_U8_FLAT, shifted = false;
+    float scale[3], shift[3];
+    const char *t = flat ? add_input(s, "pixel_values", EYE_ONNX_U8, AXES(fixed(x->side * x->side), rgb))
+                         : add_input(s, "pixel_values", EYE_ONNX_U8, AXES(batch_axis(x), side, side, rgb));
+    for (int c = 0; c < 3; c++) {
+        scale[c] = (float)(1 / (255 * (double)p->std[c]));
+        shift[c] = (float)(-(double)p->mean[c] / (double)p->std[c]);
+        shifted |= p->mean[c] != 0;
+    }
+    s->d.scope = "pixels";
+    t = eye_draft_2(&s->d, "Mul", eye_draft_cast(&s->d, t, s->d.real), eye_draft_table(&s->d, "pixels.scale", s->d.real, 1, &channels, scale));
+    if (shifted) t = eye_draft_2(&s->d, "Add", t, eye_draft_table(&s->d, "pixels.shift", s->d.real, 1, &channels, shift));
+    if (flat) t = eye_draft_reshape(&s->d, t, 4, shape);
+    return eye_draft_transpose(&s->d, t, 4, to_first);
+}
+
 static enum eye_status vision(struct exporter *x, struct sheet *s, struct eye_err *err) {
     struct axis b = batch_axis(x), side = fixed(x->side), rows = fixed(x->image_tokens);
     const char *name = x->o->tower_only ? "vision_features" : "image_features";
     int64_t width = x->o->tower_only ? x->m.config.vision.channels : x->m.config.text.hidden;
-    const char *t = add_input(s, "pixel_values", s->d.real, AXES(b, fixed(3), side, side));
+    const char *t = x->o->pixels ? from_bytes(x, s) : add_input(s, "pixel_values", s->d.real, AXES(b, fixed(3), side, side));
     add_output(s, name, AXES(b, rows, fixed(width)));
     EYE_TRY(add_rows(x, s, EYE_PART_VISION, x->image_tokens, &t, err));
     if (!x->o->tower_only) EYE_TRY(add_rows(x, s, EYE_PART_PROJECTOR, x->image_tokens, &t, err));
@@ -147,12 +169,19 @@ static enum eye_status embedder(struct exporter *x, struct sheet *s, struct eye_
     return EYE_OK;
 }
 
+static void add_logits(const struct exporter *x, struct sheet *s, struct axis batch, struct axis rows) {
+    add_output(s, "logits", AXES(batch, x->o->last_logits ? fixed(1) : rows, fixed(x->m.config.text.vocab)));
+}
+
 /* The decoder of s->seq and the head; rows is what goes in. */
 static enum eye_status decode(struct exporter *x, struct sheet *s, const char *rows, struct eye_err *err) {
     s->seq.d = &s->d;
     s->seq.rows = rows;
     EYE_TRY(add_part(x, s, EYE_PART_DECODER, &s->seq, &rows, err));
-    EYE_TRY(add_rows(x, s, EYE_PART_HEAD, s->seq.tokens, &rows, err));
+    s->d.scope = "last_row";
+    int64_t n = s->seq.tokens;
+    if (x->o->last_logits && n != 1) rows = eye_draft_slice(&s->d, rows, 1, n - 1, n ? n : INT64_MAX);
+    EYE_TRY(add_rows(x, s, EYE_PART_HEAD, x->o->last_logits ? 1 : s->seq.tokens, &rows, err));
     eye_draft_rename(&s->d, rows, "logits");
     return EYE_OK;
 }
@@ -161,7 +190,7 @@ static enum eye_status decoder(struct exporter *x, struct sheet *s, struct eye_e
     struct axis b = batch_axis(x), n = tokens_axis(x, "sequence_length");
     const struct eye_text_config *t = &x->m.config.text;
     const char *rows = add_input(s, "inputs_embeds", s->d.real, AXES(b, n, fixed(t->hidden)));
-    add_output(s, "logits", AXES(b, n, fixed(t->vocab)));
+    add_logits(x, s, b, n);
     s->seq.tokens = n.n;
     return decode(x, s, rows, err);
 }
@@ -172,7 +201,7 @@ static enum eye_status joint(struct exporter *x, struct sheet *s, struct eye_err
     const struct eye_vlm_config *c = &x->m.config;
     const char *image = add_input(s, "vision_features", s->d.real, AXES(b, n, fixed(c->vision.channels)));
     const char *ids = add_input(s, "input_ids", x->ints, AXES(b, text));
-    add_output(s, "logits", AXES(b, all, fixed(c->text.vocab)));
+    add_logits(x, s, b, all);
     EYE_TRY(add_rows(x, s, EYE_PART_PROJECTOR, n.n, &image, err));
     EYE_TRY(add_rows(x, s, EYE_PART_EMBED, text.n, &ids, err));
     s->d.scope = "splice";
@@ -192,7 +221,7 @@ static enum eye_status prefill(struct exporter *x, struct sheet *s, struct eye_e
     s->seq.position_ids = add_input(s, "position_ids", x->ints, AXES(b, n));
     s->seq.tables = x->o->target == EYE_TARGET_QNN;
     s->seq.max_positions = EYE_MAX(n.n, x->cache_len + 1);
-    add_output(s, "logits", AXES(b, n, fixed(t->vocab)));
+    add_logits(x, s, b, n);
     return decode(x, s, rows, err);
 }
 
@@ -217,7 +246,7 @@ static enum eye_status step(struct exporter *x, struct sheet *s, int64_t n, stru
     } else {
         s->seq.position_ids = add_input(s, "position_ids", x->ints, AXES(one, rows));
     }
-    add_output(s, "logits", AXES(one, rows, fixed(t->vocab)));
+    add_logits(x, s, one, rows);
     return decode(x, s, in, err);
 }
 
@@ -295,22 +324,44 @@ static enum eye_status open_sheet(struct exporter *x, const struct graph_kind *k
     return EYE_OK;
 }
 
+/* What a caller must know besides names and shapes. */
+static void note(struct sheet *s, const char *key, const char *fmt, double v) {
+    char text[64];
+    EyeOnnx__StringStringEntryProto *e = eye_onnx_alloc(&s->m, 1, sizeof *e);
+    if (!e) return;
+    eye_onnx__string_string_entry_proto__init(e);
+    snprintf(text, sizeof text, fmt, v);
+    e->key = eye_onnx_text(&s->m, key);
+    e->value = eye_onnx_text(&s->m, text);
+    eye_onnx_push(&s->m, &s->m.model->n_metadata_props, &s->m.model->metadata_props, e);
+}
+
+static void note_decoder(const struct exporter *x, struct sheet *s) {
+    const struct eye_text_config *t = &x->m.config.text;
+    if (!s->seq.d) return;
+    note(s, "eyelet.layers", "%.0f", (double)t->n_layers);
+    note(s, "eyelet.head_dim", "%.0f", (double)t->head_dim);
+    if (t->rope_theta > 0) note(s, "eyelet.rope_theta", "%.17g", t->rope_theta);
+    if (s->seq.past) note(s, "eyelet.context", "%.0f", (double)(s->seq.past + s->seq.tokens));
+}
+
 /* One kind: one graph, or one per number of new tokens with a common weights file. */
 static enum eye_status export_kind(struct exporter *x, const struct graph_kind *k, struct eye_err *err) {
     int64_t one = 1;
-    bool kv = k->graph == EYE_EXPORT_KV;
+    bool kv = k->graph == EYE_EXPORT_KV, flat = k->graph == EYE_EXPORT_VISION && x->o->pixels == EYE_EXPORT_PIXELS_U8_FLAT;
     size_t n = kv ? (size_t)EYE_MAX(x->o->n_steps, 1) : 1, n_open = 0;
     int64_t batch = x->batch;
     enum eye_status st = EYE_OK;
     struct sheet *sheet = eye_alloc_zero(x->o->alloc, n * sizeof *sheet);
     if (!sheet) return eye_fail_nomem(err, n * sizeof *sheet);
-    if (kv) x->batch = 1;
+    if (kv || flat) x->batch = 1; /* the interface has no axis for more */
     for (size_t i = 0; i < n && st == EYE_OK; i++) {
         int64_t n_new = kv && x->o->n_steps ? x->o->step[i] : one;
         st = open_sheet(x, k, &sheet[i], n_new, n > 1, err);
         if (st != EYE_OK) break;
         n_open++;
         st = draw(x, &sheet[i], k->graph, n_new, err);
+        note_decoder(x, &sheet[i]);
         if (st == EYE_OK && sheet[i].m.failed) st = eye_fail(err, EYE_E_NOMEM, "%s: out of memory", k->name);
     }
     if (st == EYE_OK) st = write_sheets(x, k, sheet, n, err);
@@ -329,8 +380,9 @@ static enum eye_status export_kind(struct exporter *x, const struct graph_kind *
 static enum eye_status check_opts(const struct eye_export_opts *o, struct eye_err *err) {
     if (o->graphs & ~(uint32_t)EYE_EXPORT_ALL) return eye_fail(err, EYE_E_ARG, "graphs: unknown bits in 0x%x", o->graphs);
     if ((unsigned)o->target > EYE_TARGET_QNN || (unsigned)o->axes > EYE_AXES_DYNAMIC || (unsigned)o->mask > EYE_EXPORT_MASK_ADDED ||
-        (unsigned)o->kv_style > EYE_EXPORT_KV_GENIE || (unsigned)o->kv_out > EYE_EXPORT_KV_OUT_WINDOW)
-        return eye_fail(err, EYE_E_ARG, "target, axes, mask, kv_style or kv_out is not one of its enum's values");
+        (unsigned)o->kv_style > EYE_EXPORT_KV_GENIE || (unsigned)o->kv_out > EYE_EXPORT_KV_OUT_WINDOW ||
+        (unsigned)o->pixels > EYE_EXPORT_PIXELS_U8_FLAT)
+        return eye_fail(err, EYE_E_ARG, "target, axes, mask, pixels, kv_style or kv_out is not one of its enum's values");
     if (o->opset && (o->opset < 14 || o->opset > 18)) return eye_fail(err, EYE_E_ARG, "opset %d: expected 14 to 18", o->opset);
     if (o->image_side < 0 || o->seq_len < 0 || o->cache_len < 0 || o->n_steps < 0 || o->n_steps > EYE_EXPORT_MAX_STEPS)
         return eye_fail(err, EYE_E_ARG, "a size is negative, or there are more than %d step sizes", EYE_EXPORT_MAX_STEPS);

@@ -13,6 +13,7 @@
 
 #include "export/walk.h"
 #include "eyelet/export.h"
+#include "eyelet/onnx.h"
 #include "format/checkpoint.h"
 #include "support/make_checkpoint.h"
 #include "support/support.h"
@@ -129,6 +130,23 @@ static void assert_interface(EyeOnnx__ValueInfoProto **v, size_t n, const char *
     assert_int_equal(i, n);
 }
 
+static void assert_no_findings(enum eye_status st, const char *file, struct eye_onnx_report *r) {
+    ok(st);
+    if (r->n) fail_msg("%s: %s %s: %s", file, eye_onnx_finding_name(r->finding[0].kind), r->finding[0].name, r->finding[0].text);
+    eye_onnx_report_clear(r);
+}
+
+/* By the checks that `eyelet onnx` has for files of any exporter. */
+static void assert_accepted(const struct eye_export_report_file *f, const struct eye_export_opts *o) {
+    char path[2048];
+    struct eye_onnx_report r;
+    struct eye_onnx_check_opts c = {.signature = f->graph, .kv_style = (enum eye_onnx_kv_style)o->kv_style};
+    snprintf(path, sizeof path, "%s/%s", out_dir, f->name);
+    assert_no_findings(eye_onnx_check(path, &c, &r, &err), path, &r);
+    bool qnn = o->target == EYE_TARGET_QNN;
+    assert_no_findings(eye_onnx_lint(path, qnn ? EYE_ONNX_TARGET_QNN : EYE_ONNX_TARGET_PLAIN, &r, &err), path, &r);
+}
+
 #define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
 static void check(const char *file, bool is_static, const char *const *in, const char *const *out) {
     struct eye_onnx m;
@@ -204,6 +222,7 @@ static void test_npu(void **state) {
                                 .cache_len = 63, .kv_style = EYE_EXPORT_KV_GENIE, .step = {1, 16}, .n_steps = 2};
     export(fastvlm(), &o, &r);
     assert_int_equal(r.n_files, 8);
+    for (size_t i = 0; i < r.n_files; i++) assert_accepted(&r.file[i], &o);
     check("vision_encoder.onnx", true, NAMES("pixel_values f16[1,3,256,256]"), NAMES("image_features f16[1,16,64]"));
     check("decoder_with_projection.onnx", true, NAMES("vision_features f16[1,16,256]", "input_ids i32[1,24]"),
           NAMES("logits f16[1,40,640]"));
@@ -224,6 +243,35 @@ static void test_npu(void **state) {
                 "past_key_values.1.key f32[1,2,16,40]", "past_key_values.1.value f32[1,2,40,16]"),
           NAMES("logits f32[1,1,640]", "present.0.key f32[1,2,16,1]", "present.0.value f32[1,2,1,16]", "present.1.key f32[1,2,16,1]",
                 "present.1.value f32[1,2,1,16]"));
+}
+
+static const char *metadata(const struct eye_onnx *m, const char *key) {
+    for (size_t i = 0; i < m->model->n_metadata_props; i++)
+        if (strcmp(m->model->metadata_props[i]->key, key) == 0) return m->model->metadata_props[i]->value;
+    return "";
+}
+
+static void test_forms(void **state) {
+    (void)state;
+    struct eye_export_report r;
+    struct eye_onnx m;
+    export(fastvlm(), &(struct eye_export_opts){.graphs = EYE_EXPORT_VISION, .pixels = EYE_EXPORT_PIXELS_U8, .tower_only = true}, &r);
+    check("vision_encoder.onnx", false, NAMES("pixel_values u8[batch_size,256,256,3]"), NAMES("vision_features f32[batch_size,16,256]"));
+    export(fastvlm(), &(struct eye_export_opts){.graphs = EYE_EXPORT_VISION, .pixels = EYE_EXPORT_PIXELS_U8_FLAT}, &r);
+    check("vision_encoder.onnx", true, NAMES("pixel_values u8[65536,3]"), NAMES("image_features f32[1,16,64]"));
+    export(fastvlm(), &(struct eye_export_opts){.graphs = EYE_EXPORT_DECODER | EYE_EXPORT_KV, .last_logits = true, .cache_len = 31,
+                                                .step = {4}, .n_steps = 1, .kv_out = EYE_EXPORT_KV_OUT_WINDOW}, &r);
+    check("decoder.onnx", false, NAMES("inputs_embeds f32[batch_size,sequence_length,64]"), NAMES("logits f32[batch_size,1,640]"));
+    load(&m, "decoder_kv.onnx");
+    assert_sound(&m, true);
+    assert_interface(m.model->graph->output, m.model->graph->n_output,
+                     NAMES("logits f32[1,1,640]", "present.0.key f32[1,2,28,16]", "present.0.value f32[1,2,28,16]",
+                           "present.1.key f32[1,2,28,16]", "present.1.value f32[1,2,28,16]"));
+    assert_string_equal(metadata(&m, "eyelet.context"), "32");
+    assert_string_equal(metadata(&m, "eyelet.head_dim"), "16");
+    assert_string_equal(metadata(&m, "eyelet.layers"), "2");
+    assert_string_equal(metadata(&m, "eyelet.rope_theta"), "1000000");
+    eye_onnx_clear(&m);
 }
 
 static const void *initializer(struct eye_onnx *m, const char *name, size_t n_bytes) {
@@ -285,6 +333,7 @@ static void test_families(void **state) {
                 assert_sound(&m, npu || strcmp(r.file[k].graph, "decoder-kv") == 0);
                 assert_int_equal(m.model->graph->n_node, r.file[k].n_nodes);
                 eye_onnx_clear(&m);
+                assert_accepted(&r.file[k], &o);
             }
         }
 }
@@ -379,8 +428,8 @@ static int remove_scratch(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dynamic), cmocka_unit_test(test_layouts), cmocka_unit_test(test_npu), cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_families), cmocka_unit_test(test_refused), cmocka_unit_test(test_cancel), cmocka_unit_test(test_walk),
+        cmocka_unit_test(test_dynamic), cmocka_unit_test(test_layouts), cmocka_unit_test(test_npu), cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_weights), cmocka_unit_test(test_families), cmocka_unit_test(test_refused), cmocka_unit_test(test_cancel), cmocka_unit_test(test_walk),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests_name("export", tests, NULL, remove_scratch);

@@ -11,15 +11,15 @@ struct export_opts {
     const char *model, *out, *mmproj, *step;
     struct arg_list graph;
     int32_t precision, opset, target, axes, kv_style, kv_out, mask, ids;
-    int32_t image_side, seq_len, cache_len;
-    bool external, tower_only, rope_inputs, json, quiet;
+    int32_t image_side, pixels, seq_len, cache_len;
+    bool external, tower_only, last_logits, rope_inputs, json, quiet;
 };
 
 /* In the order of the enums of eyelet/export.h. */
 static const char *const precisions[] = {"fp32", "fp16", NULL}, *const targets[] = {"plain", "qnn", NULL},
                   *const axes[] = {"auto", "static", "dynamic", NULL}, *const styles[] = {"plain", "dot", "genie", NULL},
                   *const kv_outs[] = {"new", "window", NULL}, *const masks[] = {"auto", "keys", "full", "added", NULL},
-                  *const ids[] = {"int64", "int32", NULL};
+                  *const ids[] = {"int64", "int32", NULL}, *const pixels[] = {"nchw", "u8", "u8-flat", NULL};
 
 #define T struct export_opts
 static const struct arg export_args[] = {
@@ -42,7 +42,10 @@ static const struct arg export_args[] = {
     {ARG_FLAG, 0, "no-projector", NULL, "vision ends before the projector", offsetof(T, tower_only)},
     {ARG_INT, 0, "image-side", "N", "pixels of the square the vision tower sees; 0 = the model's own", offsetof(T, image_side),
      0, 8192},
+    {ARG_CHOICE, 0, "pixels", "FORM", "pixel_values: real numbers, or bytes [B,S,S,3] or [S S,3] that the graph normalises",
+     offsetof(T, pixels), .choices = pixels},
     {ARG_GROUP, .help = "Decoder"},
+    {ARG_FLAG, 0, "last-logits", NULL, "logits of the last row only", offsetof(T, last_logits)},
     {ARG_INT, 0, "seq-len", "N", "tokens of static graphs; 0 = 512, or what the model has", offsetof(T, seq_len), 0, 1 << 24},
     {ARG_INT, 0, "cache-len", "N", "decoder-kv: cached positions; 0 = 1023, or what the model has", offsetof(T, cache_len), 0,
      1 << 24},
@@ -127,6 +130,7 @@ static int run(void *opts, char *const *operand, int n_operands) {
     struct eye_export_opts x = {
         .mmproj = o->mmproj, .f16 = o->precision == 1, .opset = o->opset, .target = (enum eye_target)o->target,
         .axes = (enum eye_axes)o->axes, .external = o->external, .tower_only = o->tower_only, .image_side = o->image_side,
+        .pixels = (enum eye_export_pixels)o->pixels, .last_logits = o->last_logits,
         .seq_len = o->seq_len, .cache_len = o->cache_len, .kv_style = (enum eye_export_kv_style)o->kv_style,
         .kv_out = (enum eye_export_kv_out)o->kv_out, .mask = (enum eye_export_mask)o->mask, .rope_inputs = o->rope_inputs,
         .ids32 = o->ids == 1, .progress = on_progress, .progress_ctx = &ui, .cancel = ui_interrupted,
