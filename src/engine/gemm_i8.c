@@ -31,6 +31,10 @@ void eye_finish_i8(const struct eye_exec *x, const struct eye_finish_i8 *f, floa
                    size_t cols) {
     const struct eye_kernels *k = &x->plan->e->kernels;
     size_t at = row * n + col;
+    if (f->act == k->gelu_f32 && !f->residual && f->quant.scale > 0 && !f->quant.wide) { /* bytes ask less of it */
+        k->gelu_u8((uint8_t *)f->y + at, c, cols, 1.0f / f->quant.scale, (float)f->quant.zero);
+        return;
+    }
     float *y = f->quant.scale > 0 ? c : (float *)f->y + at;
     if (f->act) f->act(f->residual ? c : y, c, cols);
     if (f->residual && f->residual_quant.scale > 0)
@@ -193,5 +197,5 @@ enum eye_status eye_lower_matrix_i8(struct eye_lower *l, const struct eye_node *
 }
 
 void eye_lower_gemm_i8_scratch(struct eye_lower *l, const struct eye_matrix_i8 *w, bool made_rows) {
-    eye_lower_scratch(l, tile_bytes(w) + (made_rows ? TILE_ROWS * w->k : 0), 0);
+    eye_lower_scratch(l, tile_bytes(w) + (made_rows ? TILE_ROWS * w->k + EYE_ROWS_SLACK : 0), 0);
 }

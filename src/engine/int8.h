@@ -32,6 +32,7 @@ void eye_finish_i8(const struct eye_exec *x, const struct eye_finish_i8 *f, floa
 /* Of node n, at run time. */
 struct eye_finish_i8 eye_finish_of(const struct eye_exec *x, const struct eye_node *n, eye_map_fn *act, eye_val residual);
 
+#define EYE_ROWS_SLACK 64 /* bytes behind dst that may be written as well */
 typedef void eye_rows_u8_fn(const void *ctx, size_t row0, size_t n, uint8_t *dst); /* rows [row0, row0 + n) of the left side */
 struct eye_gemm_i8 {
     const struct eye_matrix_i8 *w;

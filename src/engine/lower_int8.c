@@ -8,6 +8,7 @@
 
 #define MAX_KERNEL_ROWS 64
 #define LEAST_PIECE 4096
+#define SHORT_ROW 16
 
 /* ---- linear ---- */
 
@@ -59,20 +60,34 @@ struct conv_run {
     size_t rows, piece; /* output image rows of all images; per task */
 };
 
-/* Patches [kh][kw][C]; what is outside the image is the zero point. */
+/* Patches [kh][kw][C]; what is outside the image is the zero point. A short row is copied as 16 bytes, which what follows writes
+ * over (an RGB stem's are 9: a call each would take longer than the products). */
+static void make_patch(const struct conv *d, const uint8_t *image, int64_t y0, int64_t x0, uint8_t *dst) {
+    const uint8_t *image_end = image + d->h * d->w_in * d->c;
+    int64_t first = EYE_MAX(0, -x0), end = EYE_MAX(first, EYE_MIN(d->kw, d->w_in - x0)), n = d->kw * d->c; /* taps inside, along x */
+    for (int64_t u = 0; u < d->kh; u++, dst += n) {
+        bool inside = y0 + u >= 0 && y0 + u < d->h && end > first;
+        const uint8_t *row = image + ((y0 + u) * d->w_in + x0) * d->c; /* of use when inside */
+        if (inside && end - first == d->kw && n <= SHORT_ROW && image_end - row >= SHORT_ROW) {
+            memcpy(dst, row, SHORT_ROW);
+            continue;
+        }
+        if (!inside || end - first < d->kw) memset(dst, d->zero, (size_t)n);
+        if (inside) memcpy(dst + first * d->c, row + first * d->c, (size_t)((end - first) * d->c));
+    }
+}
+
 static void make_patches(const void *ctx, size_t row0, size_t n, uint8_t *dst) {
     const struct conv_run *r = ctx;
     const struct conv *d = r->d;
-    for (size_t at = row0; at < row0 + n; at++) {
-        int64_t p = (int64_t)at % (d->oh * d->ow), y0 = p / d->ow * d->stride - d->top, x0 = p % d->ow * d->stride - d->left;
-        const uint8_t *image = r->in + (int64_t)at / (d->oh * d->ow) * d->h * d->w_in * d->c;
-        int64_t first = EYE_MAX(0, -x0), end = EYE_MAX(first, EYE_MIN(d->kw, d->w_in - x0)); /* taps inside, along x */
-        for (int64_t u = 0; u < d->kh; u++, dst += d->kw * d->c) {
-            bool inside = y0 + u >= 0 && y0 + u < d->h && end > first;
-            if (!inside || end - first < d->kw) memset(dst, d->zero, (size_t)(d->kw * d->c));
-            if (!inside) continue;
-            memcpy(dst + first * d->c, image + ((y0 + u) * d->w_in + x0 + first) * d->c, (size_t)((end - first) * d->c));
-        }
+    int64_t map = d->oh * d->ow, i = (int64_t)row0 / map, y = (int64_t)row0 % map / d->ow, x = (int64_t)row0 % d->ow;
+    for (; n-- > 0; dst += d->kh * d->kw * d->c) { /* no divisions in here: a stem has many rows of little work */
+        make_patch(d, r->in + i * d->h * d->w_in * d->c, y * d->stride - d->top, x * d->stride - d->left, dst);
+        if (++x < d->ow) continue;
+        x = 0;
+        if (++y < d->oh) continue;
+        y = 0;
+        i++;
     }
 }
 

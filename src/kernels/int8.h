@@ -71,6 +71,9 @@ typedef void eye_dwconv_u8_fn(const struct eye_dwconv_u8_args *a);
 
 /* q = clamp(rint(x inv_scale + zero), 0, 255), the product and sum fused, ties to even; NaN gives 0. */
 typedef void eye_quant_u8_fn(uint8_t *q, const float *x, size_t n, float inv_scale, float zero);
+/* quant_u8 of gelu(x), the exact-erf one, within 5e-5 (1 + |x|): max(x, 0) - k(|x|), k by 16 pieces of degree 2 (gelu_tables.py), fused
+ * steps in one order, so the same bits everywhere; NaN is taken for 0. */
+typedef void eye_gelu_u8_fn(uint8_t *q, const float *x, size_t n, float inv_scale, float zero);
 /* q = rint(clamp(x inv_scale, -top, top)), ties to even; NaN gives -top. */
 typedef void eye_quant_i16_fn(int16_t *q, const float *x, size_t n, float inv_scale, float top);
 /* y = q scale + a, fused; a NULL = 0; y may be a. */

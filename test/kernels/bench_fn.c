@@ -225,6 +225,7 @@ static void step_add_i16(const struct check_row *r, void *p) {
 }
 void bench_eye_quant_i16_fn(struct check *c) { bench_vec(c, step_quant_i16, "n 4096", 6.0 * LEN); }
 void bench_eye_add_i16_fn(struct check *c) { bench_vec(c, step_add_i16, "n 4096", 10.0 * LEN); }
+void bench_eye_gelu_u8_fn(struct check *c) { bench_vec(c, step_quant_u8, "n 4096", 5.0 * LEN); } /* of one type */
 void bench_eye_quant_u8_fn(struct check *c) { bench_vec(c, step_quant_u8, "n 4096", 5.0 * LEN); }
 void bench_eye_add_u8_fn(struct check *c) { bench_vec(c, step_add_u8, "n 4096", 9.0 * LEN); }
 

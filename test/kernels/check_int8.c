@@ -153,7 +153,7 @@ void check_eye_dwconv_u8_fn(struct check *c) {
 
 /* ---- element-wise ---- */
 
-static void quant_case(struct check *c, size_t n, enum check_pattern p, float max) {
+static void quant_case(struct check *c, eye_quant_u8_fn *ref, eye_quant_u8_fn *fn, size_t n, enum check_pattern p, float max) {
     float inv_scale = check_uniform(c, 0.01f, 300.0f), zero = (float)check_below(c, 256);
     check_where(c, "n %zu, %s, 1/scale %g, zero %g", n, check_pattern_name(p), (double)inv_scale, (double)zero);
     struct gbuf x = gbuf_new(n * 4, 4), q = gbuf_new(n, 1);
@@ -162,8 +162,8 @@ static void quant_case(struct check *c, size_t n, enum check_pattern p, float ma
     if (p == PAT_RANDOM && n) ((float *)x.p)[check_below(c, n)] = odd[check_below(c, EYE_COUNT(odd))];
     gbuf_freeze(&x);
     uint8_t *want = malloc(n + 1);
-    ((eye_quant_u8_fn *)c->ref->fn)(want, x.p, n, inv_scale, zero);
-    ((eye_quant_u8_fn *)c->row->fn)(q.p, x.p, n, inv_scale, zero);
+    ref(want, x.p, n, inv_scale, zero);
+    fn(q.p, x.p, n, inv_scale, zero);
     gbuf_check(c, &q, "q");
     for (size_t i = 0; i < n; i++)
         if (want[i] != ((uint8_t *)q.p)[i])
@@ -172,9 +172,24 @@ static void quant_case(struct check *c, size_t n, enum check_pattern p, float ma
     gbuf_free(&x), gbuf_free(&q);
 }
 
-void check_eye_quant_u8_fn(struct check *c) {
-    for (size_t n = 0; n <= (c->quick ? 40u : 131u); n++) quant_case(c, n, PAT_RANDOM, 1.0f);
-    for (int p = 0; p < N_PATTERNS; p++) quant_case(c, 203, (enum check_pattern)p, 1e10f);
+static void quant_cases(struct check *c) {
+    eye_quant_u8_fn *ref = (eye_quant_u8_fn *)c->ref->fn, *fn = (eye_quant_u8_fn *)c->row->fn;
+    for (size_t n = 0; n <= (c->quick ? 40u : 131u); n++) quant_case(c, ref, fn, n, PAT_RANDOM, n % 2 ? 1.0f : 8.0f);
+    for (int p = 0; p < N_PATTERNS; p++) quant_case(c, ref, fn, 203, (enum check_pattern)p, 1e10f);
+}
+void check_eye_quant_u8_fn(struct check *c) { quant_cases(c); }
+
+/* The bytes of the plain C version, which is what it is said to be. */
+void check_eye_gelu_u8_fn(struct check *c) {
+    quant_cases(c);
+    for (float x = -6; x <= 6; x += 1e-3f) {
+        uint8_t q;
+        double want = (double)x * 0.5 * erfc(-(double)x / sqrt(2)), slack = 0.5 / 40 + 5e-5 * (1 + fabs((double)x)) + 1e-6;
+        ((eye_gelu_u8_fn *)c->row->fn)(&q, &x, 1, 40.0f, 10.0f);
+        check_where(c, "x %g", (double)x);
+        double got = (q - 10) / 40.0;
+        if (want < 6 && fabs(got - want) > slack) check_fail(c, "gelu %g, expected %g", got, want);
+    }
 }
 
 static void add_case(struct check *c, size_t n, bool with_a, bool in_place) {

@@ -3,6 +3,7 @@
 
 gelu(x) = max(x, 0) - k(|x|) with k(t) = t Phi(-t): small (<= 0.17), smooth for t >= 0, and 0 at infinity, so nothing cancels.
   segments  k in 32 pieces of width 1/S, degree 4 in u = t S - i, |u| <= 1/2. One permute per coefficient (AVX-512).
+  coarse    k in 16 pieces of width 1/4, degree 2: what is rounded to bytes next asks no more (gelu_u8, every CPU).
   poly      k(t) = t (1/2 - t P(s)), s = 2 t^2/T^2 - 1, one polynomial for t <= T (AVX2, NEON).
 Fitted for least maximal error by Lawson's iteratively reweighted least squares; errors of the float32 result are printed."""
 import math
@@ -44,6 +45,20 @@ def segments():
     return np.array(rows).astype(np.float32)
 
 
+def coarse():
+    rows = []
+    for i in range(16):
+        u = (0.0 if i == 0 else -0.5) + (0.5 if i == 0 else 1.0) * (1 - np.cos(np.linspace(0, np.pi, 400))) / 2
+        f = k_exact((u + i) / 4)
+        if i == 0:  # k(0) = 0
+            c = np.r_[0, lawson(np.stack([u, u**2], 1), f, np.ones_like(u))].astype(np.float32)
+        else:
+            c = lawson(np.stack([u**p for p in range(3)], 1), f, np.ones_like(u)).astype(np.float32)
+        rows.append(c)
+    c[0] = -fma(c[2], np.float32(0.5), c[1]) / 2  # ends in 0: max(x, 0) from there on
+    return np.array(rows)
+
+
 def poly():
     x = np.maximum(T * np.cos(np.linspace(0, np.pi / 2, 3000)), 1e-6)
     s = 2 * x * x / T / T - 1
@@ -75,6 +90,14 @@ def main():
     for d in (3, 2, 1, 0):
         y = fma(y, u, tab[i.astype(int), d])
     text = report("segments", x, np.maximum(x, 0) - y)
+    low = coarse()
+    end = np.nextafter(np.float32(15.5 / 4), np.float32(0))  # 15.5 itself would round to piece 16
+    t = np.minimum(np.abs(x), end)
+    i = np.rint(t.astype(np.float64) * 4)
+    u, y = fma(t, np.float32(4), -i), low[i.astype(int), 2]
+    for d in (1, 0):
+        y = fma(y, u, low[i.astype(int), d])
+    text += report("coarse", x, np.maximum(x, 0) - y)
     t = np.minimum(np.abs(x), np.float32(T))
     s = fma((t * t).astype(np.float32), np.float32(2 / T / T), -1)
     y = np.full_like(s, p[-1])
@@ -88,6 +111,11 @@ def main():
     print("static const float eye_gelu_seg[5][32] = { /* [degree][segment] */")
     for d in range(5):
         print("    {" + lines(tab[:, d], ",\n     ") + "},")
+    print("};\n")
+    print(f"#define EYE_GELU_COARSE_MAX {end:.9g}f /* times 4 rounds to 15 */")
+    print("static const float eye_gelu_coarse[3][16] = { /* [degree][piece] */")
+    for d in range(3):
+        print("    {" + lines(low[:, d], ",\n     ") + "},")
     print("};\n")
     print(f"#define EYE_GELU_POLY_MAX {T}f\n#define EYE_GELU_POLY_SCALE {np.float32(2 / T / T):.9g}f")
     print(f"#define EYE_GELU_POLY_DEG {DEG}")

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/gelu_tables.h"
 #include "kernels/rows.h"
 
 void eye_i8_pack_panel(size_t n, size_t k, const int8_t *src, size_t stride, void *dst) {
@@ -72,6 +73,20 @@ void eye_quant_u8_ref(uint8_t *q, const float *x, size_t n, float inv_scale, flo
 
 void eye_add_u8_ref(float *y, const uint8_t *q, const float *a, size_t n, float scale, float zero) {
     for (size_t i = 0; i < n; i++) y[i] = fmaf((float)q[i] - zero, scale, a ? a[i] : 0.0f);
+}
+
+static float coarse_gelu(float x) {
+    float t = fabsf(x) < EYE_GELU_COARSE_MAX ? fabsf(x) : EYE_GELU_COARSE_MAX, piece = nearbyintf(t * 4.0f);
+    int i = (int)piece;
+    float u = fmaf(t, 4.0f, -piece), k = fmaf(fmaf(eye_gelu_coarse[2][i], u, eye_gelu_coarse[1][i]), u, eye_gelu_coarse[0][i]);
+    return (x > 0.0f ? x : 0.0f) - k;
+}
+
+void eye_gelu_u8_ref(uint8_t *q, const float *x, size_t n, float inv_scale, float zero) {
+    for (size_t i = 0; i < n; i++) {
+        float y = coarse_gelu(x[i]);
+        eye_quant_u8_ref(q + i, &y, 1, inv_scale, zero);
+    }
 }
 
 void eye_quant_i16_ref(int16_t *q, const float *x, size_t n, float inv_scale, float top) {
