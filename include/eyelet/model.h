@@ -79,6 +79,8 @@ struct eye_model_opts { /* all-zero = defaults */
     enum eye_fit fit;
     const char *mmproj;                 /* llama.cpp's .gguf of vision tower and projector, beside one of text; borrowed for
                                            the call; NULL = none. See doc/GGUF.md */
+    const char *tokenizer;              /* a tokenizer.json in place of the model's own, for files that have none: Genie's
+                                           decoder .bin; borrowed for the call; NULL = the model's */
     const char *chat_template;          /* NULL = the model's own; else by name: "qwen2", "chatml", "vicuna", "llava", "smolvlm",
                                            "llama2", "tinyllava", "raw"; else a file, see doc/TEMPLATES.md; borrowed for the call */
     const char *cache_dir;              /* keep image rows in this folder (made if absent), so that a picture seen before skips

@@ -287,6 +287,15 @@ static enum eye_status add_mmproj(struct eye_checkpoint *c, const char *path, bo
     return index_table(c, &(struct eye_table){.where = t->where, .entry = copy, .n = t->n}, err);
 }
 
+/* Genie's decoders and eyelet's parts end in .bin as PyTorch's files do. */
+static bool is_gguf_bin(const char *path) {
+    struct eye_map map;
+    if (!ends_with(path, ".bin") || eye_map_open(&map, path, true, 0, NULL) != EYE_OK) return false;
+    bool yes = map.size >= 4 && memcmp(map.p, "GGUF", 4) == 0;
+    eye_map_close(&map);
+    return yes;
+}
+
 static enum eye_status open_compiled(struct eye_checkpoint *c, const struct open_opts *o, struct eye_err *err) {
     if (!o->takes_compiled)
         return eye_fail(err, EYE_E_ARG, "%s: a compiled file, which is for running only; give the model it was made from",
@@ -300,7 +309,7 @@ static enum eye_status open_compiled(struct eye_checkpoint *c, const struct open
 }
 
 static enum eye_status open_file(struct eye_checkpoint *c, const struct open_opts *o, struct eye_err *err) {
-    if (ends_with(c->path, ".safetensors") || is_torch(c->path))
+    if (ends_with(c->path, ".safetensors") || (is_torch(c->path) && !is_gguf_bin(c->path)))
         return eye_fail(err, EYE_E_ARG, "%s: weights alone: name the folder that also holds config.json and the tokenizer",
                         c->path);
     for (size_t i = 0; i < EYE_COUNT(strangers); i++)
@@ -346,6 +355,8 @@ enum eye_status eye_checkpoint_open(struct eye_checkpoint *out, const char *path
         st = !eye_path_is_dir(path)  ? open_file(&c, &o, err)
              : o.mmproj ? eye_fail(err, EYE_E_ARG, "%s: a folder is a whole model; --mmproj goes with a .gguf of text", path)
                       : open_folder(&c, o.use_mmap, err);
+    if (st == EYE_OK && opts && opts->tokenizer)
+        st = eye_map_open(&c.tokenizer, opts->tokenizer, o.use_mmap, MAX_SIDE_BYTES, err);
     if (st != EYE_OK)
         eye_checkpoint_close(&c);
     else
@@ -358,6 +369,7 @@ void eye_checkpoint_close(struct eye_checkpoint *c) {
     for (size_t i = c->is_gguf ? 0 : c->n_shards; i > 0; i--) eye_safetensors_close(&c->shard[i - 1]);
     eye_gguf_close(&c->gguf);
     eye_gguf_close(&c->mmproj);
+    eye_map_close(&c->tokenizer);
     eye_strmap_clear(&c->index);
     eye_arena_clear(&c->arena);
     *c = (struct eye_checkpoint){0};
@@ -369,6 +381,11 @@ const struct eye_tensor *eye_checkpoint_find(const struct eye_checkpoint *c, con
 }
 
 bool eye_checkpoint_text(const struct eye_checkpoint *c, const char *name, const char **p, size_t *len) {
+    if (c->tokenizer.path && strcmp(name, "tokenizer.json") == 0) {
+        *p = c->tokenizer.p ? (const char *)c->tokenizer.p : "";
+        *len = c->tokenizer.size;
+        return true;
+    }
     if (c->is_gguf) {
         for (size_t i = 0; i < EYE_GGUF_N_FILES; i++)
             if (c->made[i].p && c->no_files.code == EYE_OK && strcmp(name, eye_gguf_folder_names[i]) == 0) {

@@ -4,7 +4,8 @@
  *              only *.bin, *.pth or *.pt
  *              (with opts.mmproj: a text model's, and llama.cpp's file of tower and projector beside it)
  *   a .gguf    the same in one file: weights as tensors, side files as string keys "eyelet.file.NAME"; one that llama.cpp's
- *              tools made has none: its files are written from its metadata (gguf_folder.h)
+ *              tools made has none: its files are written from its metadata (gguf_folder.h); nor has a decoder in Genie's form
+ *              (gguf_genie.h), whose tokenizer.json is a file of its own: opts.tokenizer
  *   a compiled file (compiled.h), which is a .gguf too: weights may have no data
  * Knows nothing of what the names mean. Read-only after open: reads may run on several threads. */
 #ifndef EYE_FORMAT_CHECKPOINT_H
@@ -20,6 +21,7 @@
 struct eye_checkpoint_opts {
     bool no_mmap;       /* read into memory in place of mapping */
     bool takes_compiled; /* the caller can do without the weights' own numbers; else a compiled file is refused */
+    const char *tokenizer; /* NULL, or a tokenizer.json in place of the checkpoint's own, if it has one */
     const char *mmproj; /* NULL, or a GGUF of architecture "clip": path must then be a GGUF of a text model of llama.cpp's */
 };
 
@@ -40,6 +42,7 @@ struct eye_checkpoint {
     size_t n;
     uint64_t data_bytes;            /* of all tensors */
     struct eye_strmap index;
+    struct eye_map tokenizer;       /* opts.tokenizer; path NULL = not asked for */
     struct eye_map *side;           /* [EYE_COUNT of the names below]: path NULL = not there */
 };
 

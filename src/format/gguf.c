@@ -33,6 +33,16 @@ static const struct {
     {35, EYE_TQ2_0},   {39, EYE_MXFP4},   {40, EYE_NVFP4},   {41, EYE_Q1_0},
 };
 
+/* Of the same container as Genie's composer writes it. The last five are packed in ways that are not public. */
+static const struct {
+    uint32_t id;
+    const char *name; /* NULL: dtype is it */
+    enum eye_dtype dtype;
+} genie_types[] = {
+    {0, NULL, EYE_F32}, {1, NULL, EYE_F16}, {201, NULL, EYE_BF16}, {20, "Z4", EYE_F32}, {21, "Z4_FP16", EYE_F32},
+    {22, "Z4_BF16", EYE_F32}, {30, "Q4", EYE_F32}, {4038, "Z8", EYE_F32},
+};
+
 const char *eye_gguf_type_name(enum eye_gguf_type type) { return (unsigned)type < EYE_GGUF_N_TYPE ? types[type].name : "?"; }
 
 size_t eye_gguf_type_bytes(enum eye_gguf_type type) { return (unsigned)type < EYE_GGUF_N_TYPE ? types[type].bytes : 0; }
@@ -130,6 +140,23 @@ static enum eye_status read_kv(struct eye_gguf *g, struct eye_cursor *c, struct 
     return EYE_OK;
 }
 
+static enum eye_status find_genie_type(const struct eye_gguf *g, struct eye_str name, uint32_t id, enum eye_dtype *out,
+                                       struct eye_err *err) {
+    int shown = (int)EYE_MIN(name.len, 100);
+    for (size_t i = 0; i < EYE_COUNT(genie_types); i++) {
+        if (genie_types[i].id != id) continue;
+        if (genie_types[i].name)
+            return eye_fail(err, EYE_E_UNSUPPORTED,
+                            "%s: tensor \"%.*s\" has Genie's type %s (%u), whose bits are not public; F32 and F16 are read "
+                            "(compose the file without --quantize, or make it with \"eyelet export genie\")",
+                            g->table.where, shown, name.p, genie_types[i].name, id);
+        *out = genie_types[i].dtype;
+        return EYE_OK;
+    }
+    return eye_fail(err, EYE_E_UNSUPPORTED, "%s: tensor \"%.*s\" has the unknown Genie type %u", g->table.where, shown, name.p,
+                    id);
+}
+
 static enum eye_status read_tensor_info(struct eye_gguf *g, struct eye_cursor *c, struct eye_err *err) {
     const char *where = g->table.where;
     struct eye_str name = read_string(c);
@@ -151,8 +178,9 @@ static enum eye_status read_tensor_info(struct eye_gguf *g, struct eye_cursor *c
     uint32_t id = eye_cursor_u32(c);
     uint64_t offset = eye_cursor_u64(c);
     if (c->failed) return truncated(g, c, "a tensor's entry", err);
-    enum eye_dtype dtype;
-    if (!eye_gguf_ggml_dtype(id, &dtype))
+    enum eye_dtype dtype = EYE_F32;
+    if (g->genie) EYE_TRY(find_genie_type(g, name, id, &dtype, err));
+    else if (!eye_gguf_ggml_dtype(id, &dtype))
         return eye_fail(err, EYE_E_UNSUPPORTED, "%s: tensor \"%.*s\" has the unknown ggml type %u", where, shown, name.p, id);
     if (offset % g->alignment != 0)
         return eye_fail(err, EYE_E_CORRUPT, "%s: tensor \"%.*s\": offset %llu is no multiple of the alignment %zu", where,
@@ -206,9 +234,12 @@ static enum eye_status read_all(struct eye_gguf *g, const void *p, size_t n, str
     EYE_TRY(eye_strmap_reserve(&g->kv_index, (size_t)n_kv, err));
     for (uint64_t i = 0; i < n_kv; i++) EYE_TRY(read_kv(g, &c, err));
     EYE_TRY(read_alignment(g, err));
+    g->genie = eye_gguf_find(g, EYE_GGUF_GENIE_KEY) != NULL;
     EYE_TRY(check_count(g, &c, n_tensors, MIN_TENSOR_BYTES, "tensors", err));
     EYE_TRY(eye_table_reserve(&g->table, (size_t)n_tensors, err));
     for (uint64_t i = 0; i < n_tensors; i++) EYE_TRY(read_tensor_info(g, &c, err));
+    if (g->genie && eye_cursor_left(&c) >= 4 && memcmp((const uint8_t *)p + c.pos, "GGUF", 4) == 0)
+        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: several models in one file (LoRA adapters); one is read", g->table.where);
     size_t pad = (g->alignment - c.pos % g->alignment) % g->alignment;
     pad = EYE_MIN(pad, eye_cursor_left(&c)); /* a file without tensors may end before */
     eye_cursor_bytes(&c, pad);

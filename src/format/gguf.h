@@ -12,6 +12,8 @@
 #include "base/sys.h"
 #include "format/table.h"
 
+#define EYE_GGUF_GENIE_KEY "model.size.vocabulary" /* only Genie's composer, and eyelet in its place, writes it */
+
 /* The file's numbers. */
 enum eye_gguf_type {
     EYE_GGUF_U8, EYE_GGUF_I8, EYE_GGUF_U16, EYE_GGUF_I16, EYE_GGUF_U32, EYE_GGUF_I32, EYE_GGUF_F32, EYE_GGUF_BOOL,
@@ -32,6 +34,7 @@ struct eye_gguf {
     struct eye_map map;
     struct eye_table table;
     uint32_t version;
+    bool genie;             /* a decoder in Genie's form: its tensor types have numbers of their own; see gguf_genie.h */
     size_t alignment;
     struct eye_gguf_kv *kv; /* [n_kv] in file order */
     size_t n_kv;

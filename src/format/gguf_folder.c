@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/gguf_genie.h"
 #include "format/gguf_pieces.h"
 
 const char *const eye_gguf_folder_names[EYE_GGUF_N_FILES] = {"config.json", "tokenizer.json", "tokenizer_config.json",
@@ -332,6 +333,7 @@ enum eye_status eye_gguf_folder(const struct eye_gguf *g, struct eye_arena *aren
     struct source s = {.g = g, .arena = arena, .err = err};
     struct eye_str arch;
     for (int i = 0; i < EYE_GGUF_N_FILES; i++) file[i] = (struct eye_str){NULL, 0};
+    if (g->genie) return eye_gguf_genie_config(g, arena, &file[EYE_GGUF_CONFIG], err);
     EYE_TRY(eye_gguf_str(g, "general.architecture", &arch, err));
     static const char *const known[] = {"qwen2", "llama", "gpt2"};
     size_t i = 0;

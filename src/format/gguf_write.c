@@ -245,7 +245,7 @@ enum eye_status eye_gguf_write(struct eye_gguf_writer *w, const char *path, stru
     enum eye_status st;
     eye_buf_init(&head, w->arena.alloc);
     eye_buf_add(&head, "GGUF", 4);
-    put_le(&head, 3, 4);
+    put_le(&head, w->version ? w->version : 3, 4);
     put_le(&head, w->n_parts, 8);
     put_le(&head, w->n_kv, 8);
     EYE_TRY_GOTO(sticky(&head, err));

@@ -1,4 +1,4 @@
-/* format/gguf_write: write a GGUF v3 file. Keys and tensor names first, then data, streamed: a model need not be in memory.
+/* format/gguf_write: write a GGUF file, v3 or v2 (the same bytes but for the number). Keys and tensor names first, then data, streamed: a model need not be in memory.
  *
  *   struct eye_gguf_writer w;
  *   eye_gguf_writer_init(&w, alloc);
@@ -20,6 +20,7 @@ struct eye_gguf_writer {
     struct eye_buf kv, infos; /* encoded */
     struct eye_gguf_part *part;
     size_t n_kv, n_parts, cap;
+    uint32_t version;         /* 0 = 3 */
     uint64_t data_bytes;
     size_t alignment; /* of tensors: 32; see eye_gguf_set_alignment */
 };

@@ -105,6 +105,32 @@ enum eye_status eye_vlm_graph(const struct eye_vlm *m, enum eye_part part, int64
     return EYE_OK;
 }
 
+enum eye_status eye_vlm_run_graph(const struct eye_vlm *m, enum eye_part part, const struct eye_run_graph *how, struct eye_graph *g,
+                                  eye_val *tapped, struct eye_err *err) {
+    enum eye_status st;
+    bool int8 = how->type == EYE_W_I8;
+    EYE_TRY(eye_vlm_graph(m, part, how->side_px, g, err));
+    if (!how->unfused || int8) EYE_TRY_GOTO(eye_graph_fold(g, err));
+    eye_graph_quantize(g, how->type);
+    if (int8) EYE_TRY_GOTO(eye_vlm_ranges(m, g, err));
+    if (!how->unfused) EYE_TRY_GOTO(eye_graph_fuse(g, how->keep_taps || how->tap, err));
+    if (how->tap) {
+        eye_val v = eye_graph_find(g, how->tap);
+        if (v == EYE_NONE) {
+            st = eye_fail(err, EYE_E_ARG, "no layer \"%s\"", how->tap);
+            goto fail;
+        }
+        if (v != g->output[0]) eye_output(g, v);
+        EYE_TRY_GOTO(eye_graph_compact(g, err));
+        if (tapped) *tapped = v;
+    }
+    if (int8) EYE_TRY_GOTO(eye_graph_lay_int8(g, err));
+    return EYE_OK;
+fail:
+    eye_graph_clear(g);
+    return st;
+}
+
 /* ---- opening ---- */
 
 /* Every part once, vision first: it decides the width of the features where the configuration leaves that open. */
@@ -115,6 +141,7 @@ static enum eye_status check_parts(struct eye_vlm *m, struct eye_err *err) {
     for (int part = eye_vlm_sees(m) ? 0 : EYE_PART_EMBED; part < EYE_N_PART; part++) {
         struct eye_graph g;
         struct eye_err why;
+        if (!(m->parts & 1u << part)) continue;
         enum eye_status st = eye_vlm_graph(m, (enum eye_part)part, 0, &g, &why);
         if (st == EYE_OK && part == EYE_PART_VISION) m->config.vision.channels = eye_dim(&g, g.output[0], -1);
         if (st == EYE_OK) eye_graph_clear(&g);
@@ -170,8 +197,15 @@ static enum eye_status read_type(const struct eye_vlm *m, const char *key, enum 
 
 /* What a converted file says about itself beyond the configuration it carries. */
 static enum eye_status read_metadata(struct eye_vlm *m, struct eye_err *err) {
-    struct eye_str form, architecture;
+    struct eye_str form, architecture, parts;
+    m->parts = (1u << EYE_N_PART) - 1;
     if (!m->ckpt->is_gguf) return EYE_OK;
+    EYE_TRY(eye_gguf_str(&m->ckpt->gguf, EYE_PARTS_KEY, &parts, err));
+    if (is_text(&parts, EYE_PARTS_VISION)) m->parts = 1u << EYE_PART_VISION | 1u << EYE_PART_PROJECTOR;
+    else if (is_text(&parts, EYE_PARTS_EMBED)) m->parts = 1u << EYE_PART_EMBED;
+    else if (parts.p)
+        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: " EYE_PARTS_KEY " is \"%.*s\", expected " EYE_PARTS_VISION " or "
+                        EYE_PARTS_EMBED, m->ckpt->path, (int)EYE_MIN(parts.len, 32), parts.p);
     m->config.names = EYE_NAMES_GGUF;
     EYE_TRY(eye_gguf_str(&m->ckpt->gguf, "general.architecture", &architecture, err));
     m->config.text.rope_pairs = is_text(&architecture, "llama");

@@ -27,6 +27,7 @@ struct eye_vlm {
     const struct eye_checkpoint *ckpt;  /* borrowed: its mapped weights are what the graphs point to */
     struct eye_vlm_config config;
     struct eye_binder bind;
+    uint32_t parts;                     /* bit 1 << enum eye_part: what is in it; all, but for files of some parts (EYE_PARTS_KEY) */
     bool tied;                          /* the head reads token_embd.weight */
     bool vision_folded;                 /* a converted file: see struct eye_build */
     /* How a converted file wants its matrices multiplied, so that it computes what its folder did under the same options;
@@ -45,6 +46,17 @@ void eye_vlm_clear(struct eye_vlm *m);
  * configuration's; ARG if it is no positive multiple of the tower's stride or above EYE_MAX_SIDE_PX. */
 EYE_MUST_CHECK enum eye_status eye_vlm_graph(const struct eye_vlm *m, enum eye_part part, int64_t side_px, struct eye_graph *g,
                                              struct eye_err *err);
+/* A part's graph as it runs: folded, its matrices as type says, int8 edges laid, fused. *tapped (may be NULL) is the value of tap.
+ * The caller clears g. */
+struct eye_run_graph {
+    int64_t side_px;   /* as above */
+    enum eye_wtype type;
+    bool unfused;      /* only what int8 needs of the passes: to measure what they are worth */
+    bool keep_taps;    /* named values survive */
+    const char *tap;   /* NULL, or a value to make an output as well; named values survive then too */
+};
+EYE_MUST_CHECK enum eye_status eye_vlm_run_graph(const struct eye_vlm *m, enum eye_part part, const struct eye_run_graph *how,
+                                                 struct eye_graph *g, eye_val *tapped, struct eye_err *err);
 /* Has it a vision tower? Else VISION and PROJECTOR are no parts of it: ARG. */
 bool eye_vlm_sees(const struct eye_vlm *m);
 /* Appends the chat template that the checkpoint itself carries, Jinja's text; *file = where it stood, NULL = there is none. */
@@ -61,6 +73,11 @@ eye_val eye_vlm_add(const struct eye_vlm *m, enum eye_part part, struct eye_grap
  * embedding and head are q8_0 where the decoder is q4_0 or q4_K. They are one matrix in tied models, every logit is a row of it, and 4
  * bit there costs more quality than its size saves; llama.cpp keeps them larger too. */
 enum eye_wtype eye_vlm_part_type(enum eye_part part, enum eye_wtype vision, enum eye_wtype decoder);
+
+/* A converted file of some parts alone: what net-run runs. */
+#define EYE_PARTS_KEY "eyelet.parts"
+#define EYE_PARTS_VISION "vision" /* VISION and PROJECTOR */
+#define EYE_PARTS_EMBED "embed"   /* EMBED */
 
 /* Where a converted file keeps the ranges of a static int8 tower and projector: lists of one length. */
 #define EYE_INT8_KEY_WEIGHT "eyelet.vision.int8.weight" /* names of int8 weights */

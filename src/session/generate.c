@@ -30,7 +30,7 @@ static bool is_end(const struct eye_model *m, int32_t id) {
 
 /* ---- memory ---- */
 
-static enum eye_status reserve(struct eye_session *s, const struct eye_generate_opts *opts, struct eye_err *err) {
+enum eye_status eye_session_reserve(struct eye_session *s, const struct eye_generate_opts *opts, struct eye_err *err) {
     size_t n_ctx = (size_t)s->n_ctx, bytes;
     if (!s->tokens) {
         s->tokens = eye_alloc_zero(s->alloc, n_ctx * sizeof *s->tokens);
@@ -222,7 +222,7 @@ enum eye_status eye_session_generate(struct eye_session *s, const struct eye_que
     struct loop l = {.s = s, .opts = opts ? opts : &defaults, .r = result, .begin_ns = eye_now_ns()};
     *result = (struct eye_result){.text = ""};
     EYE_TRY(check_opts(s, l.opts, err));
-    EYE_TRY(reserve(s, l.opts, err));
+    EYE_TRY(eye_session_reserve(s, l.opts, err));
     EYE_TRY(eye_sampler_start(&s->sampler, l.opts, err));
     EYE_TRY(eye_answer_start(&s->answer, s->text, s->text_bytes, l.opts, err));
     eye_detok_init(&l.detok, s->model->tokenizer, true);

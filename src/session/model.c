@@ -180,7 +180,8 @@ static void describe(struct eye_model *m) {
 }
 
 static enum eye_status open_files(struct eye_model *m, const char *path, struct eye_err *err) {
-    struct eye_checkpoint_opts copts = {.no_mmap = m->opts.no_mmap, .mmproj = m->opts.mmproj, .takes_compiled = true};
+    struct eye_checkpoint_opts copts = {.no_mmap = m->opts.no_mmap, .mmproj = m->opts.mmproj, .takes_compiled = true,
+                                         .tokenizer = m->opts.tokenizer};
     EYE_TRY(check_opts(m, err));
     if (m->opts.cache_bytes == 0) m->opts.cache_bytes = DEFAULT_CACHE_BYTES;
     if (m->opts.cache_dir) {
@@ -191,6 +192,8 @@ static enum eye_status open_files(struct eye_model *m, const char *path, struct 
     EYE_TRY(eye_checkpoint_open(&m->ckpt, path, &copts, m->alloc, err));
     if (m->ckpt.is_compiled) EYE_TRY(eye_model_open_compiled(m, err));
     EYE_TRY(eye_vlm_open(&m->vlm, &m->ckpt, m->alloc, err));
+    if (m->vlm.parts != (1u << EYE_N_PART) - 1)
+        return eye_fail(err, EYE_E_ARG, "%s: one part of a model, which \"eyelet net-run\" runs; expected a whole one", path);
     if (m->vlm.warning[0]) eye_model_log(m, EYE_LOG_WARNING, "model.checkpoint", "%s: %s", path, m->vlm.warning);
     EYE_TRY(open_tokenizer(m, err));
     EYE_TRY(eye_model_resolve_chat(m, err));
@@ -220,7 +223,7 @@ enum eye_status eye_model_open(const char *path, const struct eye_model_opts *op
         eye_model_close(m);
         return st;
     }
-    m->opts.cpu_features = m->opts.chat_template = m->opts.mmproj = NULL; /* the caller's texts: not ours to keep */
+    m->opts.cpu_features = m->opts.chat_template = m->opts.mmproj = m->opts.tokenizer = NULL; /* the caller's texts: not ours to keep */
     *model = m;
     return EYE_OK;
 }
@@ -258,28 +261,9 @@ enum eye_status eye_model_engine(struct eye_model *m, struct eye_err *err) {
 
 enum eye_status eye_model_graph(const struct eye_model *m, enum eye_part part, bool keep_taps, const char *tap,
                                 struct eye_graph *g, eye_val *tapped, struct eye_err *err) {
-    enum eye_status st;
-    bool int8 = part_type(m, part) == EYE_W_I8;
-    EYE_TRY(eye_vlm_graph(&m->vlm, part, part == EYE_PART_VISION ? m->opts.image_side : 0, g, err));
-    if (!m->unfused || int8) EYE_TRY_GOTO(eye_graph_fold(g, err));
-    eye_graph_quantize(g, part_type(m, part));
-    if (int8) EYE_TRY_GOTO(eye_vlm_ranges(&m->vlm, g, err));
-    if (!m->unfused) EYE_TRY_GOTO(eye_graph_fuse(g, keep_taps || tap, err));
-    if (tap) {
-        eye_val v = eye_graph_find(g, tap);
-        if (v == EYE_NONE) {
-            st = eye_fail(err, EYE_E_ARG, "no layer \"%s\"", tap);
-            goto fail;
-        }
-        if (v != g->output[0]) eye_output(g, v);
-        EYE_TRY_GOTO(eye_graph_compact(g, err));
-        if (tapped) *tapped = v;
-    }
-    if (int8) EYE_TRY_GOTO(eye_graph_lay_int8(g, err));
-    return EYE_OK;
-fail:
-    eye_graph_clear(g);
-    return st;
+    struct eye_run_graph how = {.side_px = part == EYE_PART_VISION ? m->opts.image_side : 0, .type = part_type(m, part),
+                                .unfused = m->unfused, .keep_taps = keep_taps, .tap = tap};
+    return eye_vlm_run_graph(&m->vlm, part, &how, g, tapped, err);
 }
 
 struct part_progress {

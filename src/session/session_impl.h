@@ -146,6 +146,9 @@ EYE_MUST_CHECK enum eye_status eye_session_look(struct eye_session *s, const str
                                                 struct eye_timings *timings, struct eye_err *err);
 
 /* ---- generate.c ---- */
+/* Memory of a generation: tokens, text, piece, sampler, log probabilities. */
+EYE_MUST_CHECK enum eye_status eye_session_reserve(struct eye_session *s, const struct eye_generate_opts *opts,
+                                                   struct eye_err *err);
 /* All images of q to s->image_rows. t may be NULL. */
 EYE_MUST_CHECK enum eye_status eye_session_encode_images(struct eye_session *s, const struct eye_query *q,
                                                          struct eye_timings *t, struct eye_err *err);
