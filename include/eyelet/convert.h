@@ -20,7 +20,13 @@ extern "C" {
 
 enum eye_convert_part {
     EYE_CONVERT_ALL = 0,
-    EYE_CONVERT_DECODER /* what llama.cpp loads as it is: it refuses files with tensors it does not know */
+    EYE_CONVERT_DECODER, /* what llama.cpp loads as it is: it refuses files with tensors it does not know */
+    EYE_CONVERT_VISION,  /* tower and projector, without a tokenizer: what net-run runs; see genie.h */
+    EYE_CONVERT_EMBED    /* the table of token embeddings, likewise */
+};
+
+struct eye_convert_text { /* a key of the caller's, written as a string */
+    const char *key, *value;
 };
 
 enum eye_range_method { /* of int8 activations, out of what calibration saw */
@@ -41,6 +47,8 @@ struct eye_convert_opts { /* all zero = everything, as stored: nothing is lost *
     double vision_snr_db;      /* vision_type INT8: inputs whose rounding costs the features most get 16 bits until, by an
                                   estimate on calibration pictures, this is met; 0 = bytes everywhere. See doc/QUANTIZATION.md */
     uint32_t max_pairs;        /* of it at most, spread evenly; 0 = 64. Every fourth is kept for eye_quality_measure */
+    const struct eye_convert_text *text; /* [n_text], borrowed for the call */
+    size_t n_text;
     bool per_tensor;           /* fill report.tensor */
     void (*progress)(void *ctx, double done_0_to_1); /* may be NULL */
     void *progress_ctx;

@@ -293,21 +293,40 @@ static enum eye_status int8_parts(struct convert *c, struct eye_err *err) {
     return eye_int8_put_ranges(&c->writer, vision, projector, err);
 }
 
+static enum eye_status put_keys(struct convert *c, enum eye_wtype vision, enum eye_wtype decoder, struct eye_err *err) {
+    enum eye_convert_part part = c->opts->part;
+    bool all = part == EYE_CONVERT_ALL, some = part == EYE_CONVERT_VISION || part == EYE_CONVERT_EMBED;
+    if (some) {
+        EYE_TRY(eye_gguf_put_text(&c->writer, "general.architecture", "eyelet-part", err));
+        EYE_TRY(eye_gguf_put_text(&c->writer, EYE_PARTS_KEY, part == EYE_CONVERT_VISION ? EYE_PARTS_VISION : EYE_PARTS_EMBED, err));
+    } else {
+        EYE_TRY(eye_pack_llama_keys(&c->writer, &c->m, decoder, all, err));
+    }
+    if (all || some) EYE_TRY(eye_pack_own_keys(&c->writer, &c->m, vision, decoder, all, err));
+    for (size_t i = 0; i < c->opts->n_text; i++)
+        EYE_TRY(eye_gguf_put_text(&c->writer, c->opts->text[i].key, c->opts->text[i].value, err));
+    return EYE_OK;
+}
+
 static enum eye_status convert(struct convert *c, const char *out, struct eye_err *err) {
     enum eye_wtype vision = type_or(c->opts->vision_type, c->m.vision_type),
                    decoder = type_or(c->opts->decoder_type, c->m.decoder_type);
-    bool all = c->opts->part == EYE_CONVERT_ALL;
-    bool int8 = all && vision == EYE_W_I8 && eye_vlm_sees(&c->m);
+    enum eye_convert_part part = c->opts->part;
+    bool all = part == EYE_CONVERT_ALL, decodes = all || part == EYE_CONVERT_DECODER, sees = eye_vlm_sees(&c->m);
+    bool int8 = (all || part == EYE_CONVERT_VISION) && vision == EYE_W_I8 && sees;
+    if (part == EYE_CONVERT_VISION && !sees)
+        return eye_fail(err, EYE_E_ARG, "%s: a model of text: it has no vision tower", c->m.ckpt->path);
     if (decoder == EYE_W_I8)
         return eye_fail(err, EYE_E_ARG, "decoder int8: int8 is for vision towers; q8_0 is the decoder's type of 8 bits");
     if (int8) EYE_TRY(int8_parts(c, err));
-    if (c->opts->calibration && (!int8 || eye_grid_has(eye_wtype_dtype(decoder)))) EYE_TRY(calibrate(c, decoder, err));
-    EYE_TRY(eye_pack_llama_keys(&c->writer, &c->m, decoder, all, err));
-    if (all) EYE_TRY(eye_pack_own_keys(&c->writer, &c->m, vision, decoder, err));
+    if (decodes && c->opts->calibration && (!int8 || eye_grid_has(eye_wtype_dtype(decoder)))) EYE_TRY(calibrate(c, decoder, err));
+    EYE_TRY(put_keys(c, vision, decoder, err));
     /* decoder first: embedding, layers, head; then what llama.cpp does not know */
     static const enum eye_part order[EYE_N_PART] = {EYE_PART_EMBED, EYE_PART_DECODER, EYE_PART_HEAD, EYE_PART_PROJECTOR,
                                                     EYE_PART_VISION};
-    for (int i = 0; i < (all && eye_vlm_sees(&c->m) ? EYE_N_PART : 3); i++)
+    int first = part == EYE_CONVERT_VISION ? 3 : 0;
+    int end = part == EYE_CONVERT_EMBED ? 1 : sees && part != EYE_CONVERT_DECODER ? EYE_N_PART : 3;
+    for (int i = first; i < end; i++)
         EYE_TRY(add_part(c, order[i], eye_vlm_part_type(order[i], vision, decoder), err));
     c->row = eye_arena_alloc(&c->arena, (c->row_elems + 1) * sizeof *c->row);
     c->written = eye_arena_alloc(&c->arena, (c->row_elems + 1) * sizeof *c->row);
@@ -333,7 +352,7 @@ static bool is_input(const struct eye_checkpoint *ckpt, const char *out) {
 }
 
 static enum eye_status check_opts(const struct eye_convert_opts *o, struct eye_err *err) {
-    if ((unsigned)o->part > EYE_CONVERT_DECODER || (unsigned)o->decoder_type >= EYE_N_WTYPE ||
+    if ((unsigned)o->part > EYE_CONVERT_EMBED || (unsigned)o->decoder_type >= EYE_N_WTYPE ||
         (unsigned)o->vision_type >= EYE_N_WTYPE)
         return eye_fail(err, EYE_E_ARG, "convert: part, decoder_type or vision_type is not one of its enum's values");
     return EYE_OK;

@@ -256,7 +256,7 @@ enum eye_status eye_pack_llama_keys(struct eye_gguf_writer *w, const struct eye_
 }
 
 enum eye_status eye_pack_own_keys(struct eye_gguf_writer *w, const struct eye_vlm *m, enum eye_wtype vision_type,
-                                  enum eye_wtype decoder_type, struct eye_err *err) {
+                                  enum eye_wtype decoder_type, bool text, struct eye_err *err) {
     bool has_json = side_file(m, "tokenizer.json").p != NULL;
     if (eye_vlm_sees(m)) {
         EYE_TRY(eye_gguf_put_text(w, "eyelet.vision.family", m->config.vision.family, err));
@@ -270,6 +270,8 @@ enum eye_status eye_pack_own_keys(struct eye_gguf_writer *w, const struct eye_vl
         char key[128];
         bool again = strcmp(name, "vocab.json") == 0 || strcmp(name, "merges.txt") == 0 || strcmp(name, "tokenizer.model") == 0;
         if (has_json && again) continue; /* they say what tokenizer.json says as well */
+        if (!text && !strstr(name, "config.json")) continue;
+        if (!text && strcmp(name, "tokenizer_config.json") == 0) continue;
         if (!b.p) continue;
         snprintf(key, sizeof key, EYE_CHECKPOINT_FILE_KEY "%s", name);
         EYE_TRY(eye_gguf_put_str(w, key, b.p, b.n, err));

@@ -10,8 +10,9 @@
  * out of a whole file; UNSUPPORTED in a decoder alone. */
 EYE_MUST_CHECK enum eye_status eye_pack_llama_keys(struct eye_gguf_writer *w, const struct eye_vlm *m,
                                                    enum eye_wtype decoder_type, bool whole, struct eye_err *err);
-/* eyelet.*: form and types of the parts, and the checkpoint's side files as strings eyelet.file.NAME. */
+/* eyelet.*: form and types of the parts, and the checkpoint's side files as strings eyelet.file.NAME; those of the tokenizer
+ * only with text. */
 EYE_MUST_CHECK enum eye_status eye_pack_own_keys(struct eye_gguf_writer *w, const struct eye_vlm *m, enum eye_wtype vision_type,
-                                                 enum eye_wtype decoder_type, struct eye_err *err);
+                                                 enum eye_wtype decoder_type, bool text, struct eye_err *err);
 
 #endif
