@@ -29,6 +29,7 @@ room model base tensor format graph
 room export base tensor format onnx graph model
 room session base tensor kernels format image text graph engine model
 room pack base tensor kernels format image text graph engine model session
+room genie base tensor kernels format image text graph engine model session pack
 room train base tensor kernels format image text graph engine model session pack
 
 found=$(grep -rnE '^#include "' tools --include='*.[ch]' | grep -vE '#include "(eyelet/|[a-z_]+\.h")' || true)
