@@ -34,7 +34,7 @@ int cli_open(struct ui *ui, const struct model_args *a, struct eye_model **model
         .vision_type = (enum eye_weight_type)a->vision,
         .cache_type = (enum eye_cache_type)a->cache,
         .fit = (enum eye_fit)a->fit,
-        .chat_template = a->chat_template, .mmproj = a->mmproj,
+        .chat_template = a->chat_template, .mmproj = a->mmproj, .tokenizer = a->tokenizer,
         .cache_dir = a->cache_dir,
         .cache_bytes = (uint64_t)a->cache_mib << 20,
         .log = ui_log,

@@ -12,6 +12,8 @@ extern const struct command cmd_run, cmd_chat, cmd_cache, cmd_probe, cmd_tokens,
 extern const struct command cmd_export_onnx;
 extern const struct command cmd_data_info, cmd_data_check, cmd_data_split, cmd_data_cache, cmd_data_synth, cmd_data_tokenizer;
 extern const struct command cmd_onnx_print, cmd_onnx_check, cmd_onnx_rename, cmd_onnx_lint, cmd_onnx_patch;
+extern const struct command cmd_export_genie, cmd_export_lut, cmd_genie_prepare, cmd_genie_combine, cmd_genie_t2t_run, cmd_net_run,
+    cmd_ctx_info;
 
 /* ---- opening a model ---- */
 struct model_args { /* a member `model` of each command's options */
@@ -20,7 +22,7 @@ struct model_args { /* a member `model` of each command's options */
     int32_t n_parallel; /* set by commands, not by an option */
     int32_t decoder, vision; /* enum eye_weight_type */
     int32_t cache, fit;      /* enum eye_cache_type, enum eye_fit */
-    const char *cpu, *chat_template, *mmproj, *cache_dir;
+    const char *cpu, *chat_template, *mmproj, *tokenizer, *cache_dir;
     int32_t cache_mib;
     bool no_mmap, quiet, verbose;
 };
@@ -35,6 +37,9 @@ extern const char *const cli_weight_names[], *const cli_cache_names[], *const cl
 #define MMPROJ_ARG(T) \
     {ARG_TEXT, 0, "mmproj", "FILE", "llama.cpp's .gguf of vision tower and projector, beside a .gguf of text", \
      offsetof(T, model.mmproj)}
+#define TOKENIZER_ARG(T) \
+    {ARG_TEXT, 0, "tokenizer", "FILE", "tokenizer.json in place of the model's own, for files without one", \
+     offsetof(T, model.tokenizer)}
 #define MODEL_ARGS(T) \
     {ARG_GROUP, .help = "Model"}, \
     {ARG_INT, 't', "threads", "N", "threads that compute; 0 = all processors", offsetof(T, model.n_threads), 0, 1024}, \
@@ -48,6 +53,7 @@ extern const char *const cli_weight_names[], *const cli_cache_names[], *const cl
     {ARG_CHOICE, 0, "preprocess", "HOW", "how an image becomes square", offsetof(T, model.fit), .choices = cli_fit_names}, \
     CHAT_TEMPLATE_ARG(T), \
     MMPROJ_ARG(T), \
+    TOKENIZER_ARG(T), \
     {ARG_TEXT, 0, "cpu", "LIST", "use at most these CPU features, \"avx2,avx512\"; \"base\" = none", offsetof(T, model.cpu)}, \
     {ARG_TEXT, 0, "cache-dir", "DIR", "keep image features there: a picture seen before skips the vision tower", \
      offsetof(T, model.cache_dir)}, \

@@ -165,10 +165,10 @@ void docs_man(const struct command *const *commands, const struct command *cmd, 
     printf(".TH EYELET");
     if (cmd) printf("\\-");
     for (const char *p = cmd ? cmd->name : ""; *p; p++)
-        if (*p == ' ')
+        if (*p == ' ' || *p == '-')
             printf("\\-");
         else
-            putchar(*p - 'a' + 'A');
+            putchar(*p >= 'a' && *p <= 'z' ? *p - 'a' + 'A' : *p);
     printf(" 1 \"\" \"eyelet %s\" \"eyelet\"\n", version);
     if (cmd)
         man_command(commands, cmd);

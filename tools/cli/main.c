@@ -10,8 +10,9 @@
 static const struct command *const commands[] = {&cmd_run, &cmd_chat, &cmd_cache, &cmd_probe, &cmd_tokens, &cmd_convert,
                                                &cmd_compile, &cmd_inspect, &cmd_bench, &cmd_doctor, &cmd_train, &cmd_distill,
                                                &cmd_eval, &cmd_data_info, &cmd_data_check, &cmd_data_split, &cmd_data_cache,
-                                               &cmd_data_synth, &cmd_data_tokenizer, &cmd_export_onnx, &cmd_onnx_print, &cmd_onnx_check,
-                                               &cmd_onnx_rename, &cmd_onnx_lint, &cmd_onnx_patch, &cmd_version, NULL};
+                                               &cmd_data_synth, &cmd_data_tokenizer, &cmd_export_onnx, &cmd_export_genie, &cmd_export_lut,
+                                               &cmd_onnx_print, &cmd_onnx_check, &cmd_onnx_rename, &cmd_onnx_lint, &cmd_onnx_patch,
+                                               &cmd_genie_prepare, &cmd_genie_combine, &cmd_genie_t2t_run, &cmd_net_run, &cmd_ctx_info, &cmd_version, NULL};
 #define N_COMMANDS (sizeof commands / sizeof commands[0] - 1)
 
 static void print_overview(void) {
@@ -105,11 +106,23 @@ static int help(int argc, char *const *argv) {
     return EXIT_DONE;
 }
 
+/* Under the name of a vendor's program (a link in PATH) it is its stand-in, so that scripts which call that run as they are. */
+static const struct command *find_stand_in(const char *argv0) {
+    static const struct { const char *name; const struct command *cmd; } names[] = {
+        {"genie-t2t-run", &cmd_genie_t2t_run}, {"qnn-net-run", &cmd_net_run}, {"qnn-context-binary-utility", &cmd_ctx_info}};
+    const char *slash = argv0 ? strrchr(argv0, '/') : NULL, *base = slash ? slash + 1 : argv0;
+    for (size_t i = 0; base && i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(base, names[i].name) == 0) return names[i].cmd;
+    return NULL;
+}
+
 int main(int argc, char **argv) {
     struct ui ui;
     int code;
     ui_init(&ui, false, false);
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk, which removes what was begun */
+    const struct command *stand_in = find_stand_in(argv[0]);
+    if (stand_in) return ui_finish(&ui, run_command(stand_in, argc - 1, argv + 1));
     if (argc < 2) {
         fprintf(stderr, "eyelet: no command; see \"eyelet help\"\n");
         return EXIT_USAGE;
