@@ -98,6 +98,12 @@ put("gguf_folder", "llama_pieces", gguf([
     array("tokenizer.ggml.tokens", 8, ["<unk>", "<s>", "<0x41>", "\u2581a"]), array("tokenizer.ggml.scores", 6, [0, 0, 0, -1]),
     array("tokenizer.ggml.token_type", 5, [2, 3, 6, 4]), key("tokenizer.ggml.bos_token_id", 4, 1)],
     [("token_embd.weight", [2, 4], 0, 32)]))
+GENIE = [key("general.architecture", 8, "generic"), key("model.size.vocabulary", 5, 4), key("generic.context_length", 4, 8),
+         key("generic.embedding_length", 4, 2), key("generic.feed_forward_length", 4, 2), key("generic.block_count", 4, 1),
+         key("generic.attention.head_count", 4, 1), key("generic.rope.freq_base", 6, 10000.0),
+         key("model.operation.normalization", 8, "RMS-norm"), key("model.operation.normalization_epsilon", 6, 1e-6)]
+for kind, size in ((0, 32), (1, 16), (201, 16), (4038, 16)):
+    put("gguf_folder", f"genie_{kind}", gguf(GENIE, [("token_embd.weight", [2, 4], kind, size)], version=2))
 put("gguf_folder", "mmproj", gguf([
     key("general.architecture", 8, "clip"), key("clip.projector_type", 8, "mlp"),
     *[key(f"clip.vision.{k}", 4, v) for k, v in (("image_size", 4), ("patch_size", 2), ("embedding_length", 2),
