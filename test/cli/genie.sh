@@ -44,7 +44,6 @@ $wrapper "$make" --size tiny --format hf -o "$model" || exit 1
 awk 'BEGIN { printf "P3 31 17 255\n"; for (i = 0; i < 31 * 17 * 3; i++) print (i * 37 + int(i / 29) * 11) % 256 }' >"$tmp/picture.ppm"
 
 # ---- export ----
-says 2 'eyelet: the model is missing: MODEL or -m MODEL; see "eyelet help export genie"' "$eyelet" export genie -o "$dir"
 says 2 'eyelet: -o is missing: the folder to write; see "eyelet help export genie"' "$eyelet" export genie "$model"
 says 2 'eyelet: "export" needs a second word: genie, lut; see "eyelet help"' "$eyelet" export
 works "$eyelet" export genie "$model" -o "$dir" -c 512 --embed-tokens 128

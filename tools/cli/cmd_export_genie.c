@@ -65,10 +65,11 @@ static int run(void *opts, char *const *operand, int n_operands) {
     struct ui ui;
     struct eye_err err = {0};
     struct eye_genie_report r;
-    const char *model = n_operands ? operand[0] : o->model.path;
-    if (!model) return args_usage(&cmd_export_genie, "the model is missing: MODEL or -m MODEL");
+    char found[CLI_PATH_MAX];
     if (!o->out) return args_usage(&cmd_export_genie, "-o is missing: the folder to write");
     ui_init(&ui, o->quiet, false);
+    const char *model = cli_model_path(&ui, n_operands ? operand[0] : o->model.path, found);
+    if (!model) return EXIT_FAILED;
     struct eye_genie_opts g = {
         .n_ctx = o->n_ctx, .n_embed = o->n_embed, .n_threads = o->n_threads, .decoder = (enum eye_genie_float)o->decoder,
         .lut = (enum eye_lut_type)o->lut, .vision = (enum eye_weight_type)o->vision, .calibration = o->calibration,
@@ -90,7 +91,7 @@ static const struct example examples[] = {
 
 const struct command cmd_export_genie = {
     .name = "export genie",
-    .usage = "MODEL -o DIR [OPTIONS]",
+    .usage = "[MODEL] -o DIR [OPTIONS]",
     .summary = "a checkpoint to a folder for Genie: decoder, tables, configurations",
     .details = "Files: decoder.bin, LUT.bin, tokenizer.json, genie_config.json and genie_config_htp.json, composer_config.json,\n"
                "htp_backend_ext_config.json, parts for \"eyelet net-run\", manifest.json. doc/npu.md tells what each is for.",

@@ -31,10 +31,11 @@ static int run(void *opts, char *const *operand, int n_operands) {
     struct ui ui;
     struct eye_err err = {0};
     struct eye_lut_info i;
-    const char *model = n_operands ? operand[0] : o->model.path;
-    if (!model) return args_usage(&cmd_export_lut, "the model is missing: MODEL or -m MODEL");
+    char found[CLI_PATH_MAX];
     if (!o->out) return args_usage(&cmd_export_lut, "-o is missing: the file to write");
     ui_init(&ui, o->quiet, false);
+    const char *model = cli_model_path(&ui, n_operands ? operand[0] : o->model.path, found);
+    if (!model) return EXIT_FAILED;
     ui_catch_interrupt();
     if (eye_lut_export(model, o->out, (enum eye_lut_type)o->type, &i, &err) != EYE_OK) return ui_fail(&ui, &err);
     if (o->json)
@@ -55,7 +56,7 @@ static const struct example examples[] = {
 
 const struct command cmd_export_lut = {
     .name = "export lut",
-    .usage = "MODEL -o FILE [--type TYPE]",
+    .usage = "[MODEL] -o FILE [--type TYPE]",
     .summary = "the table of token embeddings as a raw file",
     .details = "int8: value = q scale; the scale is printed, and is what Genie's FILE,int8,SCALE,OFFSET wants.",
     .args = lut_args, .examples = examples, .opts_bytes = sizeof(struct lut_opts), .operand = "MODEL", .max_operands = 1, .run = run,
