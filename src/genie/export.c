@@ -322,7 +322,9 @@ enum eye_status eye_genie_export(const char *model, const char *dir, const struc
     memset(x.report, 0, sizeof *x.report);
     struct eye_model_opts mo = {.tokenizer = o->tokenizer_json};
     EYE_TRY(eye_model_open(model, &mo, &x.m, err));
-    enum eye_status st = export(&x, err);
+    enum eye_status st = x.m->ckpt.is_compiled
+                             ? eye_fail(err, EYE_E_ARG, "%s: a compiled file, which is for running only; give the model it was made from", model)
+                             : export(&x, err);
     eye_model_close(x.m);
     return st;
 }
