@@ -10,7 +10,7 @@
 #include "eyelet/eyelet.h"
 #include "format/json.h"
 #include "genie/configs.h"
-#include "genie/signature.h"
+#include "genie/ctx_info.h"
 #include "pack/calibration.h"
 #include "session/session_impl.h"
 
@@ -23,7 +23,7 @@ struct exporter {
     struct eye_model *m;
     struct eye_genie_report *report;
     int64_t n_ctx, n_embed, side, image_rows;
-    struct eye_signature vision, embed;
+    struct eye_ctx_info vision, embed;
 };
 
 static void say(const struct exporter *x, const char *what, double done) {
@@ -135,7 +135,7 @@ static enum eye_status export_tokenizer(struct exporter *x, struct eye_err *err)
 
 /* ---- parts for net-run ---- */
 
-static void set_tensor(struct eye_signature_tensor *t, const char *name, enum eye_element type, int rank, const int64_t *dims) {
+static void set_tensor(struct eye_ctx_tensor *t, const char *name, enum eye_element type, int rank, const int64_t *dims) {
     snprintf(t->name, sizeof t->name, "%s", name);
     t->rank = rank;
     t->n = 1;
@@ -179,7 +179,7 @@ static enum eye_status feature_range(const struct exporter *x, double *lo, doubl
 
 /* Bytes in and bytes out: the picture's own, and features by their range. */
 static enum eye_status int8_signature(struct exporter *x, struct eye_err *err) {
-    struct eye_signature *s = &x->vision;
+    struct eye_ctx_info *s = &x->vision;
     double lo, hi;
     if (!x->opts->calibration)
         return eye_fail(err, EYE_E_ARG, "vision int8: ranges come from pictures: give a folder of them (--calibration DIR)");
@@ -196,13 +196,13 @@ static enum eye_status int8_signature(struct exporter *x, struct eye_err *err) {
 
 static void on_convert(void *ctx, double done) { say(ctx, "vision encoder", done); }
 
-static enum eye_status export_part(struct exporter *x, const struct eye_signature *sig, enum eye_convert_part part, const char *file,
+static enum eye_status export_part(struct exporter *x, const struct eye_ctx_info *sig, enum eye_convert_part part, const char *file,
                                    const char *what, const char *info_file, struct eye_err *err) {
     struct eye_buf info;
     char path[4096];
     eye_buf_init(&info, NULL);
-    enum eye_status st = eye_signature_write(sig, &info, err);
-    struct eye_convert_text text = {EYE_SIGNATURE_KEY, info.p};
+    enum eye_status st = eye_ctx_info_write(sig, &info, err);
+    struct eye_convert_text text = {EYE_CTX_INFO_KEY, info.p};
     struct eye_convert_opts o = {.part = part, .vision_type = x->opts->vision, .calibration = x->opts->calibration,
                                  .max_pairs = x->opts->max_pictures, .text = &text, .n_text = 1, .progress = on_convert,
                                  .progress_ctx = x, .cancel = x->opts->cancel, .cancel_ctx = x->opts->cancel_ctx};

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "eyelet/genie.h"
-#include "genie/signature.h"
+#include "genie/ctx_info.h"
 #include "genie/source.h"
 #include "image/preproc.h"
 #include "session/decode.h"
@@ -18,7 +18,7 @@
 
 struct eye_genie_part {
     struct eye_genie_source src;
-    struct eye_signature sig;
+    struct eye_ctx_info sig;
     char *info;              /* in the arena */
     struct eye_engine engine;
     bool engine_ready;
@@ -38,7 +38,7 @@ struct eye_genie_part {
 
 static enum eye_status find_info(const struct eye_checkpoint *c, const char *path, struct eye_str *out, struct eye_err *err) {
     out->p = NULL;
-    if (c->is_gguf) EYE_TRY(eye_gguf_str(&c->gguf, EYE_SIGNATURE_KEY, out, err));
+    if (c->is_gguf) EYE_TRY(eye_gguf_str(&c->gguf, EYE_CTX_INFO_KEY, out, err));
     if (out->p) return EYE_OK;
     return eye_fail(err, EYE_E_ARG, "%s: no part of a model made by \"eyelet export genie\" (a QNN context binary runs on its NPU "
                     "only)", path);
@@ -64,7 +64,7 @@ static enum eye_status mismatch(const struct eye_genie_part *n, const char *what
 
 /* The signature's numbers come from the file: held against the graphs. */
 static enum eye_status check_signature(const struct eye_genie_part *n, struct eye_err *err) {
-    const struct eye_signature_tensor *in = &n->sig.in, *out = &n->sig.out;
+    const struct eye_ctx_tensor *in = &n->sig.in, *out = &n->sig.out;
     const struct eye_vlm *m = &n->src.vlm;
     int64_t hidden = m->config.text.hidden;
     if (n->part[0] == EYE_PART_EMBED) {
@@ -127,7 +127,7 @@ static enum eye_status take_memory(struct eye_genie_part *n, struct eye_err *err
 static enum eye_status open_net(struct eye_genie_part *n, const char *path, int32_t n_threads, struct eye_err *err) {
     struct eye_str s;
     EYE_TRY(find_info(&n->src.ckpt, path, &s, err));
-    EYE_TRY(eye_signature_parse(&n->sig, s.p, s.len, path, err));
+    EYE_TRY(eye_ctx_info_parse(&n->sig, s.p, s.len, path, err));
     if (!(n->info = eye_arena_strdup(&n->arena, s.p, s.len))) return eye_fail_nomem(err, s.len);
     bool vision = n->src.vlm.parts & 1u << EYE_PART_VISION, embed = n->src.vlm.parts & 1u << EYE_PART_EMBED;
     if (vision == embed) return eye_fail(err, EYE_E_ARG, "%s: a whole model; expected one part of it", path);
@@ -183,7 +183,7 @@ static enum eye_status run_part(struct eye_genie_part *n, int i, int64_t t, void
 
 /* n->raw, in the tensor's own type, to what the graph takes. */
 static enum eye_status take_pixels(struct eye_genie_part *n, struct eye_err *err) {
-    const struct eye_signature_tensor *in = &n->sig.in;
+    const struct eye_ctx_tensor *in = &n->sig.in;
     const struct eye_prep_config *c = &n->src.vlm.config.prep;
     size_t side = (size_t)in->dims[2], plane = side * side;
     if (in->e.type == EYE_EL_U8) {
@@ -201,7 +201,7 @@ static enum eye_status take_pixels(struct eye_genie_part *n, struct eye_err *err
 }
 
 static enum eye_status infer(struct eye_genie_part *n, eye_cancel_fn *cancel, struct eye_err *err) {
-    const struct eye_signature_tensor *in = &n->sig.in;
+    const struct eye_ctx_tensor *in = &n->sig.in;
     if (n->part[0] == EYE_PART_EMBED) {
         for (size_t i = 0; i < in->n; i++) {
             const uint8_t *p = n->raw + 4 * i;
@@ -218,7 +218,7 @@ static enum eye_status infer(struct eye_genie_part *n, eye_cancel_fn *cancel, st
 
 /* A tensor's file into n->raw. Not native: float32, which becomes the tensor's type as the tools do it. */
 static enum eye_status read_input(struct eye_genie_part *n, const char *path, bool native, struct eye_err *err) {
-    const struct eye_signature_tensor *in = &n->sig.in;
+    const struct eye_ctx_tensor *in = &n->sig.in;
     struct eye_map map;
     size_t want = in->n * (native ? eye_element_bytes(in->e.type) : sizeof(float));
     EYE_TRY(eye_map_open(&map, path, false, 0, err));
@@ -236,7 +236,7 @@ static enum eye_status read_input(struct eye_genie_part *n, const char *path, bo
 }
 
 static enum eye_status write_output(struct eye_genie_part *n, const struct eye_genie_part_run_opts *o, uint32_t i, struct eye_err *err) {
-    const struct eye_signature_tensor *out = &n->sig.out;
+    const struct eye_ctx_tensor *out = &n->sig.out;
     bool own = o->native_outputs && out->e.type != EYE_EL_F32;
     char dir[4096], name[96], other[4352];
     size_t bytes = out->n * (own ? eye_element_bytes(out->e.type) : sizeof(float));
@@ -254,7 +254,7 @@ static enum eye_status write_output(struct eye_genie_part *n, const struct eye_g
 }
 
 static enum eye_status write_metadata(const struct eye_genie_part *n, const struct eye_genie_part_run_opts *o, uint32_t done, struct eye_err *err) {
-    const struct eye_signature_tensor *t[] = {&n->sig.in, &n->sig.out};
+    const struct eye_ctx_tensor *t[] = {&n->sig.in, &n->sig.out};
     struct eye_buf b;
     eye_buf_init(&b, NULL);
     eye_buf_printf(&b, "graph: %s\ninferences: %u\nnative_inputs: %s\nnative_outputs: %s\n", n->sig.graph, done,

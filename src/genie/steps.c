@@ -19,7 +19,7 @@
 #include "genie/configs.h"
 #include "genie/dialog_config.h"
 #include "genie/schema.h"
-#include "genie/signature.h"
+#include "genie/ctx_info.h"
 #include "session/session_impl.h"
 
 #define MAX_JSON ((size_t)16 << 20)
@@ -27,7 +27,7 @@
 struct folder { /* an exported one */
     const char *dir;
     int64_t n_ctx;
-    struct eye_signature vision, embed;
+    struct eye_ctx_info vision, embed;
     bool sees;
 };
 
@@ -54,11 +54,11 @@ static enum eye_status read_manifest(struct folder *f, struct eye_err *err) {
     return st;
 }
 
-static enum eye_status read_signature(const struct folder *f, const char *given, const char *own, struct eye_signature *s,
+static enum eye_status read_signature(const struct folder *f, const char *given, const char *own, struct eye_ctx_info *s,
                                       struct eye_err *err) {
     char path[4096];
     EYE_TRY(join(path, sizeof path, f->dir, own, err));
-    return eye_signature_read(s, given ? given : path, err);
+    return eye_ctx_info_read(s, given ? given : path, err);
 }
 
 static enum eye_status open_folder(struct folder *f, const char *vision, const char *embed, struct eye_err *err) {
@@ -126,7 +126,7 @@ static enum eye_status write_ids(const struct prepared *t, struct eye_err *err) 
 }
 
 static enum eye_status write_pixels(const struct prepared *t, struct eye_err *err) {
-    const struct eye_signature_tensor *in = &t->f->vision.in;
+    const struct eye_ctx_tensor *in = &t->f->vision.in;
     size_t side = (size_t)t->m->opts.image_side, n = side * side * 3;
     bool bytes = in->e.type == EYE_EL_U8;
     if (in->n != n) return eye_fail(err, EYE_E_ARG, "pictures of %zu pixels a side; the part takes %zu numbers", side, in->n);
@@ -242,7 +242,7 @@ static bool find_entry(const char *dir, const char *prefix, const char *end, cha
 }
 
 /* The file of a step's result. Names: this program's, those that QNN's tools give, else whatever is there. */
-static enum eye_status find_result(const char *run, const char *step, const struct eye_signature_tensor *t, char *path, size_t cap,
+static enum eye_status find_result(const char *run, const char *step, const struct eye_ctx_tensor *t, char *path, size_t cap,
                                    struct eye_err *err) {
     char dir[4096], result[4352], name[128];
     EYE_TRY(join(dir, sizeof dir, run, step, err));
@@ -260,7 +260,7 @@ static enum eye_status find_result(const char *run, const char *step, const stru
 }
 
 /* Rows of a step as f32: its own type, float32 or float16, told by the size. */
-static enum eye_status read_rows(const char *run, const char *step, const struct eye_signature_tensor *t, float *out,
+static enum eye_status read_rows(const char *run, const char *step, const struct eye_ctx_tensor *t, float *out,
                                  struct eye_err *err) {
     char path[4608];
     struct eye_map map;

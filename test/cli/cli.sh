@@ -395,7 +395,7 @@ if grep -q '"end_to_end_missing": "no pictures' "$tmp/r.json"; then good; else b
 
 # ---- export ----
 usage '-o is missing: the folder to write to; see "eyelet help export onnx"' export onnx "$model"
-usage '"export" needs a second word: onnx; see "eyelet help"' export
+usage '"export" needs a second word: onnx, genie, lut; see "eyelet help"' export
 usage '--graph "decode" is not known, did you mean decoder; see "eyelet help export onnx"' export onnx "$model" -o "$tmp/onnx" --graph decode
 usage '--step is "x,4" there, expected at most 8 numbers with commas; see "eyelet help export onnx"' export onnx "$model" -o "$tmp/onnx" --step 1,x,4
 fails '/nowhere: ' export onnx /nowhere -o "$tmp/onnx"

@@ -45,7 +45,6 @@ awk 'BEGIN { printf "P3 31 17 255\n"; for (i = 0; i < 31 * 17 * 3; i++) print (i
 
 # ---- export ----
 says 2 'eyelet: -o is missing: the folder to write; see "eyelet help export genie"' "$eyelet" export genie "$model"
-says 2 'eyelet: "export" needs a second word: genie, lut; see "eyelet help"' "$eyelet" export
 works "$eyelet" export genie "$model" -o "$dir" -c 512 --embed-tokens 128
 for f in decoder.bin LUT.bin tokenizer.json composer_config.json genie_config.json genie_config_htp.json htp_backend_ext_config.json \
     vision_encoder.bin vision_ctx_info.json embed_tokens.bin embed_ctx_info.json manifest.json; do

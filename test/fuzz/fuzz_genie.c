@@ -1,11 +1,11 @@
 /* Fuzz target: the bytes are a dialog's configuration, a context's information, and an argument of --embedding_file. */
 #include "fuzz/fuzz.h"
 #include "genie/dialog_config.h"
-#include "genie/signature.h"
+#include "genie/ctx_info.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     struct eye_genie_config c;
-    struct eye_signature s;
+    struct eye_ctx_info s;
     struct eye_elements e;
     struct eye_err err = {0};
     char arg[256], path[64];
@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     } else {
         eye_fuzz_error(st, &err);
     }
-    st = eye_signature_parse(&s, (const char *)p, n, "fuzz", &err);
+    st = eye_ctx_info_parse(&s, (const char *)p, n, "fuzz", &err);
     if (st != EYE_OK) eye_fuzz_error(st, &err);
     else if (strlen(s.out.name) >= sizeof s.out.name || s.out.n == 0) abort();
     n = EYE_MIN(n, sizeof arg - 1);

@@ -14,7 +14,7 @@
 #include "base/sys.h"
 #include "genie/dialog_config.h"
 #include "genie/elements.h"
-#include "genie/signature.h"
+#include "genie/ctx_info.h"
 #include "support/support.h"
 
 #define GOLDEN TEST_DATA "/golden/genie/"
@@ -152,9 +152,9 @@ static enum eye_status open_config(const void *p, size_t n, const struct eye_all
 }
 
 static enum eye_status open_signature(const void *p, size_t n, const struct eye_alloc *alloc, struct eye_err *err) {
-    struct eye_signature s;
+    struct eye_ctx_info s;
     (void)alloc;
-    return eye_signature_parse(&s, p, n, "s", err);
+    return eye_ctx_info_parse(&s, p, n, "s", err);
 }
 
 static void survives(void **state) {
@@ -164,11 +164,11 @@ static void survives(void **state) {
     assert_int_equal(eye_map_open(&map, GOLDEN "base.json", false, 0, &err), EYE_OK);
     assert_true(eye_survives_mutations(open_config, map.p, map.size, 7, 3000));
     eye_map_close(&map);
-    struct eye_signature s = {.graph = "g", .in = {"x", 2, {1, 8}, 8, {EYE_EL_I32, 1, 0}},
+    struct eye_ctx_info s = {.graph = "g", .in = {"x", 2, {1, 8}, 8, {EYE_EL_I32, 1, 0}},
                               .out = {"y", 3, {1, 8, 4}, 32, {EYE_EL_U8, 0.25, -128}}};
     struct eye_buf b;
     eye_buf_init(&b, NULL);
-    assert_int_equal(eye_signature_write(&s, &b, &err), EYE_OK);
+    assert_int_equal(eye_ctx_info_write(&s, &b, &err), EYE_OK);
     assert_true(eye_survives_mutations(open_signature, b.p, b.len, 8, 3000));
     eye_buf_clear(&b);
 }
@@ -184,10 +184,10 @@ static void three_forms(void **state) {
     for (size_t i = 0; i < EYE_COUNT(forms); i++) {
         const char *mark = strstr(forms[i], "%s");
         char text[1024];
-        struct eye_signature s;
+        struct eye_ctx_info s;
         struct eye_err err = {0};
         int n = snprintf(text, sizeof text, "%.*s%s%s", (int)(mark - forms[i]), forms[i], t, mark + 2);
-        if (eye_signature_parse(&s, text, (size_t)n, "s", &err) != EYE_OK) fail_msg("%s", err.text);
+        if (eye_ctx_info_parse(&s, text, (size_t)n, "s", &err) != EYE_OK) fail_msg("%s", err.text);
         assert_string_equal(s.out.name, "f");
         assert_int_equal(s.out.n, 8);
         assert_int_equal(s.out.e.type, EYE_EL_U8);
@@ -197,13 +197,13 @@ static void three_forms(void **state) {
 
 static void signature_round_trip(void **state) {
     (void)state;
-    struct eye_signature s = {.graph = "g", .in = {"x", 4, {1, 6, 6, 3}, 108, {EYE_EL_U8, 1.0 / 255, 0}},
+    struct eye_ctx_info s = {.graph = "g", .in = {"x", 4, {1, 6, 6, 3}, 108, {EYE_EL_U8, 1.0 / 255, 0}},
                               .out = {"y", 3, {1, 8, 4}, 32, {EYE_EL_I16, 0.1, -128}}}, back;
     struct eye_err err = {0};
     struct eye_buf b;
     eye_buf_init(&b, NULL);
-    assert_int_equal(eye_signature_write(&s, &b, &err), EYE_OK);
-    assert_int_equal(eye_signature_parse(&back, b.p, b.len, "s", &err), EYE_OK);
+    assert_int_equal(eye_ctx_info_write(&s, &b, &err), EYE_OK);
+    assert_int_equal(eye_ctx_info_parse(&back, b.p, b.len, "s", &err), EYE_OK);
     assert_memory_equal(&s, &back, sizeof s);
     eye_buf_clear(&b);
 }

@@ -1,5 +1,5 @@
-/* genie/signature: see signature.h. */
-#include "genie/signature.h"
+/* genie/ctx_info: see ctx_info.h. */
+#include "genie/ctx_info.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -27,9 +27,9 @@ static enum eye_status read_name(const struct eye_json_at *at, const char *key, 
     return EYE_OK;
 }
 
-static enum eye_status read_dims(const struct eye_json_at *at, struct eye_signature_tensor *t, struct eye_err *err) {
+static enum eye_status read_dims(const struct eye_json_at *at, struct eye_ctx_tensor *t, struct eye_err *err) {
     size_t rank;
-    EYE_TRY(eye_json_ints(at, "dimensions", t->dims, EYE_SIGNATURE_MAX_RANK, &rank, err));
+    EYE_TRY(eye_json_ints(at, "dimensions", t->dims, EYE_CTX_INFO_MAX_RANK, &rank, err));
     t->rank = (int)rank;
     t->n = 1;
     for (size_t i = 0; i < rank; i++)
@@ -57,7 +57,7 @@ static enum eye_status read_type(const struct eye_json_at *at, struct eye_elemen
     return EYE_OK;
 }
 
-static enum eye_status read_tensor(const struct eye_json_at *graph, const char *list_key, bool must, struct eye_signature_tensor *t,
+static enum eye_status read_tensor(const struct eye_json_at *graph, const char *list_key, bool must, struct eye_ctx_tensor *t,
                                    struct eye_err *err) {
     struct eye_json_at list, item, at;
     EYE_TRY(eye_json_array(graph, list_key, &list, err));
@@ -71,12 +71,12 @@ static enum eye_status read_tensor(const struct eye_json_at *graph, const char *
     return read_type(&at, &t->e, err);
 }
 
-enum eye_status eye_signature_parse(struct eye_signature *s, const char *text, size_t n, const char *where, struct eye_err *err) {
+enum eye_status eye_ctx_info_parse(struct eye_ctx_info *s, const char *text, size_t n, const char *where, struct eye_err *err) {
     struct eye_json j;
     struct eye_json_at root, info, graphs, item, graph;
     enum eye_status st;
     memset(s, 0, sizeof *s);
-    EYE_TRY(eye_json_parse(&j, text, n, EYE_SIGNATURE_MAX_BYTES, where, err));
+    EYE_TRY(eye_json_parse(&j, text, n, EYE_CTX_INFO_MAX_BYTES, where, err));
     root = eye_json_root(&j);
     EYE_TRY_GOTO(inside(&root, &info, err));
     EYE_TRY_GOTO(eye_json_array(&info, "graphs", &graphs, err));
@@ -94,17 +94,17 @@ fail:
     return st;
 }
 
-enum eye_status eye_signature_read(struct eye_signature *s, const char *path, struct eye_err *err) {
+enum eye_status eye_ctx_info_read(struct eye_ctx_info *s, const char *path, struct eye_err *err) {
     struct eye_map map;
-    EYE_TRY(eye_map_open(&map, path, false, EYE_SIGNATURE_MAX_BYTES, err));
-    enum eye_status st = eye_signature_parse(s, (const char *)map.p, map.size, path, err);
+    EYE_TRY(eye_map_open(&map, path, false, EYE_CTX_INFO_MAX_BYTES, err));
+    enum eye_status st = eye_ctx_info_parse(s, (const char *)map.p, map.size, path, err);
     eye_map_close(&map);
     return st;
 }
 
 /* ---- writing ---- */
 
-static json_t *tensor_json(const struct eye_signature_tensor *t, int id) {
+static json_t *tensor_json(const struct eye_ctx_tensor *t, int id) {
     bool fixed = t->e.type != EYE_EL_F32 && t->e.type != EYE_EL_F16 && t->e.type != EYE_EL_I32;
     json_t *dims = json_array();
     for (int i = 0; i < t->rank; i++) json_array_append_new(dims, json_integer(t->dims[i]));
@@ -115,7 +115,7 @@ static json_t *tensor_json(const struct eye_signature_tensor *t, int id) {
                      fixed ? t->e.scale : 0.0, "offset", fixed ? t->e.offset : 0.0);
 }
 
-enum eye_status eye_signature_write(const struct eye_signature *s, struct eye_buf *out, struct eye_err *err) {
+enum eye_status eye_ctx_info_write(const struct eye_ctx_info *s, struct eye_buf *out, struct eye_err *err) {
     char build[64];
     snprintf(build, sizeof build, "eyelet %s", eye_version());
     json_t *o = json_pack("{s:{s:i,s:s,s:i,s:[],s:[{s:{s:s,s:i,s:[o],s:i,s:[o],s:i,s:[]}}]}}", "info", "backendId", 0, "buildId", build,
