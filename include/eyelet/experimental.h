@@ -123,12 +123,27 @@ struct eye_speed {
     double read_1_bytes_per_s, read_bytes_per_s; /* memory, by one thread and by all */
     uint64_t buffer_bytes, huge_bytes;           /* of the buffer read; of it, in huge pages (as packed weights would be) */
     bool huge_known;                             /* else the kernel does not say */
+    double peak_flop_per_s[EYE_N_SPEED];         /* what the multipliers do on registers alone: the roof; Q8_0: of int8 */
     double gemm_flop_per_s[EYE_N_SPEED];         /* 128 rows times a 1024 x 1024 matrix, all threads */
 };
 /* About a second of measuring. n_threads 0 = all processors; buffer_bytes of memory are taken and given back, at least 2 MiB.
  * cancel may be NULL. Returns EYE_OK; ARG; NOMEM; CANCELLED. */
 EYE_MUST_CHECK enum eye_status eye_speed_measure(int32_t n_threads, uint64_t buffer_bytes, eye_cancel_fn *cancel,
                                                  void *cancel_ctx, struct eye_speed *out, struct eye_err *err);
+
+/* What each stage of a model cannot do without: products of matrices, convolutions and attention by the units that do them, and
+ * bytes that have to come from memory. Norms, activations and copies are not counted. */
+enum eye_stage { EYE_STAGE_VISION, EYE_STAGE_PROJECTOR, EYE_STAGE_PREFILL, EYE_STAGE_DECODE, EYE_N_STAGE };
+struct eye_stage_cost {
+    double ops[EYE_N_SPEED]; /* 2 a multiply-add */
+    double bytes;            /* weights, and keys and values */
+};
+/* n_prefill tokens from an empty context; one token decoded after n_past others; vision: one picture. Packs weights that are not
+ * packed yet. Returns EYE_OK; what sessions return. */
+EYE_MUST_CHECK enum eye_status eye_model_cost(struct eye_model *model, int32_t n_prefill, int32_t n_past,
+                                              struct eye_stage_cost out[EYE_N_STAGE], struct eye_err *err);
+/* Seconds that takes at least on such a machine, computing and reading at the same time. */
+double eye_stage_limit_s(const struct eye_stage_cost *cost, const struct eye_speed *speed);
 
 struct eye_self_check {
     int32_t n_results;  /* compared */

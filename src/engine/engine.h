@@ -62,6 +62,11 @@ EYE_MUST_CHECK enum eye_status eye_plan_new(struct eye_plan **plan, const struct
 void eye_plan_free(struct eye_plan *plan);
 void eye_plan_measure(const struct eye_plan *plan, struct eye_plan_sizes *out);
 
+/* What a run of t rows after `past` cached ones cannot do without: see cost.c. ops: 2 a multiply-add. bytes: of weights. */
+enum eye_cost_kind { EYE_COST_F32, EYE_COST_BF16, EYE_COST_I8, EYE_N_COST };
+struct eye_plan_cost { double ops[EYE_N_COST], bytes; };
+struct eye_plan_cost eye_plan_cost(const struct eye_plan *plan, int64_t t, int64_t past);
+
 /* ---- packing ahead of time ---- */
 /* What a plan has packed under a name that finds it again: matrices, and sums that stand for them. Weights whose own numbers no
  * step and no other blob reads can be left out of a file that has these. */

@@ -43,6 +43,8 @@ struct eye_plan {
     struct eye_ready *ready;     /* [n_ready] what eye_packed had, and what it may have next time */
     size_t n_ready, ready_cap;
     bool *reads;                 /* [n_values]: weights whose own numbers are read */
+    struct eye_cost_item *cost;  /* [n_costs] */
+    size_t n_costs, cost_cap;
     size_t weights_bytes, activations_bytes, thread_bytes, shared_bytes;
 };
 
@@ -56,6 +58,14 @@ struct eye_ready {
     const void *ctx;             /* what fill would have been told: tells uses of one weight apart */
 };
 #define EYE_BLOB_READY (~(SIZE_MAX >> 1)) /* a blob with this bit is ready[the rest].data */
+
+#define EYE_COST_ATTENTION EYE_N_COST /* f32, per key */
+struct eye_cost_item {
+    const struct eye_node *node;
+    enum eye_cost_kind kind;
+    double per_row;              /* multiply-adds, by rows of the node's result */
+    size_t bytes;                /* of weights */
+};
 
 struct eye_state_spec {
     eye_val v;
@@ -146,6 +156,9 @@ EYE_MUST_CHECK enum eye_status eye_lower_blob(struct eye_lower *l, size_t bytes,
 EYE_MUST_CHECK enum eye_status eye_lower_ready(struct eye_lower *l, const char *form, const struct eye_value *w, size_t bytes,
                                                eye_fill_fn *fill, const void *ctx, size_t ctx_bytes, size_t scratch,
                                                size_t *blob, struct eye_err *err);
+/* Multiply-adds per row of n's result, and bytes of weights, for eye_plan_cost. */
+EYE_MUST_CHECK enum eye_status eye_lower_cost(struct eye_lower *l, const struct eye_node *n, enum eye_cost_kind kind,
+                                              double per_row, size_t bytes, struct eye_err *err);
 /* UNSUPPORTED: a weight that is only there packed. */
 EYE_MUST_CHECK enum eye_status eye_lower_has_data(const struct eye_value *w, struct eye_err *err);
 /* The kernel for weights of dtype, and its form. round_lhs: activations are rounded to bf16 too; taps: see ready.c. */

@@ -193,6 +193,7 @@ enum eye_status eye_lower_matrix_i8(struct eye_lower *l, const struct eye_node *
     if (!eye_mul_ok(panels, eye_i8_panel_bytes(c.k), &bytes))
         return eye_fail(err, EYE_E_LIMIT, "engine: weight \"%s\" is too large", c.w->name);
     EYE_TRY(eye_lower_scales_i8(l, n, true, &out->scale, &out->bias, err));
+    EYE_TRY(eye_lower_cost(l, n, EYE_COST_I8, (double)c.n * (double)c.k, bytes, err));
     return eye_lower_ready(l, EYE_FORM_I8, c.w, bytes, fill_panels, &c, sizeof c, EYE_I8_NR * c.k, &out->blob, err);
 }
 

@@ -189,6 +189,7 @@ enum eye_status eye_lower_attention(struct eye_lower *l, const struct eye_node *
     d->group = d->heads / d->kv_heads;
     d->scale = n->attr.scale;
     d->causal = n->attr.causal;
+    EYE_TRY(eye_lower_cost(l, n, EYE_COST_ATTENTION, 2.0 * (double)d->heads * (double)d->dim, 0, err));
     d->k_slot = d->v_slot = -1;
     d->type = EYE_KV_F32;
     int64_t t = eye_dim(l->g, n->in[0], -3);

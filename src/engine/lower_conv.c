@@ -224,6 +224,7 @@ static enum eye_status lower_depthwise(struct eye_lower *l, const struct eye_nod
     struct taps_ctx ctx = {eye_value_at(l->g, n->in[1])};
     size_t taps = (size_t)(d->s.kh * d->s.kw) * sizeof(float);
     d->weights = EYE_NO_BLOB;
+    EYE_TRY(eye_lower_cost(l, n, EYE_COST_F32, (double)(d->s.kh * d->s.kw * d->s.o), taps * (size_t)d->s.o, err));
     if (eye_lower_changes(l, n->in[1])) {
         eye_lower_scratch(l, 0, taps * (size_t)d->s.o);
         return eye_lower_operand(l, n, n->in[1], err);

@@ -165,6 +165,8 @@ enum eye_status eye_lower_conv2d_i8(struct eye_lower *l, const struct eye_node *
     struct taps_ctx ctx = {w};
     EYE_TRY(eye_lower_want_weight(l, n, n->in[1], err));
     s->run = run_depthwise;
+    size_t taps = (size_t)(d->kh * d->kw * d->o);
+    EYE_TRY(eye_lower_cost(l, n, EYE_COST_F32, (double)taps, taps * sizeof(float), err));
     eye_lower_scratch(l, (size_t)(d->ow * d->o) * sizeof(float), 0);
     EYE_TRY(eye_lower_scales_i8(l, n, false, &d->scale, &d->bias, err));
     return eye_lower_blob(l, (size_t)(d->kh * d->kw * d->o) * sizeof(float), fill_taps, &ctx, sizeof ctx, 0, &d->taps, err);

@@ -243,6 +243,9 @@ enum eye_status eye_lower_matrix(struct eye_lower *l, const struct eye_node *n, 
     if (!eye_mul_ok(eye_ceil_div(c.n, u->nr), out->panel_bytes, &bytes) || !eye_dtype_row_bytes(c.dtype, c.k, &row_bytes) ||
         !eye_mul_ok(row_bytes, u->nr, &converted))
         return eye_fail(err, EYE_E_LIMIT, "engine: weight \"%s\" is too large", w->name);
+    bool i8 = c.dtype == EYE_Q8_0 || c.dtype == EYE_Q4_0 || c.dtype == EYE_Q4_K;
+    enum eye_cost_kind kind = i8 ? EYE_COST_I8 : wtype == EYE_W_BF16 && c.dtype == EYE_BF16 ? EYE_COST_BF16 : EYE_COST_F32;
+    EYE_TRY(eye_lower_cost(l, n, kind, (double)c.n * (double)c.k, bytes, err));
     EYE_TRY(eye_lower_vector(l, n, b, &out->bias, err));
     return eye_lower_ready(l, form, c.w, bytes, fill_matrix, &c, sizeof c,
                            c.direct ? 0 : eye_line(2 * c.k * sizeof(float)) + converted, &out->blob, err);

@@ -194,6 +194,7 @@ void eye_plan_free(struct eye_plan *p) {
     if (!p) return;
     const struct eye_alloc *alloc = p->e->alloc;
     if (p->weights) eye_pages_free(p->weights, p->weights_bytes);
+    eye_alloc_free(alloc, p->cost, p->cost_cap * sizeof *p->cost);
     eye_alloc_free(alloc, p->ready, p->ready_cap * sizeof *p->ready);
     eye_arena_clear(&p->arena);
     eye_alloc_free(alloc, p, sizeof *p);

@@ -100,6 +100,10 @@ typedef void eye_u16_to_f32_fn(float *dst, const uint16_t *src, size_t n);
 typedef float eye_quant_i8_fn(int8_t *q, const float *x, size_t n);
 
 /* The table, filled once per engine: for each op the last row of kernels.def whose needs are met. */
+/* Multiply-adds of `one` times itself on registers alone, as many at a time as the units take; returns their sum: with one = 1
+ * their number, as long as no lane's passes 2^24. */
+typedef double eye_peak_fn(size_t rounds, float one);
+
 struct eye_kernels {
 #define UKR(op, needs, sym)
 #define FN(op, needs, type, sym)

@@ -192,6 +192,42 @@ static enum eye_status measure_gemm(const struct eye_engine *e, eye_cancel_fn *c
     return st;
 }
 
+/* ---- multipliers ---- */
+
+#define PEAK_ROUNDS 10000
+
+struct peak {
+    eye_peak_fn *fn;
+    double *sum; /* [n_threads] */
+};
+
+static void peak_task(void *ctx, int i_task, int i_thread) {
+    const struct peak *p = ctx;
+    p->sum[i_task] = p->fn(PEAK_ROUNDS, 1.0f);
+}
+
+static enum eye_status measure_peaks(const struct eye_engine *e, struct eye_speed *out, struct eye_err *err) {
+    const struct eye_kernels *k = &e->kernels;
+    eye_peak_fn *const fn[EYE_N_SPEED] = {k->peak_f32, k->peak_bf16, k->peak_i8};
+    int n = eye_pool_n_threads(e->pool);
+    struct peak p = {.sum = eye_alloc_zero(NULL, (size_t)n * sizeof *p.sum)};
+    if (!p.sum) return eye_fail_nomem(err, (size_t)n * sizeof *p.sum);
+    for (int type = 0; type < EYE_N_SPEED; type++) {
+        p.fn = fn[type];
+        uint64_t spent = 0;
+        for (int round = 0; round < 64 || spent < MEASURE_NS / 4; round++) { /* the best: others may be running too */
+            uint64_t from = eye_now_ns(), ns;
+            double done = 0;
+            eye_pool_run(e->pool, n, peak_task, &p);
+            spent += ns = EYE_MAX(eye_now_ns() - from, 1);
+            for (int i = 0; i < n; i++) done += p.sum[i];
+            out->peak_flop_per_s[type] = EYE_MAX(out->peak_flop_per_s[type], 2 * done * 1e9 / (double)ns);
+        }
+    }
+    eye_alloc_free(NULL, p.sum, (size_t)n * sizeof *p.sum);
+    return EYE_OK;
+}
+
 enum eye_status eye_speed_measure(int32_t n_threads, uint64_t buffer_bytes, eye_cancel_fn *cancel, void *cancel_ctx,
                                   struct eye_speed *out, struct eye_err *err) {
     struct eye_engine e;
@@ -199,6 +235,7 @@ enum eye_status eye_speed_measure(int32_t n_threads, uint64_t buffer_bytes, eye_
     struct eye_speed speed = {.buffer_bytes = EYE_MAX(EYE_MIN(buffer_bytes, (uint64_t)1 << 30), READ_CHUNK)};
     EYE_TRY(eye_engine_init(&e, n_threads, eye_cpu_flags(), NULL, err));
     enum eye_status st = measure_memory(&e, &speed, err);
+    if (st == EYE_OK) st = measure_peaks(&e, &speed, err);
     if (st == EYE_OK) st = measure_gemm(&e, cancel, cancel_ctx, &speed, err);
     eye_engine_clear(&e);
     if (st == EYE_OK) *out = speed;

@@ -452,6 +452,7 @@ is_json probe --json -m "$model" --stage list
 is_json probe --json -m "$model" --tokens "1 2" --stage logits -o "$odd.npy"
 is_json convert --json "$model" -o "$odd.gguf"
 is_json compile --json "$odd.gguf" -o "$odd.eyelet"
+is_json bench --json -m "$odd.gguf" -r 1 --decode 2 --roofline
 is_json inspect --json --metadata "$odd.gguf"
 is_json inspect --json "$model"
 is_json bench --json -m "$odd.gguf" -r 1 --decode 2 --ops

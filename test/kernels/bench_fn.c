@@ -276,3 +276,14 @@ void bench_eye_reduce_fn(struct check *c) { bench_vec(c, step_reduce, "n 4096", 
 void bench_eye_dropout_fn(struct check *c) { bench_vec(c, step_dropout, "n 4096", 8.0 * LEN); }
 void bench_eye_adam_fn(struct check *c) { bench_vec(c, step_adam, "n 4096", 28.0 * LEN); }
 void bench_eye_sgd_fn(struct check *c) { bench_vec(c, step_sgd, "n 4096", 20.0 * LEN); }
+
+void bench_eye_peak_fn(struct check *c) {
+    eye_peak_fn *fn = (eye_peak_fn *)c->row->fn;
+    double best = 0;
+    for (int round = 0; round < 20; round++) {
+        uint64_t from = eye_now_ns();
+        double n = fn(100000, 1.0f);
+        best = EYE_MAX(best, 2 * n / (double)EYE_MAX(eye_now_ns() - from, 1));
+    }
+    printf("%-30s %-28s %8.1f GOP/s\n", c->row->sym, "registers", best);
+}

@@ -316,3 +316,16 @@ void check_eye_quant_i8_fn(struct check *c) {
     for (size_t n = 0; n != SIZE_MAX; n = next_n(c, n)) quant_case(c, n, n & 1 ? PAT_WIDE : PAT_RANDOM);
     for (int p = 0; p < N_PATTERNS; p++) quant_case(c, 203, (enum check_pattern)p);
 }
+
+/* Its result is the number of multiply-adds, so a compiler that did them away would show; 2 x 2 says that it multiplies. */
+void check_eye_peak_fn(struct check *c) {
+    eye_peak_fn *fn = (eye_peak_fn *)c->row->fn;
+    double each = fn(1, 1.0f);
+    check_where(c, "%g a round", each);
+    if (!(each >= 1) || each != floor(each)) check_fail(c, "no number of multiply-adds");
+    static const size_t rounds[] = {0, 2, 7, 1000};
+    for (size_t i = 0; i < EYE_COUNT(rounds); i++) {
+        check_close(c, "ones", rounds[i], (double)rounds[i] * each, fn(rounds[i], 1.0f), 0);
+        check_close(c, "twos", rounds[i], (double)rounds[i] * each * 4, fn(rounds[i], 2.0f), 0);
+    }
+}

@@ -69,7 +69,11 @@ static void speeds(void **state) {
     assert_int_equal(eye_speed_measure(2, 5000000, NULL, NULL, &s, &err), EYE_OK);
     assert_int_equal(s.buffer_bytes, 4 << 20); /* whole chunks of 2 MiB */
     assert_true(s.huge_bytes <= s.buffer_bytes && s.read_1_bytes_per_s > 0 && s.read_bytes_per_s > 0);
-    for (int k = 0; k < EYE_N_SPEED; k++) assert_true(s.gemm_flop_per_s[k] > 0);
+    for (int k = 0; k < EYE_N_SPEED; k++) assert_true(s.gemm_flop_per_s[k] > 0 && s.peak_flop_per_s[k] > 0);
+    /* Computing and reading at the same time: the slower of the two. */
+    s = (struct eye_speed){.read_bytes_per_s = 10, .peak_flop_per_s = {2, 4, 8}};
+    assert_true(eye_stage_limit_s(&(struct eye_stage_cost){{2, 8, 8}, 30}, &s) == 4);
+    assert_true(eye_stage_limit_s(&(struct eye_stage_cost){{2, 8, 8}, 90}, &s) == 9);
 }
 
 static void kernels_agree(void **state) {

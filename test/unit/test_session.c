@@ -281,6 +281,32 @@ static void test_probe_is_what_runs(void **state) {
     eye_model_close(m);
 }
 
+/* What stages cost, from the model's sizes alone. */
+static void test_cost(void **state) {
+    (void)state;
+    struct eye_err err;
+    struct eye_model *m = open_model((struct eye_model_opts){.decoder_type = EYE_WEIGHT_F32});
+    struct eye_model_info i;
+    struct eye_stage_cost c[EYE_N_STAGE], q[EYE_N_STAGE];
+    eye_model_get_info(m, &i);
+    double heads = (double)i.n_heads * i.head_dim, kv = (double)i.n_kv_heads * i.head_dim, h = i.hidden;
+    double layer = 2 * (h * heads + 2 * h * kv + heads * h + 3 * h * i.ffn), head = 2.0 * i.n_vocab * h;
+    CALL(eye_model_cost(m, 600, 9, c, &err)); /* two pieces of the prompt */
+    double step = i.n_layers * (layer + 4 * heads * 10) + head;
+    double prompt = i.n_layers * (600 * layer + 4 * heads * 600 * 601 / 2.0) + head;
+    assert_true(fabs(c[EYE_STAGE_DECODE].ops[EYE_SPEED_F32] / step - 1) < 1e-9);
+    assert_true(fabs(c[EYE_STAGE_PREFILL].ops[EYE_SPEED_F32] / prompt - 1) < 1e-9);
+    assert_true(c[EYE_STAGE_DECODE].bytes >= 4 * (i.n_layers * layer + head) / 2);
+    assert_true(c[EYE_STAGE_PREFILL].bytes > 1.5 * c[EYE_STAGE_DECODE].bytes - 4 * head);
+    assert_true(c[EYE_STAGE_VISION].ops[EYE_SPEED_F32] > 1e6 && c[EYE_STAGE_PROJECTOR].ops[EYE_SPEED_F32] > 1e3);
+    eye_model_close(m);
+    m = open_model((struct eye_model_opts){.decoder_type = EYE_WEIGHT_Q8_0});
+    CALL(eye_model_cost(m, 600, 9, q, &err));
+    assert_true(fabs(q[EYE_STAGE_DECODE].ops[EYE_SPEED_Q8_0] / (i.n_layers * layer + head) - 1) < 1e-9);
+    assert_true(q[EYE_STAGE_DECODE].bytes < c[EYE_STAGE_DECODE].bytes / 2);
+    eye_model_close(m);
+}
+
 /* ---- the token loop ---- */
 
 static int32_t argmax(const float *x, int32_t n) {
@@ -704,6 +730,7 @@ int main(void) {
         cmocka_unit_test(test_threads_and_mmap_change_nothing),
         cmocka_unit_test(test_folder_is_gguf),
         cmocka_unit_test(test_probe_is_what_runs),
+        cmocka_unit_test(test_cost),
         cmocka_unit_test(test_generate_is_the_loop_by_hand),
         cmocka_unit_test(test_a_second_turn_sees_the_whole_first),
         cmocka_unit_test(test_ways_to_end),

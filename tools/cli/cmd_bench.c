@@ -14,7 +14,7 @@ struct bench_opts {
     struct model_args model;
     const char *image, *caption;
     int32_t n_runs, n_prefill, n_decode, n_captions;
-    bool hpml, json, csv, ops;
+    bool hpml, json, csv, ops, roofline;
 };
 
 #define T struct bench_opts
@@ -31,6 +31,8 @@ static const struct arg bench_args[] = {
     {ARG_FLAG, 0, "hpml", NULL,
      "instead: the HPML study's benchmark, one forward over ten tokens, with the picture seen: plain, quantized, compiled, both",
      offsetof(T, hpml)},
+    {ARG_FLAG, 0, "roofline", NULL, "measure memory and multipliers as well: each stage's share of their limit",
+     offsetof(T, roofline)},
     {ARG_FLAG, 0, "ops", NULL, "time per op as well (of the last run)", offsetof(T, ops)},
     {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
     {ARG_FLAG, 0, "csv", NULL, "comma-separated values", offsetof(T, csv)},
@@ -57,6 +59,8 @@ struct bench { /* everything of one measurement */
     uint64_t *us[N_STAGES];  /* [n_runs] */
     struct eye_op_time *op;
     size_t n_ops;
+    struct eye_speed speed;       /* --roofline */
+    double limit_ms[N_STAGES];    /* 0 = not known */
 };
 
 /* ---- measuring ---- */
@@ -131,6 +135,31 @@ static size_t stage_tokens(const struct bench *b, int k) {
     return k == PREFILL ? b->n_prefill : k == DECODE ? (size_t)b->o->n_decode : 0;
 }
 
+/* The least each stage can take here. */
+static enum eye_status find_limits(struct bench *b, struct eye_err *err) {
+    static const int stage_of[EYE_N_STAGE] = {VISION, PROJECTOR, PREFILL, DECODE};
+    struct eye_stage_cost cost[EYE_N_STAGE];
+    ui_progress(b->ui, "measuring the machine", 0);
+    enum eye_status st = eye_speed_measure(b->info.n_threads, (uint64_t)256 << 20, ui_interrupted, NULL, &b->speed, err);
+    int32_t n = (int32_t)b->n_prefill;
+    if (st == EYE_OK) st = eye_model_cost(b->model, n, n + b->o->n_decode / 2, cost, err);
+    if (st != EYE_OK) return st;
+    for (int k = 0; k < EYE_N_STAGE; k++) {
+        double times = k == EYE_STAGE_DECODE ? b->o->n_decode : 1;
+        b->limit_ms[stage_of[k]] = times * eye_stage_limit_s(&cost[k], &b->speed) * 1e3;
+    }
+    ui_progress(b->ui, "measuring the machine", 1);
+    return EYE_OK;
+}
+
+static double share(const struct bench *b, int k, double ms) { return ms > 0 ? 100 * b->limit_ms[k] / ms : 0; }
+
+static void print_roofline(const struct bench *b) {
+    const double *peak = b->speed.peak_flop_per_s;
+    printf("limits: read %.1f GB/s, f32 %.5g, bf16 %.5g, int8 %.5g Gop/s\n", b->speed.read_bytes_per_s / 1e9,
+           peak[EYE_SPEED_F32] / 1e9, peak[EYE_SPEED_BF16] / 1e9, peak[EYE_SPEED_Q8_0] / 1e9);
+}
+
 static double rate(size_t tokens, double ms) { return tokens && ms > 0 ? (double)tokens * 1e3 / ms : 0; }
 
 static bool stage_ran(const struct bench *b, int k) {
@@ -142,15 +171,19 @@ static void print_table(struct bench *b) {
     printf("%s, decoder %s, vision %s, kv %s, %d threads, %zu prompt tokens (%zu of the image)\n", b->info.architecture,
            cli_weight_names[b->info.decoder_type], cli_weight_names[b->info.vision_type], cli_cache_names[b->info.cache_type],
            b->info.n_threads, b->n_prefill, b->n_image_tok);
-    printf("%-14s %10s %10s %10s %12s\n", "stage", "median ms", "min", "max", "tok/s");
+    printf("%-14s %10s %10s %10s %12s%s\n", "stage", "median ms", "min", "max", "tok/s",
+           b->o->roofline ? "   limit ms   % of limit" : "");
     for (int k = 0; k < N_STAGES; k++) {
         char tokens[32] = "";
         if (!stage_ran(b, k)) continue;
         struct summary s = summarize(b->us[k], b->o->n_runs);
         size_t n = stage_tokens(b, k);
         if (n) snprintf(tokens, sizeof tokens, "%.1f", rate(n, s.median_ms));
-        printf("%-14s %10.2f %10.2f %10.2f %12s\n", stage_names[k], s.median_ms, s.min_ms, s.max_ms, tokens);
+        printf("%-14s %10.2f %10.2f %10.2f %12s", stage_names[k], s.median_ms, s.min_ms, s.max_ms, tokens);
+        if (b->limit_ms[k] > 0) printf(" %10.2f %12.1f", b->limit_ms[k], share(b, k, s.median_ms));
+        putchar('\n');
     }
+    if (b->o->roofline) print_roofline(b);
     printf("%-14s %10s\n", "peak_memory", cli_bytes(eye_peak_rss_bytes(), rss, sizeof rss));
 }
 
@@ -163,6 +196,13 @@ static void print_csv(struct bench *b) {
         printf("%s,%.3f,%.3f,%.3f,%zu,%.2f\n", stage_names[k], s.median_ms, s.min_ms, s.max_ms, n, rate(n, s.median_ms));
     }
     printf("peak_rss_bytes,%llu,,,,\n", (unsigned long long)eye_peak_rss_bytes());
+}
+
+static json_t *limits_json(const struct bench *b) {
+    const double *peak = b->speed.peak_flop_per_s;
+    return json_pack("{s:f,s:f,s:f,s:f}", "read_gb_per_s", b->speed.read_bytes_per_s / 1e9, "f32_gop_per_s",
+                     peak[EYE_SPEED_F32] / 1e9, "bf16_gop_per_s", peak[EYE_SPEED_BF16] / 1e9, "int8_gop_per_s",
+                     peak[EYE_SPEED_Q8_0] / 1e9);
 }
 
 static int print_json(struct bench *b) {
@@ -178,9 +218,12 @@ static int print_json(struct bench *b) {
         size_t n = stage_tokens(b, k);
         if (n) json_object_set_new(o, "tokens", json_integer((json_int_t)n));
         if (n) json_object_set_new(o, "tok_per_s", json_real(rate(n, s.median_ms)));
+        if (b->limit_ms[k] > 0) json_object_set_new(o, "limit_ms", json_real(b->limit_ms[k]));
+        if (b->limit_ms[k] > 0) json_object_set_new(o, "percent_of_limit", json_real(share(b, k, s.median_ms)));
         json_object_set_new(stages, stage_names[k], o);
     }
     json_object_set_new(root, "stages", stages);
+    if (b->o->roofline) json_object_set_new(root, "limits", limits_json(b));
     json_object_set_new(root, "peak_rss_bytes", json_integer((json_int_t)eye_peak_rss_bytes()));
     if (b->o->ops) {
         json_t *ops = json_array();
@@ -240,7 +283,7 @@ static int bench(struct bench *b) {
                         b->n_prefill, b->o->n_decode, n_ctx);
     if (eye_session_new(b->model, NULL, &b->s, &err) != EYE_OK) return ui_fail(b->ui, &err);
     if (b->o->ops) eye_session_time_ops(b->s, true);
-    if (measure(b, &err) != EYE_OK) return ui_fail(b->ui, &err);
+    if (measure(b, &err) != EYE_OK || (b->o->roofline && find_limits(b, &err) != EYE_OK)) return ui_fail(b->ui, &err);
     if (b->o->ops) {
         b->n_ops = eye_session_op_times(b->s, NULL, 0);
         b->op = calloc(b->n_ops + 1, sizeof *b->op);
@@ -260,6 +303,8 @@ static int run(void *opts, char *const *operand, int n_operands) {
     (void)operand, (void)n_operands;
     ui_init(&ui, o->model.quiet, o->model.verbose);
     if (o->json && o->csv) return args_usage(&cmd_bench, "--json and --csv exclude each other");
+    if (o->roofline && (o->csv || o->caption || o->hpml))
+        return args_usage(&cmd_bench, "--roofline goes with the table of stages or --json: no --csv, --caption or --hpml");
     if (o->caption && (o->csv || o->ops || o->image))
         return args_usage(&cmd_bench, "--caption measures whole captions: no --image, --csv or --ops beside it");
     if (o->hpml && (o->csv || o->ops || o->image || o->caption || o->model.decoder || o->model.vision))
@@ -280,13 +325,14 @@ static const struct example examples[] = {
     {"Captions a second, on one core and on all", "eyelet bench -m captioner --caption photos"},
     {"The HPML study's four rows, for a student of its shape",
      "eyelet train init recipes/hpml.json -o hpml --data DATA; eyelet bench --hpml -m hpml/student"},
+    {"How close to what the machine can do", "eyelet bench -m fastvlm.gguf --roofline"},
     {"Where the time goes", "eyelet bench -m fastvlm.gguf --ops --json"},
     {NULL, NULL},
 };
 
 const struct command cmd_bench = {
     .name = "bench",
-    .usage = "[-m MODEL] [-i IMAGE | --caption DIR | --hpml] [-r RUNS] [--json | --csv] [--ops]",
+    .usage = "[-m MODEL] [-i IMAGE | --caption DIR | --hpml] [-r RUNS] [--json | --csv] [--ops] [--roofline]",
     .summary = "how long each stage takes: image decode, resize, vision, projector, prefill, decode; peak memory",
     .details = "--caption: a caption is done when its end token is: the file is read, decoded, resized, seen, every token written. Each\n"
                "worker has one thread. --hpml: what plain, quantized, compiled and both mean is in doc/TRAINING.md.",
