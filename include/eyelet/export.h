@@ -1,5 +1,5 @@
-/* Export: a checkpoint's parts as ONNX graphs with the signatures that phone tool chains compile, written from the same graphs that
- * eyelet runs. In the static library only.
+/* Export: a checkpoint's parts as ONNX graphs with the signatures that phone tool chains compile, written from the same graphs
+ * that eyelet runs. In the static library only.
  *
  *   struct eye_export_opts opts = {.graphs = EYE_EXPORT_VISION | EYE_EXPORT_KV, .target = EYE_TARGET_QNN};
  *   struct eye_export_report report;
@@ -24,8 +24,8 @@ enum { /* graphs, as a set. B batch, T tokens, N rows of pictures, C width of th
     EYE_EXPORT_PROJECTOR = 2, /* vision_features [B,N,Cv] -> image_features [B,N,C] */
     EYE_EXPORT_EMBEDDER = 4,  /* input_ids [B,T] -> inputs_embeds [B,T,C] */
     EYE_EXPORT_DECODER = 8,   /* inputs_embeds [B,T,C] -> logits [B,T,V], causal, nothing kept */
-    EYE_EXPORT_JOINT = 16,    /* vision_features [B,N,Cv], input_ids [B,T] -> logits [B,N + T,V]: projector, embedder, decoder in one;
-                                 the picture's rows stand first */
+    EYE_EXPORT_JOINT = 16,    /* vision_features [B,N,Cv], input_ids [B,T] -> logits [B,N + T,V]: projector, embedder,
+                                 decoder in one; the picture's rows stand first */
     EYE_EXPORT_PREFILL = 32,  /* inputs_embeds, attention_mask [B,T], position_ids [B,T] -> logits, keys and values */
     EYE_EXPORT_KV = 64,       /* one call of a decoder whose cache the caller owns: see kv_style */
     EYE_EXPORT_ALL = 127
@@ -33,15 +33,17 @@ enum { /* graphs, as a set. B batch, T tokens, N rows of pictures, C width of th
 
 enum eye_axes {
     EYE_AXES_AUTO = 0, /* static for QNN, else dynamic */
-    EYE_AXES_STATIC, EYE_AXES_DYNAMIC /* batch, tokens and rows of pictures get numbers, or names. KV graphs are always static */
+    EYE_AXES_STATIC, /* batch, tokens and rows of pictures are numbers */
+    EYE_AXES_DYNAMIC /* they have names; KV graphs are always static */
 };
 enum eye_target {
     EYE_TARGET_PLAIN = 0, /* any runtime of ONNX */
-    EYE_TARGET_QNN        /* what Qualcomm's converter takes: no shapes computed in the graph, no Range, no Where; no numbers that half
-                             precision lacks on the way, since the NPU computes in it */
+    EYE_TARGET_QNN        /* what Qualcomm's converter takes: nothing is computed from shapes; positions look cosines up, since
+                             the NPU computes in half precision whatever the file says */
 };
 enum eye_export_kv_style { /* i = layer, P = cached positions, n = new tokens, D = width of a head */
-    EYE_EXPORT_KV_PLAIN = 0, /* past_key_values.i.key [1,Hkv,P,D], past_key_values.i.value; out present.i.key [1,Hkv,n,D], present.i.value */
+    EYE_EXPORT_KV_PLAIN = 0, /* past_key_values.i.key, past_key_values.i.value [1,Hkv,P,D]; out present.i.key, present.i.value
+                                [1,Hkv,n,D] */
     EYE_EXPORT_KV_DOT,       /* keys turned round: [1,Hkv,D,P], out [1,Hkv,D,n] */
     EYE_EXPORT_KV_GENIE      /* as DOT, called past_key_i_in, past_value_i_in, past_key_i_out, past_value_i_out */
 };
@@ -78,7 +80,7 @@ struct eye_export_opts { /* all zero = defaults */
     bool last_logits;        /* logits [B,1,V] of the last row only: blocks of a prompt need no others */
     int32_t seq_len;         /* T of static graphs; 0 = 512, or what the model has */
     int32_t cache_len;       /* KV: P of a call with one new token; 0 = 1023, or what the model has. The context is P + 1 */
-    int32_t step[EYE_EXPORT_MAX_STEPS]; /* KV: new tokens per call, one graph each, all with the same context and weights file */
+    int32_t step[EYE_EXPORT_MAX_STEPS]; /* KV: new tokens per call, a graph each, all with one context and weights file */
     int32_t n_steps;         /* 0 = one graph, of one token */
     enum eye_export_kv_style kv_style;
     enum eye_export_kv_out kv_out;
@@ -111,7 +113,7 @@ const char *eye_export_graph_name(uint32_t graph);
  * report    may be NULL; set on success.
  * Memory: weights are mapped, and converted as they are written; folded convolutions are in memory.
  * Returns EYE_OK; ARG (options that do not go together or that the model cannot have; the text says which); what eye_model_open
- * returns; UNSUPPORTED (a number that f16 lacks); IO; CANCELLED. */
+ * returns; UNSUPPORTED (a number that f16 lacks); LIMIT (a static mask of more than 2^24 numbers); IO; CANCELLED. */
 EYE_MUST_CHECK enum eye_status eye_export_onnx(const char *path, const char *dir, const struct eye_export_opts *opts,
                                                struct eye_export_report *report, struct eye_err *err);
 

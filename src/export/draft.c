@@ -6,7 +6,8 @@
 
 #include "tensor/tensor.h"
 
-void eye_draft_init(struct eye_draft *d, struct eye_onnx *m, int opset, enum eye_onnx_type real, const struct eye_alloc *alloc) {
+void eye_draft_init(struct eye_draft *d, struct eye_onnx *m, int opset, enum eye_onnx_type real,
+                    const struct eye_alloc *alloc) {
     *d = (struct eye_draft){.m = m, .opset = opset, .real = real, .scope = ""};
     eye_strmap_init(&d->made, alloc);
 }

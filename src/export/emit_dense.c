@@ -1,5 +1,5 @@
-/* Emitters of convolutions, matrices, norms and element-wise ops. What a converter recognises by its pattern (exact GELU) is written as
- * PyTorch's exporter writes it. */
+/* Emitters of convolutions, matrices, norms and element-wise ops. What a converter recognises by its pattern (exact GELU) is
+ * written as PyTorch's exporter writes it. */
 #include <math.h>
 #include <string.h>
 
@@ -27,8 +27,8 @@ static enum eye_status convolve(struct eye_walk *w, const struct eye_node *n, co
     EYE_TRY(eye_draft_weight(d, w->scratch, k, EYE_FORM_ROWS, rank, dims, &in[1], err));
     if (b) EYE_TRY(eye_draft_weight(d, w->scratch, b, EYE_FORM_ROWS, 0, NULL, &in[2], err));
     const char *y = eye_draft_node(d, "Conv", in, b ? 3 : 2, &node);
-    const int64_t shape[2] = {k->rank == 4 ? k->dims[2] : 1, k->rank == 4 ? k->dims[3] : 1}, strides[2] = {a->stride, a->stride},
-                  pads[4] = {a->pad_top, a->pad_left, a->pad_bottom, a->pad_right}, dilations[2] = {1, 1};
+    const int64_t shape[2] = {k->rank == 4 ? k->dims[2] : 1, k->rank == 4 ? k->dims[3] : 1}, dilations[2] = {1, 1},
+                  strides[2] = {a->stride, a->stride}, pads[4] = {a->pad_top, a->pad_left, a->pad_bottom, a->pad_right};
     eye_onnx_attr_ints(d->m, node, "dilations", dilations, 2);
     eye_onnx_attr_int(d->m, node, "group", a->groups);
     eye_onnx_attr_ints(d->m, node, "kernel_shape", shape, 2);
@@ -92,14 +92,16 @@ static const char *by_rms(struct eye_draft *d, const char *x, double eps) {
     return eye_draft_2(d, "Mul", x, eye_draft_1(d, "Reciprocal", m));
 }
 
-static const char *to_f32(struct eye_draft *d, const char *x) { return d->real == EYE_ONNX_F32 ? x : eye_draft_cast(d, x, EYE_ONNX_F32); }
-static const char *to_real(struct eye_draft *d, const char *x) { return d->real == EYE_ONNX_F32 ? x : eye_draft_cast(d, x, d->real); }
+/* Between the graph's type and f32. */
+static const char *cast(struct eye_draft *d, const char *x, enum eye_onnx_type to) {
+    return d->real == EYE_ONNX_F32 ? x : eye_draft_cast(d, x, to);
+}
 
 enum eye_status eye_emit_rms_norm(struct eye_walk *w, const struct eye_node *n, struct eye_err *err) {
     struct eye_draft *d = w->d;
-    const char *gamma, *x = to_f32(d, eye_walk_in(w, n->in[0], EYE_LAY_PLAIN));
+    const char *gamma, *x = cast(d, eye_walk_in(w, n->in[0], EYE_LAY_PLAIN), EYE_ONNX_F32);
     EYE_TRY(eye_walk_vector(w, n->in[1], value(w, n, 0)->rank, EYE_LAY_PLAIN, &gamma, err));
-    x = to_real(d, by_rms(d, x, (double)n->attr.eps));
+    x = cast(d, by_rms(d, x, (double)n->attr.eps), d->real);
     eye_walk_out(w, n->out, EYE_LAY_PLAIN, eye_draft_2(d, "Mul", x, gamma));
     return EYE_OK;
 }
@@ -117,9 +119,9 @@ enum eye_status eye_emit_layer_norm(struct eye_walk *w, const struct eye_node *n
         eye_onnx_attr_int(d->m, node, "axis", -1);
         eye_onnx_attr_float(d->m, node, "epsilon", n->attr.eps);
     } else {
-        y = to_f32(d, in[0]);
+        y = cast(d, in[0], EYE_ONNX_F32);
         y = eye_draft_2(d, "Sub", y, eye_draft_reduce(d, "ReduceMean", y));
-        y = eye_draft_2(d, "Mul", to_real(d, by_rms(d, y, (double)n->attr.eps)), in[1]);
+        y = eye_draft_2(d, "Mul", cast(d, by_rms(d, y, (double)n->attr.eps), d->real), in[1]);
         if (bias) y = eye_draft_2(d, "Add", y, in[2]);
     }
     eye_walk_out(w, n->out, EYE_LAY_PLAIN, y);
@@ -189,9 +191,17 @@ static enum eye_status binary(struct eye_walk *w, const struct eye_node *n, cons
     return EYE_OK;
 }
 
-enum eye_status eye_emit_add(struct eye_walk *w, const struct eye_node *n, struct eye_err *err) { return binary(w, n, "Add", err); }
-enum eye_status eye_emit_sub(struct eye_walk *w, const struct eye_node *n, struct eye_err *err) { return binary(w, n, "Sub", err); }
-enum eye_status eye_emit_mul(struct eye_walk *w, const struct eye_node *n, struct eye_err *err) { return binary(w, n, "Mul", err); }
+enum eye_status eye_emit_add(struct eye_walk *w, const struct eye_node *n, struct eye_err *err) {
+    return binary(w, n, "Add", err);
+}
+
+enum eye_status eye_emit_sub(struct eye_walk *w, const struct eye_node *n, struct eye_err *err) {
+    return binary(w, n, "Sub", err);
+}
+
+enum eye_status eye_emit_mul(struct eye_walk *w, const struct eye_node *n, struct eye_err *err) {
+    return binary(w, n, "Mul", err);
+}
 
 enum eye_status eye_emit_mean_hw(struct eye_walk *w, const struct eye_node *n, struct eye_err *err) {
     (void)err;

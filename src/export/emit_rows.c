@@ -113,7 +113,8 @@ enum eye_status eye_emit_attention(struct eye_walk *w, const struct eye_node *n,
     static const int64_t back[] = {0, 2, 1, 3};
     struct eye_draft *d = w->d;
     const char *scope = d->scope, *mask = NULL;
-    if (w->g->value[n->in[0]].rank != 3) return eye_fail(err, EYE_E_UNSUPPORTED, "ONNX: attention over several pictures at once");
+    if (w->g->value[n->in[0]].rank != 3)
+        return eye_fail(err, EYE_E_UNSUPPORTED, "ONNX: attention over several pictures at once");
     struct heads a = heads_of(w, n);
     if (n->attr.causal) mask = eye_sequence_mask(w->seq);
     d->scope = scope;

@@ -1,5 +1,5 @@
-/* Export to ONNX: which parts make up which graph, with which inputs and outputs; then the files. A part's eye_graph is built and folded
- * once, however many ONNX graphs it goes into. The only file here that knows signatures; it knows no operator. */
+/* Export to ONNX: which parts make up which graph, with which inputs and outputs; then the files. A part's eye_graph is built
+ * and folded once, however many ONNX graphs it goes into. The only file here that knows signatures; it knows no operator. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,6 +11,7 @@
 #define DEFAULT_SEQ_LEN 512
 #define DEFAULT_CACHE_LEN 1023
 #define DEFAULT_OPSET 17
+#define MAX_MASK_ELEMS ((int64_t)1 << 24) /* rows x keys of a causal mask that stands in the file: 64 MiB */
 
 struct exporter {
     const struct eye_export_opts *o;
@@ -64,8 +65,8 @@ static enum eye_status need_part(struct exporter *x, enum eye_part part, struct 
 }
 
 /* Appends a part's nodes: tensor *io goes in, and what comes out is *io then. seq: the decoder's, or any that has its T. */
-static enum eye_status add_part(struct exporter *x, struct sheet *s, enum eye_part part, struct eye_sequence *seq, const char **io,
-                                struct eye_err *err) {
+static enum eye_status add_part(struct exporter *x, struct sheet *s, enum eye_part part, struct eye_sequence *seq,
+                                const char **io, struct eye_err *err) {
     EYE_TRY(need_part(x, part, err));
     struct eye_walk w = {.d = &s->d, .g = &x->graph[part], .scratch = &x->scratch, .seq = seq, .batch = x->batch};
     return eye_walk(&w, *io, part == EYE_PART_VISION ? EYE_LAY_FIRST : EYE_LAY_PLAIN, io, err);
@@ -133,7 +134,8 @@ static const char *from_bytes(struct exporter *x, struct sheet *s) {
         shifted |= p->mean[c] != 0;
     }
     s->d.scope = "pixels";
-    t = eye_draft_2(&s->d, "Mul", eye_draft_cast(&s->d, t, s->d.real), eye_draft_table(&s->d, "pixels.scale", s->d.real, 1, &channels, scale));
+    t = eye_draft_cast(&s->d, t, s->d.real);
+    t = eye_draft_2(&s->d, "Mul", t, eye_draft_table(&s->d, "pixels.scale", s->d.real, 1, &channels, scale));
     if (shifted) t = eye_draft_2(&s->d, "Add", t, eye_draft_table(&s->d, "pixels.shift", s->d.real, 1, &channels, shift));
     if (flat) t = eye_draft_reshape(&s->d, t, 4, shape);
     return eye_draft_transpose(&s->d, t, 4, to_first);
@@ -230,7 +232,8 @@ static enum eye_status step(struct exporter *x, struct sheet *s, int64_t n, stru
     const struct eye_text_config *t = &x->m.config.text;
     const struct eye_export_opts *o = x->o;
     int64_t context = x->cache_len + 1;
-    enum eye_export_mask mask = o->mask ? o->mask : o->kv_style == EYE_EXPORT_KV_PLAIN ? EYE_EXPORT_MASK_KEYS : EYE_EXPORT_MASK_FULL;
+    enum eye_export_mask mask = o->mask;
+    if (mask == EYE_EXPORT_MASK_AUTO) mask = o->kv_style == EYE_EXPORT_KV_PLAIN ? EYE_EXPORT_MASK_KEYS : EYE_EXPORT_MASK_FULL;
     struct axis one = fixed(1), rows = fixed(n), all = fixed(context), half = fixed(t->head_dim / 2);
     const char *in = add_input(s, "inputs_embeds", s->d.real, AXES(one, rows, fixed(t->hidden)));
     s->seq = (struct eye_sequence){
@@ -282,7 +285,8 @@ static enum eye_status path_of(const struct exporter *x, const char *name, char 
 static void count(struct exporter *x, const struct graph_kind *k, const struct sheet *s, const char *data_name) {
     struct eye_export_report_file *f = &x->report.file[x->report.n_files++];
     const EyeOnnx__GraphProto *g = s->m.model->graph;
-    *f = (struct eye_export_report_file){.graph = k->name, .n_nodes = g->n_node, .n_inputs = g->n_input, .n_outputs = g->n_output};
+    *f = (struct eye_export_report_file){.graph = k->name, .n_nodes = g->n_node, .n_inputs = g->n_input,
+                                         .n_outputs = g->n_output};
     snprintf(f->name, sizeof f->name, "%s", strrchr(s->path, '/') + 1);
     for (size_t i = 0; i < g->n_initializer; i++)
         if (eye_onnx_is_external(g->initializer[i])) snprintf(f->data_name, sizeof f->data_name, "%s", data_name);
@@ -379,9 +383,9 @@ static enum eye_status export_kind(struct exporter *x, const struct graph_kind *
 
 static enum eye_status check_opts(const struct eye_export_opts *o, struct eye_err *err) {
     if (o->graphs & ~(uint32_t)EYE_EXPORT_ALL) return eye_fail(err, EYE_E_ARG, "graphs: unknown bits in 0x%x", o->graphs);
-    if ((unsigned)o->target > EYE_TARGET_QNN || (unsigned)o->axes > EYE_AXES_DYNAMIC || (unsigned)o->mask > EYE_EXPORT_MASK_ADDED ||
-        (unsigned)o->kv_style > EYE_EXPORT_KV_GENIE || (unsigned)o->kv_out > EYE_EXPORT_KV_OUT_WINDOW ||
-        (unsigned)o->pixels > EYE_EXPORT_PIXELS_U8_FLAT)
+    if ((unsigned)o->target > EYE_TARGET_QNN || (unsigned)o->axes > EYE_AXES_DYNAMIC ||
+        (unsigned)o->mask > EYE_EXPORT_MASK_ADDED || (unsigned)o->kv_style > EYE_EXPORT_KV_GENIE ||
+        (unsigned)o->kv_out > EYE_EXPORT_KV_OUT_WINDOW || (unsigned)o->pixels > EYE_EXPORT_PIXELS_U8_FLAT)
         return eye_fail(err, EYE_E_ARG, "target, axes, mask, pixels, kv_style or kv_out is not one of its enum's values");
     if (o->opset && (o->opset < 14 || o->opset > 18)) return eye_fail(err, EYE_E_ARG, "opset %d: expected 14 to 18", o->opset);
     if (o->image_side < 0 || o->seq_len < 0 || o->cache_len < 0 || o->n_steps < 0 || o->n_steps > EYE_EXPORT_MAX_STEPS)
@@ -389,6 +393,22 @@ static enum eye_status check_opts(const struct eye_export_opts *o, struct eye_er
     if (o->target == EYE_TARGET_QNN && o->axes == EYE_AXES_DYNAMIC)
         return eye_fail(err, EYE_E_ARG, "QNN compiles static shapes only: dynamic axes do not go with it");
     return EYE_OK;
+}
+
+/* Static decoders hold their mask. */
+static enum eye_status check_masks(const struct exporter *x, struct eye_err *err) {
+    const struct eye_export_opts *o = x->o;
+    const uint32_t decoders = EYE_EXPORT_DECODER | EYE_EXPORT_JOINT | EYE_EXPORT_PREFILL;
+    int64_t rows = x->seq_len + (o->graphs & EYE_EXPORT_JOINT ? x->image_tokens : 0), keys = rows;
+    bool too_large = (o->graphs & decoders) && !x->dynamic && rows > MAX_MASK_ELEMS / rows;
+    for (int i = 0; i < o->n_steps && !too_large && (o->graphs & EYE_EXPORT_KV); i++) {
+        rows = o->step[i];
+        keys = x->cache_len + 1;
+        too_large = rows > MAX_MASK_ELEMS / keys;
+    }
+    if (!too_large) return EYE_OK;
+    return eye_fail(err, EYE_E_LIMIT, "a mask of %lld x %lld: static graphs hold at most %lld numbers of one; fewer tokens, or "
+                    "dynamic axes", (long long)rows, (long long)keys, (long long)MAX_MASK_ELEMS);
 }
 
 static enum eye_status set_lengths(struct exporter *x, struct eye_err *err) {
@@ -407,7 +427,7 @@ static enum eye_status set_lengths(struct exporter *x, struct eye_err *err) {
                             (long long)x->cache_len, (long long)x->cache_len + 1);
     if (o->rope_inputs && !(t->rope_theta > 0) && (o->graphs & EYE_EXPORT_KV))
         return eye_fail(err, EYE_E_ARG, "cos and sin as inputs: %s has learned positions, not RoPE", t->family);
-    return EYE_OK;
+    return check_masks(x, err);
 }
 
 /* What is asked for as numbers; opts.graphs 0 = what a phone needs. */
@@ -435,8 +455,8 @@ static enum eye_status make_folder(const char *dir, struct eye_err *err) {
     return eye_fail(err, EYE_E_IO, "%s: cannot be made as a folder", dir);
 }
 
-enum eye_status eye_export_onnx(const char *path, const char *dir, const struct eye_export_opts *opts, struct eye_export_report *report,
-                                struct eye_err *err) {
+enum eye_status eye_export_onnx(const char *path, const char *dir, const struct eye_export_opts *opts,
+                                struct eye_export_report *report, struct eye_err *err) {
     struct eye_export_opts o = opts ? *opts : (struct eye_export_opts){0};
     struct exporter x = {.o = &o, .dir = dir, .scratch = {.alloc = o.alloc}};
     EYE_TRY(check_opts(&o, err));

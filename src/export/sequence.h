@@ -1,8 +1,9 @@
-/* Sequence: what a decoder knows of its rows beyond their values: positions (RoPE's angles, learned positions), who sees whom (masks),
- * and keys and values of calls before. One per ONNX graph; tensors are made when the first layer asks and shared by the others.
+/* Sequence: what a decoder knows of its rows beyond their values: positions (RoPE's angles, learned positions), who sees whom
+ * (masks), and keys and values of calls before. One per ONNX graph; tensors are made when the first layer asks and shared by
+ * the others.
  *
- * Causal attention without past and without inputs takes it all from the number of rows. With a fixed cache the caller says it by
- * inputs: attention_mask and position_ids, or position_ids_cos and position_ids_sin.
+ * Causal attention without past and without inputs takes it all from the number of rows. With a fixed cache the caller says it
+ * by inputs: attention_mask and position_ids, or position_ids_cos and position_ids_sin.
  */
 #ifndef EYE_EXPORT_SEQUENCE_H
 #define EYE_EXPORT_SEQUENCE_H
@@ -47,7 +48,7 @@ struct eye_sequence {
 /* RoPE's tables for heads of D, each to combine with [B,H,T,D/2]. CORRUPT: two kinds in one decoder. */
 EYE_MUST_CHECK enum eye_status eye_sequence_rope(struct eye_sequence *s, double theta, int64_t head_dim, const char **cos_out,
                                                  const char **sin_out, struct eye_err *err);
-/* What is added to causal attention's scores [B,H,T,P + T]; NULL: nothing, a single row sees itself and there is nothing else. */
+/* What is added to causal attention's scores [B,H,T,P + T]; NULL: nothing, a single row sees itself and no other is there. */
 const char *eye_sequence_mask(struct eye_sequence *s);
 /* Rows of table [n_rows, C] at the positions of the call. */
 const char *eye_sequence_rows(struct eye_sequence *s, const char *table, int64_t n_rows);

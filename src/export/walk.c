@@ -97,7 +97,8 @@ static void set_scope(struct eye_walk *w, const struct eye_node *n) {
 static enum eye_status emit(struct eye_walk *w, const struct eye_node *n, struct eye_err *err) {
     const struct eye_op_info *info = eye_op_info(n->op);
     if (!emitter[n->op] || n->attr.inverse)
-        return eye_fail(err, EYE_E_UNSUPPORTED, "ONNX: %s has no form there (a graph after fusing, or of training)", info->name);
+        return eye_fail(err, EYE_E_UNSUPPORTED, "ONNX: %s has no form there (a graph after fusing, or of training)",
+                        info->name);
     set_scope(w, n);
     EYE_TRY(emitter[n->op](w, n, err));
     return w->d->m->failed ? eye_fail(err, EYE_E_NOMEM, "ONNX: out of memory at a %s", info->name) : EYE_OK;

@@ -1,10 +1,10 @@
 /* Walk: a folded, unfused eye_graph as nodes of an ONNX draft. One table, op -> emitter, from ops.def.
  *
- * Batch. A graph describes one picture or one sequence; ONNX tensors have a batch axis in front. Values of rank 4 are pictures and
- * have it already, as N; all others get it: rows [T,C] become [B,T,C].
- * Layout. Graphs are channels last. ONNX convolutions want [N,C,H,W], attention [B,H,T,D]: the `first` layout. Each value may be
- * there in either; the other form is made once, when somebody asks, so nothing is turned round twice and whole towers stay in one
- * layout.
+ * Batch. A graph describes one picture or one sequence; ONNX tensors have a batch axis in front. Values of rank 4 are pictures
+ * and have it already, as N; all others get it: rows [T,C] become [B,T,C].
+ * Layout. Graphs are channels last. ONNX convolutions want [N,C,H,W], attention [B,H,T,D]: the `first` layout. Each value may
+ * be there in either; the other form is made once, when somebody asks, so nothing is turned round twice and whole towers stay
+ * in one layout.
  * Symbols. T is a number or dynamic; so is the batch.
  */
 #ifndef EYE_EXPORT_WALK_H
@@ -28,8 +28,8 @@ struct eye_walk {
     const char *(*name)[EYE_N_LAY];   /* [n_values] tensors that are there; in the draft's arena */
 };
 
-/* Emits all nodes of g. The graph's only input is tensor `in`, of that layout; *out = its only output, plain. g and its weights must
- * live until the model is written. UNSUPPORTED: an op without ONNX form (fused, or of training graphs). */
+/* Emits all nodes of g. The graph's only input is tensor `in`, of that layout; *out = its only output, plain. g and its weights
+ * must live until the model is written. UNSUPPORTED: an op without ONNX form (fused, or of training graphs). */
 EYE_MUST_CHECK enum eye_status eye_walk(struct eye_walk *w, const char *in, enum eye_layout layout, const char **out,
                                         struct eye_err *err);
 
@@ -42,12 +42,15 @@ void eye_walk_out(struct eye_walk *w, eye_val v, enum eye_layout layout, const c
 /* Tensor x becomes an output of that name, which is returned. */
 const char *eye_walk_rename(struct eye_walk *w, const char *x, const char *name);
 /* A weight vector [C] that combines with activations of that rank and layout. */
-EYE_MUST_CHECK enum eye_status eye_walk_vector(struct eye_walk *w, eye_val v, int rank, enum eye_layout layout, const char **out,
-                                               struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_walk_vector(struct eye_walk *w, eye_val v, int rank, enum eye_layout layout,
+                                               const char **out, struct eye_err *err);
 /* v's shape in ONNX: batch and T as numbers where they are known, else 0 where x (a tensor of value like's shape) has the same
  * symbol at that axis, else -1. Returns the rank. */
 size_t eye_walk_shape(const struct eye_walk *w, eye_val v, eye_val like, int64_t *dims);
-static inline int64_t eye_walk_axis(const struct eye_walk *w, eye_val v, int axis) { return w->g->value[v].rank == 4 ? axis : axis + 1; }
+/* Where that axis of v is in ONNX. */
+static inline int64_t eye_walk_axis(const struct eye_walk *w, eye_val v, int axis) {
+    return w->g->value[v].rank == 4 ? axis : axis + 1;
+}
 
 typedef enum eye_status eye_emit_fn(struct eye_walk *w, const struct eye_node *n, struct eye_err *err);
 #define EYE_OPS_EXPORTED

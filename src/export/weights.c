@@ -120,15 +120,16 @@ static enum eye_status give_columns(void *ctx, int64_t row, int64_t n_rows, void
 static enum eye_status tensor_name(struct eye_draft *d, const struct eye_value *w, enum eye_weight_form form, size_t rank,
                                    const char **out, struct eye_err *err) {
     char folded[EYE_NAME_MAX];
-    if (!eye_name_folded(w->name, folded, sizeof folded)) return eye_fail(err, EYE_E_LIMIT, "%s: the name is too long", w->name);
+    if (!eye_name_folded(w->name, folded, sizeof folded))
+        return eye_fail(err, EYE_E_LIMIT, "%s: the name is too long", w->name);
     *out = form == EYE_FORM_TRANSPOSED ? eye_arena_printf(&d->m->arena, "%s.T", folded)
            : (int)rank == w->rank      ? eye_arena_strdup(&d->m->arena, folded, strlen(folded))
                                        : eye_arena_printf(&d->m->arena, "%s.r%zu", folded, rank);
     return *out ? EYE_OK : eye_fail_nomem(err, strlen(folded));
 }
 
-static enum eye_status add_small(struct eye_draft *d, struct reader *r, const char *name, enum eye_weight_form form, size_t rank,
-                                 const int64_t *dims, struct eye_err *err) {
+static enum eye_status add_small(struct eye_draft *d, struct reader *r, const char *name, enum eye_weight_form form,
+                                 size_t rank, const int64_t *dims, struct eye_err *err) {
     char bytes[SMALL_ELEMS * 4];
     EYE_TRY((form == EYE_FORM_ROWS ? give_rows : give_columns)(
         r, 0, form == EYE_FORM_ROWS ? r->n_rows : r->row_elems, bytes, err));

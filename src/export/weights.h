@@ -23,8 +23,8 @@ struct eye_weight_scratch { /* shared by all weights of one export; zeroed: empt
 };
 void eye_weight_scratch_clear(struct eye_weight_scratch *s);
 
-/* Initializer of weight w, of the draft's real type. rank 0: the weight's own dims (turned round if so asked); else dims, of as many
- * elements, [..., rows first]: [C] as [C,1,1]. What w points to must live until the models are written. */
+/* Initializer of weight w, of the draft's real type. rank 0: the weight's own dims (turned round if so asked); else dims, of as
+ * many elements and with the same first dim: [C] as [C,1,1]. What w points to must live until the models are written. */
 EYE_MUST_CHECK enum eye_status eye_draft_weight(struct eye_draft *d, struct eye_weight_scratch *s, const struct eye_value *w,
                                                 enum eye_weight_form form, size_t rank, const int64_t *dims, const char **out,
                                                 struct eye_err *err);

@@ -1,6 +1,6 @@
-/* Export to ONNX, without ONNX Runtime (test/reference/onnx_export.py has that): what is written is read again. Signatures, that every
- * tensor is made before it is read and read at all, which operators there are, that weights are the checkpoint's, that graphs of
- * several step sizes share one file; and what must be refused.
+/* Export to ONNX, without ONNX Runtime (test/reference/onnx_export.py has that): what is written is read again. Signatures,
+ * that every tensor is made before it is read and read at all, which operators there are, that weights are the checkpoint's,
+ * that graphs of several step sizes share one file; and what must be refused.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -59,7 +59,8 @@ static void load(struct eye_onnx *m, const char *file) {
 /* ---- what holds for every graph ---- */
 
 static const char *const plain_ops[] = {
-    "Add", "Cast", "Concat", "Conv", "Cos", "Div", "Erf", "Gather", "GlobalAveragePool", "HardSigmoid", "HardSwish", "LayerNormalization",
+    "Add", "Cast", "Concat", "Conv", "Cos", "Div", "Erf", "Gather", "GlobalAveragePool", "HardSigmoid", "HardSwish",
+    "LayerNormalization",
     "MatMul", "Mul", "Reciprocal", "ReduceMean", "Relu", "Reshape", "Sigmoid", "Sin", "Slice", "Softmax", "Sqrt", "Sub", "Tanh",
     "Transpose", "Unsqueeze",
 };
@@ -132,7 +133,8 @@ static void assert_interface(EyeOnnx__ValueInfoProto **v, size_t n, const char *
 
 static void assert_no_findings(enum eye_status st, const char *file, struct eye_onnx_report *r) {
     ok(st);
-    if (r->n) fail_msg("%s: %s %s: %s", file, eye_onnx_finding_name(r->finding[0].kind), r->finding[0].name, r->finding[0].text);
+    if (r->n) fail_msg("%s: %s %s: %s", file, eye_onnx_finding_name(r->finding[0].kind), r->finding[0].name,
+                       r->finding[0].text);
     eye_onnx_report_clear(r);
 }
 
@@ -174,7 +176,8 @@ static void test_dynamic(void **state) {
     export(fastvlm(), &(struct eye_export_opts){.graphs = EYE_EXPORT_ALL, .cache_len = 31}, &r);
     assert_int_equal(r.n_files, 7);
     for (size_t i = 0; i < r.n_files; i++) assert_true(r.file[i].bytes > 0 && !*r.file[i].data_name);
-    check("vision_encoder.onnx", false, NAMES("pixel_values f32[batch_size,3,256,256]"), NAMES("image_features f32[batch_size,16,64]"));
+    check("vision_encoder.onnx", false, NAMES("pixel_values f32[batch_size,3,256,256]"),
+          NAMES("image_features f32[batch_size,16,64]"));
     check("projector.onnx", false, NAMES("vision_features f32[batch_size,num_vision_tokens,256]"),
           NAMES("image_features f32[batch_size,num_vision_tokens,64]"));
     check("token_embedder.onnx", false, NAMES("input_ids i64[batch_size,sequence_length]"),
@@ -191,10 +194,12 @@ static void test_dynamic(void **state) {
                 "present.0.value f32[batch_size,2,sequence_length,16]", "present.1.key f32[batch_size,2,sequence_length,16]",
                 "present.1.value f32[batch_size,2,sequence_length,16]"));
     check("decoder_kv.onnx", true,
-          NAMES("inputs_embeds f32[1,1,64]", "attention_mask i64[1,32]", "position_ids i64[1,1]", "past_key_values.0.key f32[1,2,31,16]",
+          NAMES("inputs_embeds f32[1,1,64]", "attention_mask i64[1,32]", "position_ids i64[1,1]",
+                "past_key_values.0.key f32[1,2,31,16]",
                 "past_key_values.0.value f32[1,2,31,16]", "past_key_values.1.key f32[1,2,31,16]",
                 "past_key_values.1.value f32[1,2,31,16]"),
-          NAMES("logits f32[1,1,640]", "present.0.key f32[1,2,1,16]", "present.0.value f32[1,2,1,16]", "present.1.key f32[1,2,1,16]",
+          NAMES("logits f32[1,1,640]", "present.0.key f32[1,2,1,16]", "present.0.value f32[1,2,1,16]",
+                "present.1.key f32[1,2,1,16]",
                 "present.1.value f32[1,2,1,16]"));
 }
 
@@ -227,21 +232,25 @@ static void test_npu(void **state) {
     check("decoder_with_projection.onnx", true, NAMES("vision_features f16[1,16,256]", "input_ids i32[1,24]"),
           NAMES("logits f16[1,40,640]"));
     check("decoder_kv_ar16.onnx", true,
-          NAMES("inputs_embeds f16[1,16,64]", "attention_mask i32[1,1,16,64]", "position_ids i32[1,16]", "past_key_0_in f16[1,2,16,48]",
+          NAMES("inputs_embeds f16[1,16,64]", "attention_mask i32[1,1,16,64]", "position_ids i32[1,16]",
+                "past_key_0_in f16[1,2,16,48]",
                 "past_value_0_in f16[1,2,48,16]", "past_key_1_in f16[1,2,16,48]", "past_value_1_in f16[1,2,48,16]"),
           NAMES("logits f16[1,16,640]", "past_key_0_out f16[1,2,16,16]", "past_value_0_out f16[1,2,16,16]",
                 "past_key_1_out f16[1,2,16,16]", "past_value_1_out f16[1,2,16,16]"));
     assert_string_equal(r.file[6].name, "decoder_kv_ar1.onnx");
     assert_string_equal(r.file[6].data_name, "decoder_kv.data");
     assert_string_equal(r.file[7].data_name, "decoder_kv.data");
-    o = (struct eye_export_opts){.graphs = EYE_EXPORT_KV, .target = EYE_TARGET_QNN, .rope_inputs = true, .mask = EYE_EXPORT_MASK_ADDED,
+    o = (struct eye_export_opts){.graphs = EYE_EXPORT_KV, .target = EYE_TARGET_QNN, .rope_inputs = true,
+                                 .mask = EYE_EXPORT_MASK_ADDED,
                                  .kv_style = EYE_EXPORT_KV_DOT, .cache_len = 40};
     export(fastvlm(), &o, &r);
     check("decoder_kv.onnx", true,
           NAMES("inputs_embeds f32[1,1,64]", "attention_mask f32[1,1,1,41]", "position_ids_cos f32[1,1,1,8]",
-                "position_ids_sin f32[1,1,1,8]", "past_key_values.0.key f32[1,2,16,40]", "past_key_values.0.value f32[1,2,40,16]",
+                "position_ids_sin f32[1,1,1,8]", "past_key_values.0.key f32[1,2,16,40]",
+                "past_key_values.0.value f32[1,2,40,16]",
                 "past_key_values.1.key f32[1,2,16,40]", "past_key_values.1.value f32[1,2,40,16]"),
-          NAMES("logits f32[1,1,640]", "present.0.key f32[1,2,16,1]", "present.0.value f32[1,2,1,16]", "present.1.key f32[1,2,16,1]",
+          NAMES("logits f32[1,1,640]", "present.0.key f32[1,2,16,1]", "present.0.value f32[1,2,1,16]",
+                "present.1.key f32[1,2,16,1]",
                 "present.1.value f32[1,2,1,16]"));
 }
 
@@ -255,13 +264,17 @@ static void test_forms(void **state) {
     (void)state;
     struct eye_export_report r;
     struct eye_onnx m;
-    export(fastvlm(), &(struct eye_export_opts){.graphs = EYE_EXPORT_VISION, .pixels = EYE_EXPORT_PIXELS_U8, .tower_only = true}, &r);
-    check("vision_encoder.onnx", false, NAMES("pixel_values u8[batch_size,256,256,3]"), NAMES("vision_features f32[batch_size,16,256]"));
+    export(fastvlm(), &(struct eye_export_opts){.graphs = EYE_EXPORT_VISION, .pixels = EYE_EXPORT_PIXELS_U8,
+                                                .tower_only = true}, &r);
+    check("vision_encoder.onnx", false, NAMES("pixel_values u8[batch_size,256,256,3]"),
+          NAMES("vision_features f32[batch_size,16,256]"));
     export(fastvlm(), &(struct eye_export_opts){.graphs = EYE_EXPORT_VISION, .pixels = EYE_EXPORT_PIXELS_U8_FLAT}, &r);
     check("vision_encoder.onnx", true, NAMES("pixel_values u8[65536,3]"), NAMES("image_features f32[1,16,64]"));
-    export(fastvlm(), &(struct eye_export_opts){.graphs = EYE_EXPORT_DECODER | EYE_EXPORT_KV, .last_logits = true, .cache_len = 31,
+    export(fastvlm(), &(struct eye_export_opts){.graphs = EYE_EXPORT_DECODER | EYE_EXPORT_KV, .last_logits = true,
+                                                .cache_len = 31,
                                                 .step = {4}, .n_steps = 1, .kv_out = EYE_EXPORT_KV_OUT_WINDOW}, &r);
-    check("decoder.onnx", false, NAMES("inputs_embeds f32[batch_size,sequence_length,64]"), NAMES("logits f32[batch_size,1,640]"));
+    check("decoder.onnx", false, NAMES("inputs_embeds f32[batch_size,sequence_length,64]"),
+          NAMES("logits f32[batch_size,1,640]"));
     load(&m, "decoder_kv.onnx");
     assert_sound(&m, true);
     assert_interface(m.model->graph->output, m.model->graph->n_output,
@@ -317,13 +330,16 @@ static void test_weights(void **state) {
 /* Every family in every form: sound graphs, the same bytes twice. */
 static void test_families(void **state) {
     (void)state;
-    static const char *const family[] = {"compose/gpt2", "compose/small-map", "compose/small-classifier", "compose/large-pooled",
-                                         "compose/minimal-tap", "llava/clip", "llava/clip-list", "llava/siglip", "llava/llama-bias",
+    static const char *const family[] = {"compose/gpt2", "compose/small-map", "compose/small-classifier",
+                                         "compose/large-pooled",
+                                         "compose/minimal-tap", "llava/clip", "llava/clip-list", "llava/siglip",
+                                         "llava/llama-bias",
                                          "llava/mistral", "llava/qwen2"};
     struct eye_export_report r;
     for (size_t i = 0; i < EYE_COUNT(family); i++)
         for (int npu = 0; npu < 2; npu++) {
-            struct eye_export_opts o = {.graphs = EYE_EXPORT_ALL, .target = npu ? EYE_TARGET_QNN : EYE_TARGET_PLAIN, .cache_len = 20,
+            struct eye_export_opts o = {.graphs = EYE_EXPORT_ALL, .target = npu ? EYE_TARGET_QNN : EYE_TARGET_PLAIN,
+                                        .cache_len = 20,
                                         .opset = npu ? 15 : 18, .f16 = npu};
             export(listed(family[i]), &o, &r);
             assert_true(r.n_files == 4 || r.n_files == 7);
@@ -355,10 +371,16 @@ static void test_refused(void **state) {
     };
     for (size_t i = 0; i < EYE_COUNT(row); i++) {
         const char *model = row[i].model[1] ? listed(row[i].model) : fastvlm();
-        assert_true(eye_error_is(row[i].says, eye_export_onnx(model, eye_scratch_path("refused"), &row[i].o, NULL, &err), EYE_E_ARG, &err,
+        assert_true(eye_error_is(row[i].says, eye_export_onnx(model, eye_scratch_path("refused"), &row[i].o, NULL, &err),
+                                 EYE_E_ARG, &err,
                                  row[i].says));
     }
-    assert_true(eye_error_is("folder", eye_export_onnx(fastvlm(), "/nowhere/at/all", NULL, NULL, &err), EYE_E_IO, &err, "/nowhere/at/all"));
+    struct eye_export_opts long_rows = {.graphs = EYE_EXPORT_KV, .cache_len = 8191, .step = {1, 4096}, .n_steps = 2};
+    assert_true(eye_error_is("mask", eye_export_onnx(fastvlm(), eye_scratch_path("refused"), &long_rows, NULL, &err),
+                             EYE_E_LIMIT, &err,
+                             "a mask of 4096 x 8192"));
+    assert_true(eye_error_is("folder", eye_export_onnx(fastvlm(), "/nowhere/at/all", NULL, NULL, &err), EYE_E_IO, &err,
+                             "/nowhere/at/all"));
     assert_false(eye_path_exists(eye_scratch_path("refused/vision_encoder.onnx")));
 }
 
@@ -428,8 +450,10 @@ static int remove_scratch(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dynamic), cmocka_unit_test(test_layouts), cmocka_unit_test(test_npu), cmocka_unit_test(test_forms),
-        cmocka_unit_test(test_weights), cmocka_unit_test(test_families), cmocka_unit_test(test_refused), cmocka_unit_test(test_cancel), cmocka_unit_test(test_walk),
+        cmocka_unit_test(test_dynamic), cmocka_unit_test(test_layouts), cmocka_unit_test(test_npu),
+        cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_weights), cmocka_unit_test(test_families), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_cancel), cmocka_unit_test(test_walk),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests_name("export", tests, NULL, remove_scratch);

@@ -35,7 +35,8 @@ static const struct arg export_args[] = {
      .choices = axes},
     {ARG_FLAG, 0, "external-data", NULL, "weights in a file of their own, also where one file could hold all",
      offsetof(T, external)},
-    {ARG_TEXT, 'm', "model", "MODEL", "checkpoint folder or .gguf file, if it is not the operand", offsetof(T, model)},
+    {ARG_TEXT, 'm', "model", "MODEL", "checkpoint folder or .gguf file, if it is not the operand; left out: the default model",
+     offsetof(T, model)},
     {ARG_TEXT, 0, "mmproj", "FILE", "llama.cpp's .gguf of vision tower and projector, beside a .gguf of text",
      offsetof(T, mmproj)},
     {ARG_GROUP, .help = "Vision"},
@@ -107,10 +108,12 @@ static int print(struct ui *ui, const struct export_opts *o, const struct eye_ex
         const struct eye_export_report_file *f = &r->file[i];
         char size[32], data[32], with[128] = "";
         if (o->json) {
-            json_array_append_new(files, json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:s*,s:I}", "file", f->name, "graph", f->graph, "nodes",
+            json_array_append_new(files, json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:s*,s:I}", "file", f->name, "graph", f->graph,
+                                                   "nodes",
                                                    (json_int_t)f->n_nodes, "inputs", (json_int_t)f->n_inputs, "outputs",
                                                    (json_int_t)f->n_outputs, "bytes", (json_int_t)f->bytes, "data",
-                                                   *f->data_name ? f->data_name : NULL, "data_bytes", (json_int_t)f->data_bytes));
+                                                   *f->data_name ? f->data_name : NULL, "data_bytes",
+                                                   (json_int_t)f->data_bytes));
             continue;
         }
         if (*f->data_name)
@@ -126,7 +129,7 @@ static int run(void *opts, char *const *operand, int n_operands) {
     struct ui ui;
     struct eye_err err = {0};
     struct eye_export_report r;
-    const char *model = n_operands ? operand[0] : o->model;
+    char found[CLI_PATH_MAX];
     struct eye_export_opts x = {
         .mmproj = o->mmproj, .f16 = o->precision == 1, .opset = o->opset, .target = (enum eye_target)o->target,
         .axes = (enum eye_axes)o->axes, .external = o->external, .tower_only = o->tower_only, .image_side = o->image_side,
@@ -135,10 +138,11 @@ static int run(void *opts, char *const *operand, int n_operands) {
         .kv_out = (enum eye_export_kv_out)o->kv_out, .mask = (enum eye_export_mask)o->mask, .rope_inputs = o->rope_inputs,
         .ids32 = o->ids == 1, .progress = on_progress, .progress_ctx = &ui, .cancel = ui_interrupted,
     };
-    if (!model) return args_usage(&cmd_export_onnx, "MODEL is missing: a checkpoint folder or .gguf file");
     if (!o->out) return args_usage(&cmd_export_onnx, "-o is missing: the folder to write to");
     if (!parse_graphs(&o->graph, &x.graphs) || !parse_steps(o->step, &x)) return EXIT_USAGE;
     ui_init(&ui, o->quiet, false);
+    const char *model = cli_model_path(&ui, n_operands ? operand[0] : o->model, found);
+    if (!model) return EXIT_FAILED;
     ui_catch_interrupt(); /* unfinished files are removed */
     enum eye_status st = eye_export_onnx(model, o->out, &x, &r, &err);
     ui_clear(&ui);
@@ -158,10 +162,10 @@ static const struct example examples[] = {
 
 const struct command cmd_export_onnx = {
     .name = "export onnx",
-    .usage = "MODEL -o DIR [--graph NAME]… [--precision fp16] [--target qnn] [--kv-style STYLE]",
+    .usage = "[MODEL] -o DIR [--graph NAME]… [--precision fp16] [--target qnn] [--kv-style STYLE]",
     .summary = "write a checkpoint's parts as ONNX graphs",
-    .details = "Names and shapes of inputs and outputs: doc/ONNX.md. Weights above 2 GiB, and weights that several graphs share,\n"
-               "go to a .data file beside them.",
+    .details = "Names and shapes of inputs and outputs: doc/ONNX.md. Weights above 2 GiB, and weights that several graphs\n"
+               "share, go to a .data file beside them.",
     .args = export_args,
     .examples = examples,
     .opts_bytes = sizeof(struct export_opts),
