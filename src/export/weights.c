@@ -20,7 +20,7 @@ struct reader { /* of one initializer; in the model's arena */
 void eye_weight_scratch_clear(struct eye_weight_scratch *s) {
     eye_alloc_free(s->alloc, s->row, s->row_cap);
     eye_alloc_free(s->alloc, s->band, s->band_cap);
-    *s = (struct eye_weight_scratch){.alloc = s->alloc};
+    *s = (struct eye_weight_scratch){.alloc = s->alloc, .band_most = s->band_most};
 }
 
 static size_t elem_bytes(enum eye_onnx_type t) { return t == EYE_ONNX_F16 ? 2 : 4; }
@@ -75,7 +75,8 @@ static enum eye_status give_rows(void *ctx, int64_t row, int64_t n_rows, void *d
 static enum eye_status fill_band(struct reader *r, int64_t first, struct eye_err *err) {
     struct eye_weight_scratch *s = r->s;
     size_t e = elem_bytes(r->type), line = (size_t)r->n_rows * e;
-    int64_t n = EYE_MIN(EYE_MAX((int64_t)(BAND_BYTES / line), 1), r->row_elems - first);
+    size_t most = s->band_most ? s->band_most : BAND_BYTES;
+    int64_t n = EYE_MIN(EYE_MAX((int64_t)(most / line), 1), r->row_elems - first);
     void *p = s->band;
     s->owner = NULL;
     enum eye_status st = make_room(s->alloc, &p, &s->band_cap, (size_t)n * line, err);

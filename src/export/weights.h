@@ -18,6 +18,7 @@ struct eye_weight_scratch { /* shared by all weights of one export; zeroed: empt
     size_t row_cap;
     char *band;           /* rows of a transposed weight */
     size_t band_cap;
+    size_t band_most;     /* bytes of it at most, but one row; 0 = 64 MiB */
     const void *owner;    /* whose rows band holds: [first, first + n) */
     int64_t first, n;
 };

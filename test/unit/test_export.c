@@ -327,6 +327,39 @@ static void test_weights(void **state) {
     eye_checkpoint_close(&c);
 }
 
+/* A matrix that is turned round in bands of three rows, and one whose band is shorter than a row. */
+static void test_bands(void **state) {
+    (void)state;
+    enum { N = 70, K = 100 };
+    static float w[N * K];
+    const struct eye_tensor t = {.data = w, .dtype = EYE_F32, .rank = 2, .dims = {N, K}};
+    for (int i = 0; i < N * K; i++) w[i] = (float)eye_mk_uniform("bands", 1, (uint64_t)i);
+    for (size_t most = 8; most < 4096; most += 850) {
+        struct eye_graph g;
+        struct eye_onnx m;
+        struct eye_draft d;
+        struct eye_weight_scratch scratch = {.band_most = most};
+        const char *name, *path = eye_scratch_path("bands.onnx");
+        eye_graph_init(&g, NULL);
+        eye_val v = eye_weight(&g, "bands.weight", &t);
+        ok(eye_onnx_new(&m, "bands", 17, NULL, &err));
+        eye_draft_init(&d, &m, 17, EYE_ONNX_F32, NULL);
+        ok(eye_draft_weight(&d, &scratch, eye_value_at(&g, v), EYE_FORM_TRANSPOSED, 0, NULL, &name, &err));
+        assert_string_equal(name, "bands.weight.T");
+        ok(eye_onnx_write(&(struct eye_onnx_file){&m, path}, 1, NULL, &err));
+        assert_in_range(scratch.band_cap, 1, EYE_MAX(most, N * 4));
+        eye_weight_scratch_clear(&scratch);
+        eye_draft_clear(&d);
+        eye_onnx_clear(&m);
+        eye_graph_clear(&g);
+        ok(eye_onnx_load(&m, path, NULL, &err));
+        const float *got = initializer(&m, "bands.weight.T", sizeof w);
+        for (int i = 0; i < N; i++)
+            for (int j = 0; j < K; j++) assert_memory_equal(&got[j * N + i], &w[i * K + j], 4);
+        eye_onnx_clear(&m);
+    }
+}
+
 /* Every family in every form: sound graphs, the same bytes twice. */
 static void test_families(void **state) {
     (void)state;
@@ -453,7 +486,7 @@ int main(void) {
         cmocka_unit_test(test_dynamic), cmocka_unit_test(test_layouts), cmocka_unit_test(test_npu),
         cmocka_unit_test(test_forms),
         cmocka_unit_test(test_weights), cmocka_unit_test(test_families), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_cancel), cmocka_unit_test(test_walk),
+        cmocka_unit_test(test_cancel), cmocka_unit_test(test_bands), cmocka_unit_test(test_walk),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests_name("export", tests, NULL, remove_scratch);
