@@ -102,6 +102,8 @@ static enum eye_status take_name(struct patcher *p, const char *name, const EyeO
     bool there;
     if (!name || !*name) return EYE_OK;
     if (p->n_value >= INT32_MAX) return eye_fail(p->err, EYE_E_LIMIT, "%s: too many names", p->m->where);
+    /* before its index is known */
+    EYE_TRY(eye_alloc_grow(NULL, (void **)&p->value, &p->value_cap, p->n_value + 1, sizeof *p->value, p->err));
     EYE_TRY(eye_strmap_put(&p->names, name, strlen(name), (int32_t)p->n_value, &there, p->err));
     if (there) {
         struct patch_value *v = &p->value[eye_strmap_get(&p->names, name, strlen(name))];
@@ -109,7 +111,6 @@ static enum eye_status take_name(struct patcher *p, const char *name, const EyeO
         if (constant) v->constant = constant;
         return EYE_OK;
     }
-    EYE_TRY(eye_alloc_grow(NULL, (void **)&p->value, &p->value_cap, p->n_value + 1, sizeof *p->value, p->err));
     p->value[p->n_value++] = (struct patch_value){info, constant};
     return EYE_OK;
 }
@@ -257,8 +258,8 @@ const char *eye_patch_recall(struct patcher *p, const char *key) {
 
 void eye_patch_remember(struct patcher *p, const char *key, const char *name) {
     if (!key || !name) return;
-    if (eye_strmap_put(&p->memo, key, strlen(key), (int32_t)p->n_shared, NULL, p->err) != EYE_OK ||
-        eye_alloc_grow(NULL, (void **)&p->shared, &p->shared_cap, p->n_shared + 1, sizeof *p->shared, p->err) != EYE_OK) {
+    if (eye_alloc_grow(NULL, (void **)&p->shared, &p->shared_cap, p->n_shared + 1, sizeof *p->shared, p->err) != EYE_OK ||
+        eye_strmap_put(&p->memo, key, strlen(key), (int32_t)p->n_shared, NULL, p->err) != EYE_OK) {
         p->m->failed = true;
         return;
     }
@@ -386,6 +387,7 @@ static void drop_imports(struct patcher *p) {
 static enum eye_status patch_node(struct patcher *p, EyeOnnx__NodeProto *n) {
     const char *op = eye_onnx_str(n->op_type), *domain = eye_onnx_str(n->domain);
     const struct eye_onnx_patch_opts *o = p->o;
+    if (p->m->failed) return eye_fail_nomem(p->err, sizeof *n);
     bool microsoft = strcmp(domain, "com.microsoft") == 0, own = !*domain || strcmp(domain, "ai.onnx") == 0;
     p->scope = n->n_output && *n->output[0] ? n->output[0] : n->name && *n->name ? n->name : op;
     if ((microsoft || own) && !o->keep_norms &&

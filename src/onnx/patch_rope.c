@@ -63,6 +63,7 @@ static enum eye_status table_inputs(struct patcher *p, const EyeOnnx__NodeProto 
             return eye_patch_refuse(p, n, "the graph has a tensor %s already", name[i]);
         eye_onnx_add_input(p->m, p->g, name[i], type, dims, 4, params);
     }
+    if (p->m->failed) return eye_fail_nomem(p->err, 1);
     p->r->n_inputs_added += 2;
     eye_patch_remember(p, "rope inputs", name[0]);
     return EYE_OK;
