@@ -1,10 +1,11 @@
 #!/bin/sh
 # `eyelet onnx …` as people meet it: exact output of every complaint, over small files made on the spot.
-# Usage: onnx.sh EYELET MAKE_ONNX [WRAPPER…]   (the wrapper runs foreign programs, for instance under qemu)
+# Usage: onnx.sh EYELET MAKE_ONNX MAKE_CHECKPOINT [WRAPPER…]   (the wrapper runs foreign programs, for instance under qemu)
 set -u
 eyelet=$(realpath "$1")
 make=$(realpath "$2")
-shift 2
+make_checkpoint=$(realpath "$3")
+shift 3
 n_ok=0
 n_bad=0
 tmp=$(mktemp -d) || exit 1
@@ -274,6 +275,34 @@ fails 'bad.onnx: node "RotaryEmbedding_y" (RotaryEmbedding): scale 2.5: expected
 make bad.onnx --opset 12 in:x:f32:4 out:y:f32:4 init:g:f32:4 node:SimplifiedLayerNormalization:x,g:y
 fails 'bad.onnx: operator set 12: expected 13 or later' patch bad.onnx x.onnx
 [ ! -e x.onnx ] && good || bad "a refused patch leaves no file"
+
+# ---- what eyelet itself exports is what it says, and what the target takes ----
+# shellcheck disable=SC2086
+$wrapper "$make_checkpoint" --size tiny -o tiny >/dev/null || exit 1
+own() { # arguments of export, of check
+    # shellcheck disable=SC2086
+    $wrapper "$eyelet" export onnx tiny -o own -q $1 >out 2>err || { bad "export $1"; return; }
+    for file in own/*.onnx; do
+        case $file in
+        *vision_encoder*) signature=vision ;;
+        *projector.onnx) signature=projector ;;
+        *embedder*) signature=embedder ;;
+        *with_projection*) signature=decoder-with-projection ;;
+        *prefill*) signature="prefill $2" ;;
+        *kv*) signature="decoder-kv $2" ;;
+        *) signature=decoder ;;
+        esac
+        # shellcheck disable=SC2086
+        run check "$file" --signature $signature
+        [ "$rc" = 0 ] && good || bad "$file of export $1: check"
+        run lint "$file" --target "$3"
+        [ "$rc" = 0 ] && good || bad "$file of export $1: lint"
+    done
+    rm -r own
+}
+own "--graph all --target plain" "--kv-style plain" plain
+own "--graph all --target qnn --precision fp16 --kv-style genie --rope-inputs --step 1,8 --cache-len 31" "--kv-style genie" qnn
+own "--graph decoder-kv --target qnn --kv-style dot --mask added --kv-out window --ids int32 --cache-len 31" "--kv-style dot --cache-len 31" qnn
 
 printf '%d passed, %d failed\n' $n_ok $n_bad
 [ $n_bad = 0 ]

@@ -26,7 +26,7 @@ TOLERANCE = {F32: 2e-5, F16: 1e-2}
 
 
 class Suite:
-    def __init__(self, eyelet, work, only):
+    def __init__(self, eyelet, work, only=""):
         self.eyelet, self.work, self.only, self.passed, self.failed = eyelet, work, only, 0, 0
 
     def check(self, ok, text):
@@ -109,6 +109,10 @@ def norms(suite):
         m = model([helper.make_node("SimplifiedLayerNormalization", ["x", "g"], ["y"], axis=-1, **attrs)], [("x", dtype, ["b", "s", 64])],
                   [("y", dtype, ["b", "s", 64])], [("g", rand(64, dtype))], opset=opset)
         compare(suite, f"norm {NP[dtype].__name__} opset {opset} eps {eps}", m, {"x": x}, dtype)
+    x, g = rand((2, 3, 64), F16), rand(64, F16)
+    m = model([helper.make_node("SimplifiedLayerNormalization", ["x", "g"], ["y"], epsilon=1e-2)], [("x", F16, [2, 3, 64])],
+              [("y", F16, [2, 3, 64])], [("g", g)])
+    compare(suite, "norm float16 as stored", m, {"x": x}, F16, ["--norms-as-stored"])
     for axis in (1, 2, -2):
         shape = (3, 64)[{1: 0, 2: 1, -2: 0}[axis]:]
         m = model([helper.make_node("SimplifiedLayerNormalization", ["x", "g"], ["y"], axis=axis, epsilon=1e-5)], [("x", F32, [2, 3, 64])],
@@ -371,6 +375,11 @@ def refusals(suite):
     suite.check("scale 2: expected 1" in why, f"refused: {why}")
 
 
+def all_parts(suite):
+    for part in (norms, rotations, angles, attentions, masks, decoder, refusals):
+        part(suite)
+
+
 def main():
     a = argparse.ArgumentParser()
     a.add_argument("--eyelet", required=True)
@@ -379,8 +388,7 @@ def main():
     a = a.parse_args()
     with tempfile.TemporaryDirectory() as tmp:
         suite = Suite(os.path.abspath(a.eyelet), a.work or tmp, a.only)
-        for part in (norms, rotations, angles, attentions, masks, decoder, refusals):
-            part(suite)
+        all_parts(suite)
         print(f"{suite.passed} passed, {suite.failed} failed")
         sys.exit(1 if suite.failed or not suite.passed else 0)
 

@@ -21,6 +21,7 @@ from PIL import Image
 import compose
 import fastvlm
 import onnx_export
+import onnx_tools
 import smolvlm
 import train
 
@@ -175,6 +176,10 @@ def main():
             c.compositions()
             s.passed += c.passed
             s.failed += c.failed
+            o = onnx_tools.Suite(os.path.join(os.path.abspath(a.build), "eyelet"), a.work or tmp)
+            onnx_tools.all_parts(o)
+            s.passed += o.passed
+            s.failed += o.failed
             x = onnx_export.OnnxSuite(os.path.abspath(a.build), a.work or tmp)
             x.all()
             s.passed += x.passed
