@@ -1,5 +1,5 @@
-/* Genie and QNN, Qualcomm's runtime for NPUs: the files it takes, made from a checkpoint, and stand-ins for its programs that run
- * them on this CPU. doc/npu.md tells the flow, and what of it has met hardware.
+/* Genie and QNN, Qualcomm's runtime for NPUs: the files it takes, made from a checkpoint, and stand-ins for its programs that
+ * run them on this CPU. doc/npu.md tells the flow, and what of it has met hardware.
  *
  *   struct eye_genie_opts opts = {.n_ctx = 1024};
  *   if (eye_genie_export("FastVLM-0.5B", "fastvlm-genie", &opts, &report, &err) != EYE_OK) goto fail;
@@ -48,7 +48,8 @@ struct eye_genie_opts { /* all-zero = defaults */
     int32_t n_threads;                /* of the decoder, in the configuration; 0 = 6 */
     enum eye_genie_float decoder;     /* of the decoder's matrices */
     enum eye_lut_type lut;
-    enum eye_weight_type vision;      /* as eye_convert_opts.vision_type; INT8 takes bytes and gives bytes, and needs calibration */
+    enum eye_weight_type vision;      /* as eye_convert_opts.vision_type; INT8 takes bytes and gives bytes, and needs
+                                         calibration */
     const char *calibration;          /* folder of pictures */
     uint32_t max_pictures;            /* of it; 0 = 64 */
     float temperature, top_p;         /* of the configuration's sampler; 0 = greedy, 0 = 1 */
@@ -72,9 +73,9 @@ struct eye_genie_report {
     bool sees;                        /* a model without eyes has no vision files */
     double feature_scale, feature_offset; /* of vision INT8's result; else 1, 0 */
 };
-/* Writes the folder dir, made if absent: decoder, tables, tokenizer, configurations, parts for net-run, manifest.json last. Files of
- * the same names are replaced. Returns EYE_OK; UNSUPPORTED (a decoder that Genie has no words for; a tokenizer that is not
- * tokenizer.json); what eye_model_open and eye_convert return. */
+/* Writes the folder dir, made if absent: decoder, tables, tokenizer, configurations, parts for net-run, manifest.json last.
+ * Files of the same names are replaced. Returns EYE_OK; UNSUPPORTED (a decoder that Genie has no words for; a tokenizer that is
+ * not tokenizer.json); what eye_model_open and eye_convert return. */
 EYE_MUST_CHECK enum eye_status eye_genie_export(const char *model, const char *dir, const struct eye_genie_opts *opts,
                                                 struct eye_genie_report *report, struct eye_err *err);
 
@@ -84,11 +85,13 @@ struct eye_genie_prepare { /* all-zero = defaults */
     const char *prompt;               /* NULL = the model's own question */
     const struct eye_image *image;    /* NULL = none */
     bool raw;                         /* no chat template; <image> marks the image's place */
-    bool images_first;                /* image rows before all text, as the field's scripts do; else where the template puts them */
+    bool images_first;                /* image rows before all text, as the field's scripts do; else where the template puts
+                                         them */
     const char *device_dir;           /* where the run folder will lie when net-run reads the lists; NULL = where it is */
 };
-/* In run (made if absent): pixel_values.raw, input_ids.raw, vision_input_list.txt, embed_input_list.txt, tokens.json, as the parts
- * in dir take them. Returns EYE_OK; LIMIT (the prompt does not fit: names both numbers); UNSUPPORTED (images cut into tiles). */
+/* In run (made if absent): pixel_values.raw, input_ids.raw, vision_input_list.txt, embed_input_list.txt, tokens.json, as the
+ * parts in dir take them. Returns EYE_OK; LIMIT (the prompt does not fit: names both numbers); UNSUPPORTED (images cut into
+ * tiles). */
 EYE_MUST_CHECK enum eye_status eye_genie_prepare_run(struct eye_model *model, const char *dir, const char *run,
                                                      const struct eye_genie_prepare *p, struct eye_err *err);
 
@@ -107,7 +110,8 @@ EYE_MUST_CHECK enum eye_status eye_genie_combine_run(const char *dir, const char
 /* ---- stand-in for qnn-net-run and qnn-context-binary-utility ---- */
 
 struct eye_genie_part; /* one part of a model, ready to run */
-EYE_MUST_CHECK enum eye_status eye_genie_part_open(const char *path, int32_t n_threads, struct eye_genie_part **net, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_genie_part_open(const char *path, int32_t n_threads, struct eye_genie_part **net,
+                                                   struct eye_err *err);
 void eye_genie_part_close(struct eye_genie_part *net);
 /* What it takes and gives, as qnn-context-binary-utility's JSON. Lives as long as net. */
 const char *eye_genie_part_info(const struct eye_genie_part *net);
@@ -121,8 +125,10 @@ struct eye_genie_part_run_opts {
     uint32_t n_inferences;            /* 0 = each line once; more than lines: from the first again */
     eye_cancel_fn *cancel;
 };
-/* *n: inferences done. Returns EYE_OK; IO; CORRUPT (a list or file that does not fit: names it, expected and got); CANCELLED. */
-EYE_MUST_CHECK enum eye_status eye_genie_part_run(struct eye_genie_part *net, const struct eye_genie_part_run_opts *o, uint32_t *n, struct eye_err *err);
+/* *n: inferences done. Returns EYE_OK; IO; CORRUPT (a list or file that does not fit: names it, expected and got);
+ * CANCELLED. */
+EYE_MUST_CHECK enum eye_status eye_genie_part_run(struct eye_genie_part *net, const struct eye_genie_part_run_opts *o,
+                                                  uint32_t *n, struct eye_err *err);
 
 /* ---- stand-in for genie-t2t-run ---- */
 
@@ -136,8 +142,8 @@ struct eye_genie_dialog_opts { /* all-zero = defaults */
     eye_cancel_fn *cancel;
     void *cancel_ctx;
 };
-/* Paths in the configuration are tried as they stand, then beside it. Returns CORRUPT with Genie's message for what Genie refuses;
- * UNSUPPORTED for what it takes and eyelet does not run. */
+/* Paths in the configuration are tried as they stand, then beside it. Returns CORRUPT with Genie's message for what Genie
+ * refuses; UNSUPPORTED for what it takes and eyelet does not run. */
 EYE_MUST_CHECK enum eye_status eye_genie_dialog_open(const char *config, const struct eye_genie_dialog_opts *opts,
                                                      struct eye_genie_dialog **dialog, struct eye_err *err);
 void eye_genie_dialog_close(struct eye_genie_dialog *d);
@@ -157,7 +163,8 @@ struct eye_genie_answer {
     struct eye_result result;         /* for eye_profile_save; text and tokens belong to the dialog */
     bool context_exceeded;            /* the answer ended because the context is full */
 };
-EYE_MUST_CHECK enum eye_status eye_genie_query_text(struct eye_genie_dialog *d, const char *text, const struct eye_genie_query *q,
+EYE_MUST_CHECK enum eye_status eye_genie_query_text(struct eye_genie_dialog *d, const char *text,
+                                                    const struct eye_genie_query *q,
                                                     struct eye_genie_answer *answer, struct eye_err *err);
 EYE_MUST_CHECK enum eye_status eye_genie_query_tokens(struct eye_genie_dialog *d, const int32_t *ids, size_t n,
                                                       const struct eye_genie_query *q, struct eye_genie_answer *answer,

@@ -26,7 +26,8 @@ struct source {
 
 /* The words, and what would change the network in ways that are not run. */
 static enum eye_status check_network(const struct source *s) {
-    static const char *const variants[] = {"model.operation.rope.scaling.factor.short", "model.operation.rope.scaling.factor.long",
+    static const char *const variants[] = {"model.operation.rope.scaling.factor.short",
+                                           "model.operation.rope.scaling.factor.long",
                                            "model.operation.rope.scaling.attn_factor", "model.operation.wpe_offset",
                                            "model.lora.alpha"};
     for (size_t i = 0; i < eye_genie_n_words; i++) {
@@ -34,7 +35,8 @@ static enum eye_status check_network(const struct source *s) {
         struct eye_str got;
         EYE_TRY(eye_gguf_str(s->g, w->key, &got, s->err));
         if (got.p && !(got.len == strlen(w->value) && memcmp(got.p, w->value, got.len) == 0))
-            return eye_fail(s->err, EYE_E_UNSUPPORTED, "%s: got \"%.*s\", supported: %s", w->key, (int)EYE_MIN(got.len, 64), got.p,
+            return eye_fail(s->err, EYE_E_UNSUPPORTED, "%s: got \"%.*s\", supported: %s", w->key, (int)EYE_MIN(got.len, 64),
+                            got.p,
                             w->value);
     }
     for (size_t i = 0; i < EYE_COUNT(variants); i++)
@@ -50,7 +52,8 @@ static enum eye_status size_of(const struct source *s, const char *key, int64_t 
     char full[96];
     snprintf(full, sizeof full, "%s.%s", s->arch, key);
     EYE_TRY(eye_gguf_int(s->g, full, def, out, s->err));
-    return *out > 0 ? EYE_OK : eye_fail(s->err, EYE_E_CORRUPT, "%s: expected a number above 0, got %lld", full, (long long)*out);
+    return *out > 0 ? EYE_OK : eye_fail(s->err, EYE_E_CORRUPT, "%s: expected a number above 0, got %lld", full,
+                                        (long long)*out);
 }
 
 static enum eye_status put_sizes(const struct source *s, json_t *o) {

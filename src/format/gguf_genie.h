@@ -1,6 +1,6 @@
 /* format/gguf_genie: the decoder file of Qualcomm's Genie for its CPU backend ("….bin" of qnn-genai-transformer-composer) is a
- * GGUF v2 container with keys and tensor types of its own; eyelet writes the same (src/genie/decoder_bin.c). Tensors have the names
- * and shapes that llama.cpp gives them, q and k in the order of Hugging Face (half split, "SoA").
+ * GGUF v2 container with keys and tensor types of its own; eyelet writes the same (src/genie/decoder_bin.c). Tensors have the
+ * names and shapes that llama.cpp gives them, q and k in the order of Hugging Face (half split, "SoA").
  *
  *   model.size.vocabulary i32; A.context_length, embedding_length, embedding_per_head, feed_forward_length, block_count,
  *   attention.head_count, attention.head_count_kv u32 (A = general.architecture, "generic")       sizes

@@ -20,8 +20,8 @@
 #define EYE_GENIE_MANIFEST "manifest.json"
 
 struct json_t;
-/* A dialog's configuration; npu: for QnnHtp, else for the CPU backend. bos: what the tokenizer puts before a text, -1 = nothing; end:
- * what ends an answer. The caller's reference; NULL = no memory. */
+/* A dialog's configuration; npu: for QnnHtp, else for the CPU backend. bos: what the tokenizer puts before a text, -1 =
+ * nothing; end: what ends an answer. The caller's reference; NULL = no memory. */
 struct eye_genie_ids { int32_t bos; const int32_t *end; size_t n_end; };
 struct json_t *eye_genie_dialog_json(const struct eye_vlm *m, const struct eye_genie_opts *o, const struct eye_genie_ids *ids,
                                      int64_t n_ctx, bool npu);

@@ -45,7 +45,8 @@ static enum eye_status read_type(const struct eye_json_at *at, struct eye_elemen
     *e = (struct eye_elements){EYE_EL_F32, 1, 0};
     EYE_TRY(eye_json_str(at, "dataType", "QNN_DATATYPE_FLOAT_32", &type, NULL, err));
     if (!eye_element_parse(type, strlen(type), EYE_EL_QNN, &e->type))
-        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: dataType %.64s: supported are FLOAT_32, FLOAT_16, [U|S]FIXED_POINT_8 and _16, "
+        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: dataType %.64s: supported are FLOAT_32, FLOAT_16, [U|S]FIXED_POINT_8 and "
+                        "_16, "
                         "INT_32", at->where, type);
     EYE_TRY(eye_json_object(at, "quantizeParams", &quant, err));
     EYE_TRY(eye_json_object(&quant, "scaleOffset", &pair, err));
@@ -63,7 +64,8 @@ static enum eye_status read_tensor(const struct eye_json_at *graph, const char *
     EYE_TRY(eye_json_array(graph, list_key, &list, err));
     if (!list.v && !must) return EYE_OK;
     if (eye_json_len(&list) != 1)
-        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: %s: %zu tensors, supported: one", graph->where, list_key, eye_json_len(&list));
+        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: %s: %zu tensors, supported: one", graph->where, list_key,
+                        eye_json_len(&list));
     item = eye_json_item(&list, 0);
     EYE_TRY(inside(&item, &at, err));
     EYE_TRY(read_name(&at, "name", t->name, sizeof t->name, err));
@@ -108,18 +110,22 @@ static json_t *tensor_json(const struct eye_ctx_tensor *t, int id) {
     bool fixed = t->e.type != EYE_EL_F32 && t->e.type != EYE_EL_F16 && t->e.type != EYE_EL_I32;
     json_t *dims = json_array();
     for (int i = 0; i < t->rank; i++) json_array_append_new(dims, json_integer(t->dims[i]));
-    return json_pack("{s:{s:i,s:s,s:o,s:s,s:{s:s,s:s,s:{s:f,s:f}}}}", "info", "id", id, "name", t->name, "dimensions", dims, "dataType",
+    return json_pack("{s:{s:i,s:s,s:o,s:s,s:{s:s,s:s,s:{s:f,s:f}}}}", "info", "id", id, "name", t->name, "dimensions", dims,
+                     "dataType",
                      eye_element_name(t->e.type, EYE_EL_QNN), "quantizeParams", "definition",
                      fixed ? "QNN_DEFINITION_DEFINED" : "QNN_DEFINITION_UNDEFINED", "encoding",
-                     fixed ? "QNN_QUANTIZATION_ENCODING_SCALE_OFFSET" : "QNN_QUANTIZATION_ENCODING_UNDEFINED", "scaleOffset", "scale",
+                     fixed ? "QNN_QUANTIZATION_ENCODING_SCALE_OFFSET" : "QNN_QUANTIZATION_ENCODING_UNDEFINED", "scaleOffset",
+                     "scale",
                      fixed ? t->e.scale : 0.0, "offset", fixed ? t->e.offset : 0.0);
 }
 
 enum eye_status eye_ctx_info_write(const struct eye_ctx_info *s, struct eye_buf *out, struct eye_err *err) {
     char build[64];
     snprintf(build, sizeof build, "eyelet %s", eye_version());
-    json_t *o = json_pack("{s:{s:i,s:s,s:i,s:[],s:[{s:{s:s,s:i,s:[o],s:i,s:[o],s:i,s:[]}}]}}", "info", "backendId", 0, "buildId", build,
-                          "contextBlobVersion", 0, "contextTensors", "graphs", "info", "graphName", s->graph, "numGraphInputs", 1,
+    json_t *o = json_pack("{s:{s:i,s:s,s:i,s:[],s:[{s:{s:s,s:i,s:[o],s:i,s:[o],s:i,s:[]}}]}}", "info", "backendId", 0,
+                          "buildId", build,
+                          "contextBlobVersion", 0, "contextTensors", "graphs", "info", "graphName", s->graph, "numGraphInputs",
+                          1,
                           "graphInputs", tensor_json(&s->in, 1), "numGraphOutputs", 1, "graphOutputs", tensor_json(&s->out, 2),
                           "numUpdateableTensors", 0, "updateableTensors");
     enum eye_status st = o ? eye_json_write(o, 2, out, err) : eye_fail_nomem(err, 0);

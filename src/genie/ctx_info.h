@@ -1,7 +1,8 @@
-/* genie/ctx_info: what one graph takes and gives, as the JSON that qnn-context-binary-utility prints about a context binary. Written
- * in its nested form; read in the three that are about: nested, nested without the graph's own "info", and flat.
+/* genie/ctx_info: what one graph takes and gives, as the JSON that qnn-context-binary-utility prints about a context binary.
+ * Written in its nested form; read in the three that are about: nested, nested without the graph's own "info", and flat.
  *
- *   info.graphs[0].info.graphName, graphInputs[0], graphOutputs[0]     T.info.name, dimensions, dataType, quantizeParams.scaleOffset
+ *   info.graphs[0].info.graphName, graphInputs[0], graphOutputs[0]
+ *   T.info.name, dimensions, dataType, quantizeParams.scaleOffset
  *
  * value = (q + offset) scale, offset <= 0. Knows JSON, no model. */
 #ifndef EYE_GENIE_CTX_INFO_H

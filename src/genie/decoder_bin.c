@@ -1,6 +1,6 @@
-/* genie/decoder_bin: the decoder as the file that Genie's CPU backend loads, in place of qnn-genai-transformer-composer; layout and
- * keys in format/gguf_genie.h. Matrices in F32 or F16, vectors in F32, no arrays, keys in the composer's order. A tied output
- * matrix is written a second time, as the composer does. Also the configuration that makes the composer do the same. */
+/* genie/decoder_bin: the decoder as the file that Genie's CPU backend loads, in place of qnn-genai-transformer-composer; layout
+ * and keys in format/gguf_genie.h. Matrices in F32 or F16, vectors in F32, no arrays, keys in the composer's order. A tied
+ * output matrix is written a second time, as the composer does. Also the configuration that makes the composer do the same. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -40,7 +40,8 @@ struct item {
 static enum eye_status check_family(const struct eye_vlm *m, struct eye_err *err) {
     const char *family = m->config.text.family;
     if (strcmp(family, "qwen2") == 0 || strcmp(family, "llama") == 0) return EYE_OK;
-    return eye_fail(err, EYE_E_UNSUPPORTED, "%s: a decoder of the family %s: Genie's decoder files are written for qwen2 and llama",
+    return eye_fail(err, EYE_E_UNSUPPORTED, "%s: a decoder of the family %s: Genie's decoder files are written for qwen2 and "
+                    "llama",
                     m->ckpt->path, family);
 }
 
@@ -119,7 +120,8 @@ static enum eye_status add_tensors(struct writer *t, struct eye_err *err) {
 }
 
 enum eye_status eye_genie_decoder_write(const struct eye_vlm *m, const char *name, const char *out, int64_t n_ctx,
-                                        enum eye_genie_float type, eye_cancel_fn *cancel, void *cancel_ctx, struct eye_err *err) {
+                                        enum eye_genie_float type, eye_cancel_fn *cancel, void *cancel_ctx,
+                                        struct eye_err *err) {
     struct writer t = {.m = m, .type = type, .cancel = cancel, .cancel_ctx = cancel_ctx};
     enum eye_status st;
     EYE_TRY(check_family(m, err));
@@ -187,10 +189,12 @@ enum eye_status eye_genie_composer_config(const struct eye_vlm *m, const char *n
     json_t *o = json_pack(
         "{s:{s:s,s:s,s:s,s:i}, s:{s:I,s:I,s:I,s:I}, s:{s:I,s:I,s:I,s:s,s:s}, s:{s:s,s:f,s:s,s:s,s:s,s:I,s:f}, s:o}",
         "general", "name", name, "architecture", "generic", "tokenizer", "none", "alignment", 32,
-        "size", "vocabulary", (json_int_t)c->vocab, "context", (json_int_t)n_ctx, "embedding", (json_int_t)c->hidden, "feedforward",
+        "size", "vocabulary", (json_int_t)c->vocab, "context", (json_int_t)n_ctx, "embedding", (json_int_t)c->hidden,
+        "feedforward",
         (json_int_t)c->ffn,
         "architecture", "num_decoders", (json_int_t)c->n_layers, "num_heads", (json_int_t)c->n_heads, "num_kv_heads",
-        (json_int_t)c->n_kv_heads, "connector", word("model.architecture.connector"), "gating", word("model.architecture.gating"),
+        (json_int_t)c->n_kv_heads, "connector", word("model.architecture.connector"), "gating",
+        word("model.architecture.gating"),
         "operation", "normalization", word("model.operation.normalization"), "normalization_epsilon", as_written(c->rms_eps),
         "activation", word("model.operation.activation"), "positional_embedding", word("model.operation.positional_embedding"),
         "rope_complex_organization", word("model.operation.rope_complex_organization"), "rope_num_rotations",

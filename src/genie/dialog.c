@@ -1,7 +1,7 @@
-/* genie/dialog: genie-t2t-run's dialog with our engine. The decoder comes from the configuration's model file, rows of tokens from
- * the embedding table where there is one: a token is looked up in it, so a rounded table gives the rounded rows that it would give
- * on a device. Rules are Genie's, its faults are not: an EOS of -1 is none, a token beyond the table is an error, penalties count in
- * greedy answers, a budget of 0 tokens prefills and says nothing. */
+/* genie/dialog: genie-t2t-run's dialog with our engine. The decoder comes from the configuration's model file, rows of tokens
+ * from the embedding table where there is one: a token is looked up in it, so a rounded table gives the rounded rows that it
+ * would give on a device. Rules are Genie's, its faults are not: an EOS of -1 is none, a token beyond the table is an error,
+ * penalties count in greedy answers, a budget of 0 tokens prefills and says nothing. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -43,9 +43,11 @@ static enum eye_status check_model(const struct eye_genie_dialog *d, struct eye_
     if (c->n_vocab != t->vocab)
         return eye_fail(err, EYE_E_ARG, "n-vocab is %" PRId64 ", the model has %" PRId64 " tokens", c->n_vocab, t->vocab);
     if (c->embedding_size && c->embedding_size != t->hidden)
-        return eye_fail(err, EYE_E_ARG, "embedding size is %" PRId64 ", the model's rows have %" PRId64, c->embedding_size, t->hidden);
+        return eye_fail(err, EYE_E_ARG, "embedding size is %" PRId64 ", the model's rows have %" PRId64, c->embedding_size,
+                        t->hidden);
     if (c->on_npu && c->rope_dim && c->rope_dim != t->head_dim / 2)
-        return eye_fail(err, EYE_E_ARG, "rope-dim is %" PRId64 ", expected %" PRId64 ", half of a head: with another the NPU turns pairs "
+        return eye_fail(err, EYE_E_ARG, "rope-dim is %" PRId64 ", expected %" PRId64 ", half of a head: with another the NPU "
+                        "turns pairs "
                         "of a head by wrong angles, and answers nonsense", c->rope_dim, t->head_dim / 2);
     if (c->on_npu && c->kv_dim && c->kv_dim != t->head_dim)
         return eye_fail(err, EYE_E_ARG, "kv-dim is %" PRId64 ", expected %" PRId64 ", a head", c->kv_dim, t->head_dim);
@@ -72,7 +74,8 @@ static enum eye_status open_model(struct eye_genie_dialog *d, const char *config
     return eye_session_new(d->model, NULL, &d->s, err);
 }
 
-static enum eye_status open_table(struct eye_genie_dialog *d, const char *path, const struct eye_elements *e, struct eye_err *err) {
+static enum eye_status open_table(struct eye_genie_dialog *d, const char *path, const struct eye_elements *e,
+                                  struct eye_err *err) {
     size_t row = d->width * eye_element_bytes(e->type);
     struct eye_map map;
     if (!eye_path_exists(path)) return missing(path, err);
@@ -150,7 +153,8 @@ enum eye_status eye_genie_rows(const struct eye_genie_dialog *d, const struct ey
                                float **rows, size_t *n, size_t *bytes, struct eye_err *err) {
     size_t row = d->width * eye_element_bytes(e->type);
     if (map->size == 0 || map->size % row)
-        return eye_fail(err, EYE_E_CORRUPT, "%s: The embeddings buffer size must be an integer multiple of the embedding vector size in "
+        return eye_fail(err, EYE_E_CORRUPT, "%s: The embeddings buffer size must be an integer multiple of the embedding "
+                        "vector size in "
                         "bytes. (%zu of %zu)", map->path, map->size, row);
     *n = map->size / row;
     if (!eye_mul_ok(*n * d->width, sizeof(float), bytes)) return eye_fail_nomem(err, SIZE_MAX);
@@ -164,7 +168,8 @@ enum eye_status eye_genie_rows(const struct eye_genie_dialog *d, const struct ey
 static enum eye_status look_up(struct eye_genie_dialog *d, int32_t id, struct eye_err *err) {
     size_t row = d->width * eye_element_bytes(d->table_type.type);
     if (id < 0 || (size_t)id >= d->table.size / row)
-        return eye_fail(err, EYE_E_ARG, "%s: " EYE_GENIE_OVERFLOW " Token %d of %zu rows", d->table.path, id, d->table.size / row);
+        return eye_fail(err, EYE_E_ARG, "%s: " EYE_GENIE_OVERFLOW " Token %d of %zu rows", d->table.path, id,
+                        d->table.size / row);
     eye_elements_to_f32(&d->table_type, d->table.p + (size_t)id * row, d->row, d->width);
     return EYE_OK;
 }
@@ -309,10 +314,12 @@ static enum eye_status finish(struct answer *t, size_t n_prompt, uint64_t prefil
 }
 
 static enum eye_status overflow(const struct eye_genie_dialog *d, size_t n, struct eye_err *err) {
-    return eye_fail(err, EYE_E_LIMIT, "Context Size was exceeded. %zu tokens on top of %d, room for %d", n, d->s->n_past, d->s->n_ctx);
+    return eye_fail(err, EYE_E_LIMIT, "Context Size was exceeded. %zu tokens on top of %d, room for %d", n, d->s->n_past,
+                    d->s->n_ctx);
 }
 
-enum eye_status eye_genie_query_tokens(struct eye_genie_dialog *d, const int32_t *ids, size_t n, const struct eye_genie_query *q,
+enum eye_status eye_genie_query_tokens(struct eye_genie_dialog *d, const int32_t *ids, size_t n,
+                                       const struct eye_genie_query *q,
                                        struct eye_genie_answer *answer, struct eye_err *err) {
     struct answer t = {.d = d, .q = q, .a = answer};
     EYE_TRY(start(&t, err));

@@ -150,7 +150,8 @@ static enum eye_status read_engine(const struct reader *r, const json_t *o) {
     const json_t *model = member(o, "model"), *library = member(model, "library"), *binary = member(model, "binary");
     const json_t *bins = member(binary, "ctx-bins"), *rope = member(model, "positional-encoding");
     int64_t n_threads = 1;
-    if (member(o, "longcontext") || member(o, "cache-groups")) return unsupported(r, "engine", "longcontext, cache-groups", "neither");
+    if (member(o, "longcontext") || member(o, "cache-groups"))
+        return unsupported(r, "engine", "longcontext, cache-groups", "neither");
     if (member(library ? library : binary, "lora")) return unsupported(r, "model", "lora", "no adapters");
     if (member(rope, "rope-scaling")) return unsupported(r, "positional-encoding", "rope-scaling", "none");
     EYE_TRY(read_backend(r, member(o, "backend")));

@@ -1,5 +1,5 @@
-/* genie/dialog_config: a dialog's configuration file: checked as Genie checks it (schema.h), then its values in one struct. What
- * Genie takes and eyelet does not run is UNSUPPORTED here, by name. Knows JSON, no model. */
+/* genie/dialog_config: a dialog's configuration file: checked as Genie checks it (schema.h), then its values in one struct.
+ * What Genie takes and eyelet does not run is UNSUPPORTED here, by name. Knows JSON, no model. */
 #ifndef EYE_GENIE_DIALOG_CONFIG_H
 #define EYE_GENIE_DIALOG_CONFIG_H
 
@@ -31,8 +31,8 @@ struct eye_genie_config { /* texts are the arena's */
     struct eye_generate_opts sampling;  /* temperature, top_k, top_p, penalties, seed */
 };
 
-/* text [n] is the file `where` (borrowed). CORRUPT: Genie's message behind "where: "; UNSUPPORTED; LIMIT; NOMEM. On failure c is
- * cleared. */
+/* text [n] is the file `where` (borrowed). CORRUPT: Genie's message behind "where: "; UNSUPPORTED; LIMIT; NOMEM. On failure c
+ * is cleared. */
 EYE_MUST_CHECK enum eye_status eye_genie_config_parse(struct eye_genie_config *c, const char *text, size_t n, const char *where,
                                                       const struct eye_alloc *alloc, struct eye_err *err);
 void eye_genie_config_clear(struct eye_genie_config *c);

@@ -4,7 +4,8 @@
  *   unprocessed-data            tokens and rows not yet run: always none here
  *   sampler.primary.rng         the draw's state, as text. Genie's is a std::mt19937; eyelet's is another generator and says so
  *   kv-cache.primary.qnn-cpu    16 bytes, then K of all layers, then V: layer, KV head, position, element; f32
- *       0 u32 2 * layers | 4 u32 0x0000C0DE | 8 u8 type, 10 = f32 | 9 u8 0 | 10 u16 query heads | 12 u16 head dim | 14 u16 positions
+ *       0 u32 2 * layers | 4 u32 0x0000C0DE | 8 u8 type, 10 = f32 | 9 u8 0
+ *       10 u16 query heads | 12 u16 head dim | 14 u16 positions
  *
  * The cache file has room for 65,535 positions: more are refused, not wrapped. */
 #include <inttypes.h>
@@ -64,7 +65,8 @@ static enum eye_status save_cache(const struct eye_genie_dialog *d, const char *
     struct eye_writer w = {0};
     char path[4096];
     if (d->c.kv_quantization)
-        return eye_fail(err, EYE_E_UNSUPPORTED, "Failed to save. kv-quantization: Genie's layout of int8 keys and values is not written");
+        return eye_fail(err, EYE_E_UNSUPPORTED, "Failed to save. kv-quantization: Genie's layout of int8 keys and values is "
+                        "not written");
     if (d->s->n_past > UINT16_MAX)
         return eye_fail(err, EYE_E_LIMIT, "Failed to save. %d positions, the file has room for %d", d->s->n_past, UINT16_MAX);
     if (!path_in(dir, KV_FILE, path, sizeof path)) return eye_fail(err, EYE_E_ARG, "%.200s…: the path is too long", dir);
@@ -84,12 +86,14 @@ enum eye_status eye_genie_dialog_save(struct eye_genie_dialog *d, const char *di
     eye_buf_init(&b, NULL);
     EYE_TRY(eye_genie_make_dir(dir, err));
     EYE_TRY(save_cache(d, dir, err));
-    int n = snprintf(rng, sizeof rng, RNG_NAME " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", d->rng.s[0], d->rng.s[1], d->rng.s[2],
+    int n = snprintf(rng, sizeof rng, RNG_NAME " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", d->rng.s[0], d->rng.s[1],
+                     d->rng.s[2],
                      d->rng.s[3]);
     EYE_TRY(eye_genie_write_file(dir, RNG_FILE, rng, (size_t)n, err));
     EYE_TRY(eye_genie_write_file(dir, "unprocessed-data", "", 0, err));
     json_t *o = json_pack("{s:i,s:I,s:I,s:I,s:i,s:i,s:i,s:i}", "n-past", (int)d->s->n_past, "n-prompt", (json_int_t)d->n_prompt,
-                          "n-generated", (json_int_t)d->n_generated, "n-queries", (json_int_t)d->n_queries, "last-tok", (int)d->last_tok,
+                          "n-generated", (json_int_t)d->n_generated, "n-queries", (json_int_t)d->n_queries, "last-tok",
+                          (int)d->last_tok,
                           "process-state", 0, "unprocessed-tokens-size", 0, "unprocessed-embedding-size", 0);
     enum eye_status st = o ? eye_json_write(o, 2, &b, err) : eye_fail_nomem(err, 0);
     json_decref(o);
@@ -104,7 +108,8 @@ struct saved {
     int64_t n_past, n_prompt, n_generated, n_queries, last_tok;
 };
 
-static enum eye_status read_dialog_json(const char *dir, const struct eye_genie_dialog *d, struct saved *s, struct eye_err *err) {
+static enum eye_status read_dialog_json(const char *dir, const struct eye_genie_dialog *d, struct saved *s,
+                                        struct eye_err *err) {
     struct eye_map map;
     struct eye_json j;
     char path[4096];
@@ -144,8 +149,10 @@ static enum eye_status read_cache(struct eye_genie_dialog *d, const struct eye_m
         return eye_fail(err, EYE_E_CORRUPT, "%s: %zu bytes, expected %zu for %" PRId64 " positions", map->path, map->size,
                         want + KV_HEADER, n_past);
     if (type != KV_F32 || n_tensors != 2 * t->n_layers || heads != t->n_heads || dim != t->head_dim || n != n_past)
-        return eye_fail(err, EYE_E_CORRUPT, "%s: type %u, %u tensors, %u heads of %u, %u positions; expected %u, %" PRId64 ", %" PRId64
-                        " of %" PRId64 ", %" PRId64, map->path, type, n_tensors, heads, dim, n, KV_F32, 2 * t->n_layers, t->n_heads,
+        return eye_fail(err, EYE_E_CORRUPT, "%s: type %u, %u tensors, %u heads of %u, %u positions; expected %u, %" PRId64 ", "
+                        "%" PRId64
+                        " of %" PRId64 ", %" PRId64, map->path, type, n_tensors, heads, dim, n, KV_F32, 2 * t->n_layers,
+                        t->n_heads,
                         t->head_dim, n_past);
     for (int v = 0; v < 2; v++)
         for (int64_t layer = 0; layer < t->n_layers; layer++)
@@ -162,10 +169,12 @@ static void read_rng(struct eye_genie_dialog *d, const char *dir) {
     if (!path_in(dir, RNG_FILE, path, sizeof path) || eye_map_open(&map, path, false, 1 << 20, NULL) != EYE_OK) return;
     memcpy(text, map.p ? (const char *)map.p : "", EYE_MIN(map.size, sizeof text - 1));
     eye_map_close(&map);
-    d->restored = sscanf(text, RNG_NAME " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &d->rng.s[0], &d->rng.s[1], &d->rng.s[2],
+    d->restored = sscanf(text, RNG_NAME " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &d->rng.s[0], &d->rng.s[1],
+                         &d->rng.s[2],
                          &d->rng.s[3]) == 4;
     if (!d->restored && d->c.sampling.temperature > 0)
-        eye_model_log(d->model, EYE_LOG_WARNING, "genie.rng", "%s: another generator's state: draws begin anew with the seed", path);
+        eye_model_log(d->model, EYE_LOG_WARNING, "genie.rng", "%s: another generator's state: draws begin anew with the seed",
+                      path);
 }
 
 enum eye_status eye_genie_dialog_restore(struct eye_genie_dialog *d, const char *dir, struct eye_err *err) {

@@ -103,7 +103,8 @@ enum eye_status eye_elements_argument(const char *arg, char *path, size_t cap, s
     if (!eye_element_parse(part[1], len[1], EYE_EL_ARGUMENT, &e->type))
         return eye_fail(err, EYE_E_ARG, "ERROR: invalid datatype: %.*s", (int)EYE_MIN(len[1], 64), part[1]);
     if (!number(part[2], len[2], &e->scale) || !number(part[3], len[3], &e->offset) || e->scale == 0)
-        return eye_fail(err, EYE_E_ARG, "ERROR: Invalid quantization encodings: {%.*s, %.*s}", (int)EYE_MIN(len[2], 64), part[2],
+        return eye_fail(err, EYE_E_ARG, "ERROR: Invalid quantization encodings: {%.*s, %.*s}", (int)EYE_MIN(len[2], 64),
+                        part[2],
                         (int)EYE_MIN(len[3], 64), part[3]);
     return EYE_OK;
 }

@@ -1,5 +1,5 @@
-/* genie/elements: numbers as Genie's and QNN's raw files have them: headerless, row-major, little-endian, of a type that is said
- * elsewhere; integers stand for (q + offset) scale. */
+/* genie/elements: numbers as Genie's and QNN's raw files have them: headerless, row-major, little-endian, of a type that is
+ * said elsewhere; integers stand for (q + offset) scale. */
 #ifndef EYE_GENIE_ELEMENTS_H
 #define EYE_GENIE_ELEMENTS_H
 
@@ -12,14 +12,14 @@ struct eye_elements {
 };
 
 size_t eye_element_bytes(enum eye_element e);
-/* In Genie's configurations ("sfixed8"), on its command line ("int8"; "float16" is eyelet's own there), in QNN's information about
- * a context ("QNN_DATATYPE_SFIXED_POINT_8"); and NumPy's names for manifests. NULL = not there. */
+/* In Genie's configurations ("sfixed8"), on its command line ("int8"; "float16" is eyelet's own there), in QNN's information
+ * about a context ("QNN_DATATYPE_SFIXED_POINT_8"); and NumPy's names for manifests. NULL = not there. */
 enum eye_element_dialect { EYE_EL_CONFIG, EYE_EL_ARGUMENT, EYE_EL_QNN, EYE_EL_NUMPY };
 const char *eye_element_name(enum eye_element e, enum eye_element_dialect d);
 bool eye_element_parse(const char *name, size_t len, enum eye_element_dialect d, enum eye_element *out);
 
-/* n of them to f32, and back: rounded to nearest, halves to even, cut off at the type's ends; NaN becomes the offset. src and dst
- * need no alignment where they are raw. */
+/* n of them to f32, and back: rounded to nearest, halves to even, cut off at the type's ends; NaN becomes the offset. src and
+ * dst need no alignment where they are raw. */
 void eye_elements_to_f32(const struct eye_elements *e, const void *src, float *dst, size_t n);
 void eye_elements_from_f32(const struct eye_elements *e, const float *src, void *dst, size_t n);
 

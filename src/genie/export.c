@@ -1,6 +1,6 @@
 /* genie/export: a checkpoint to a folder with everything that the NPU flow needs beside the vendor's own tools: the decoder for
- * Genie's CPU backend, the table of embeddings, configurations, and the parts that net-run runs where there is no NPU. The manifest
- * is written last: a folder with one is whole. */
+ * Genie's CPU backend, the table of embeddings, configurations, and the parts that net-run runs where there is no NPU. The
+ * manifest is written last: a folder with one is whole. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -100,7 +100,8 @@ static enum eye_status export_decoder(struct exporter *x, struct eye_err *err) {
     const struct eye_genie_opts *o = x->opts;
     struct eye_buf composer;
     char path[4096], name[128];
-    if (!path_in(x, EYE_GENIE_DECODER, path, sizeof path)) return eye_fail(err, EYE_E_ARG, "%.200s…: the path is too long", x->dir);
+    if (!path_in(x, EYE_GENIE_DECODER, path, sizeof path))
+        return eye_fail(err, EYE_E_ARG, "%.200s…: the path is too long", x->dir);
     model_name(x, name, sizeof name);
     say(x, "decoder", 0.1);
     EYE_TRY(eye_genie_decoder_write(&x->m->vlm, name, path, x->n_ctx, o->decoder, o->cancel, o->cancel_ctx, err));
@@ -117,7 +118,8 @@ static enum eye_status export_table(struct exporter *x, struct eye_err *err) {
     static const char *const what[] = {"token embeddings, float32", "token embeddings, float16", "token embeddings, int8"};
     const struct eye_genie_opts *o = x->opts;
     char path[4096];
-    if (!path_in(x, EYE_GENIE_TABLE, path, sizeof path)) return eye_fail(err, EYE_E_ARG, "%.200s…: the path is too long", x->dir);
+    if (!path_in(x, EYE_GENIE_TABLE, path, sizeof path))
+        return eye_fail(err, EYE_E_ARG, "%.200s…: the path is too long", x->dir);
     say(x, "embedding table", 0.4);
     EYE_TRY(eye_lut_write(&x->m->vlm, path, o->lut, &x->report->lut, o->cancel, o->cancel_ctx, err));
     return note_file(x, EYE_GENIE_TABLE, what[o->lut], err);
@@ -127,7 +129,8 @@ static enum eye_status export_tokenizer(struct exporter *x, struct eye_err *err)
     const char *p;
     size_t n;
     if (!eye_checkpoint_text(&x->m->ckpt, "tokenizer.json", &p, &n))
-        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: no tokenizer.json, which is what Genie reads; make one of its tokenizer (with "
+        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: no tokenizer.json, which is what Genie reads; make one of its tokenizer "
+                        "(with "
                         "the library \"tokenizers\") and name it with --tokenizer", x->model);
     EYE_TRY(eye_genie_write_file(x->dir, EYE_GENIE_TOKENIZER, p, n, err));
     return note_file(x, EYE_GENIE_TOKENIZER, "tokenizer, as the checkpoint has it", err);
@@ -196,7 +199,8 @@ static enum eye_status int8_signature(struct exporter *x, struct eye_err *err) {
 
 static void on_convert(void *ctx, double done) { say(ctx, "vision encoder", done); }
 
-static enum eye_status export_part(struct exporter *x, const struct eye_ctx_info *sig, enum eye_convert_part part, const char *file,
+static enum eye_status export_part(struct exporter *x, const struct eye_ctx_info *sig, enum eye_convert_part part,
+                                   const char *file,
                                    const char *what, const char *info_file, struct eye_err *err) {
     struct eye_buf info;
     char path[4096];
@@ -207,7 +211,8 @@ static enum eye_status export_part(struct exporter *x, const struct eye_ctx_info
                                  .max_pairs = x->opts->max_pictures, .text = &text, .n_text = 1, .progress = on_convert,
                                  .progress_ctx = x, .cancel = x->opts->cancel, .cancel_ctx = x->opts->cancel_ctx};
     if (part == EYE_CONVERT_EMBED) o.calibration = NULL;
-    if (st == EYE_OK && !path_in(x, file, path, sizeof path)) st = eye_fail(err, EYE_E_ARG, "%.200s…: the path is too long", x->dir);
+    if (st == EYE_OK && !path_in(x, file, path, sizeof path)) st = eye_fail(err, EYE_E_ARG, "%.200s…: the path is too long",
+                                                                            x->dir);
     if (st == EYE_OK) st = eye_convert(x->model, path, &o, NULL, err);
     if (st == EYE_OK) st = note_file(x, file, what, err);
     if (st == EYE_OK) st = put_text(x, info_file, "inputs and outputs of the file before", &info, err);
@@ -220,7 +225,8 @@ static enum eye_status export_parts(struct exporter *x, struct eye_err *err) {
     snprintf(x->embed.graph, sizeof x->embed.graph, "embed_tokens");
     set_tensor(&x->embed.in, "input_ids", EYE_EL_I32, 2, (int64_t[]){1, x->n_embed});
     set_tensor(&x->embed.out, "output_0", EYE_EL_F32, 3, (int64_t[]){1, x->n_embed, hidden});
-    EYE_TRY(export_part(x, &x->embed, EYE_CONVERT_EMBED, EYE_GENIE_EMBED, "token embedder for eyelet net-run", EYE_GENIE_EMBED_INFO,
+    EYE_TRY(export_part(x, &x->embed, EYE_CONVERT_EMBED, EYE_GENIE_EMBED, "token embedder for eyelet net-run",
+                        EYE_GENIE_EMBED_INFO,
                         err));
     if (!x->report->sees) return EYE_OK;
     snprintf(x->vision.graph, sizeof x->vision.graph, "vision_encoder");
@@ -248,12 +254,15 @@ static enum eye_status write_manifest(struct exporter *x, struct eye_err *err) {
         "made_by", eye_version(), "model", "name", name, "family", x->m->vlm.config.model_type, "hidden", (json_int_t)t->hidden,
         "layers", (json_int_t)t->n_layers, "heads", (json_int_t)t->n_heads, "kv_heads", (json_int_t)t->n_kv_heads, "head_dim",
         (json_int_t)t->head_dim, "ffn", (json_int_t)t->ffn, "vocab", (json_int_t)t->vocab, "context", (json_int_t)x->n_ctx,
-        "embed_tokens", (json_int_t)x->n_embed, "lut", "type", lut_type[x->opts->lut], "rows", (json_int_t)r->lut.rows, "columns",
-        (json_int_t)r->lut.columns, "scale", r->lut.scale, "offset", r->lut.offset, "relative_rms", r->lut.rel_rms, "files", files);
+        "embed_tokens", (json_int_t)x->n_embed, "lut", "type", lut_type[x->opts->lut], "rows", (json_int_t)r->lut.rows,
+        "columns",
+        (json_int_t)r->lut.columns, "scale", r->lut.scale, "offset", r->lut.offset, "relative_rms", r->lut.rel_rms, "files",
+        files);
     if (o && r->sees)
         json_object_set_new(o, "image", json_pack("{s:I,s:I,s:s,s:f,s:f}", "side", (json_int_t)x->side, "rows",
                                                   (json_int_t)x->image_rows, "input",
-                                                  x->vision.in.e.type == EYE_EL_U8 ? "uint8 [1,S,S,3]" : "float32 [1,3,S,S]", "scale",
+                                                  x->vision.in.e.type == EYE_EL_U8 ? "uint8 [1,S,S,3]" : "float32 [1,3,S,S]",
+                                                  "scale",
                                                   r->feature_scale, "offset", r->feature_offset));
     return put_json(x, EYE_GENIE_MANIFEST, "this list", o, err);
 }
@@ -267,11 +276,13 @@ static enum eye_status resolve(struct exporter *x, struct eye_err *err) {
     x->image_rows = x->report->sees ? eye_vlm_image_tokens(&x->m->vlm, x->side) : 0;
     x->n_ctx = o->n_ctx ? o->n_ctx : EYE_MIN(c->text.max_positions, EYE_MAX(DEFAULT_CTX, x->image_rows + 1024));
     if (x->n_ctx < 1 || x->n_ctx > c->text.max_positions)
-        return eye_fail(err, EYE_E_ARG, "%s: a context of %" PRId64 " positions; the model was made for 1 to %" PRId64, x->model,
+        return eye_fail(err, EYE_E_ARG, "%s: a context of %" PRId64 " positions; the model was made for 1 to %" PRId64,
+                        x->model,
                         x->n_ctx, c->text.max_positions);
     x->n_embed = o->n_embed ? o->n_embed : EYE_MIN(DEFAULT_EMBED, x->n_ctx);
     if (x->n_embed < 1 || x->n_embed > x->n_ctx)
-        return eye_fail(err, EYE_E_ARG, "an embedder of %" PRId64 " tokens, expected 1 to %" PRId64 " (the context)", x->n_embed,
+        return eye_fail(err, EYE_E_ARG, "an embedder of %" PRId64 " tokens, expected 1 to %" PRId64 " (the context)",
+                        x->n_embed,
                         x->n_ctx);
     return EYE_OK;
 }
@@ -290,7 +301,8 @@ static enum eye_status export_configs(struct exporter *x, struct eye_err *err) {
     const struct eye_vlm *m = &x->m->vlm;
     struct eye_genie_ids ids = {.end = x->m->end, .n_end = x->m->n_end};
     EYE_TRY(find_bos(x, &ids.bos, err));
-    EYE_TRY(put_json(x, EYE_GENIE_CONFIG, "Genie dialog, decoder on the CPU", eye_genie_dialog_json(m, x->opts, &ids, x->n_ctx, false),
+    EYE_TRY(put_json(x, EYE_GENIE_CONFIG, "Genie dialog, decoder on the CPU", eye_genie_dialog_json(m, x->opts, &ids, x->n_ctx,
+                                                                                                    false),
                      err));
     EYE_TRY(put_json(x, EYE_GENIE_CONFIG_HTP, "Genie dialog, decoder on the NPU",
                      eye_genie_dialog_json(m, x->opts, &ids, x->n_ctx, true), err));
@@ -323,7 +335,8 @@ enum eye_status eye_genie_export(const char *model, const char *dir, const struc
     struct eye_model_opts mo = {.tokenizer = o->tokenizer_json};
     EYE_TRY(eye_model_open(model, &mo, &x.m, err));
     enum eye_status st = x.m->ckpt.is_compiled
-                             ? eye_fail(err, EYE_E_ARG, "%s: a compiled file, which is for running only; give the model it was made from", model)
+                             ? eye_fail(err, EYE_E_ARG, "%s: a compiled file, which is for running only; give the model it was "
+                                        "made from", model)
                              : export(&x, err);
     eye_model_close(x.m);
     return st;

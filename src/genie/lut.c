@@ -52,7 +52,8 @@ static enum eye_status write_rows(struct table *t, struct eye_writer *w, const s
 
 enum eye_status eye_lut_write(const struct eye_vlm *m, const char *out, enum eye_lut_type type, struct eye_lut_info *info,
                               eye_cancel_fn *cancel, void *cancel_ctx, struct eye_err *err) {
-    static const enum eye_element types[] = {[EYE_LUT_F32] = EYE_EL_F32, [EYE_LUT_F16] = EYE_EL_F16, [EYE_LUT_INT8] = EYE_EL_I8};
+    static const enum eye_element types[] = {[EYE_LUT_F32] = EYE_EL_F32, [EYE_LUT_F16] = EYE_EL_F16,
+                                             [EYE_LUT_INT8] = EYE_EL_I8};
     struct eye_elements e = {types[type], 1, 0};
     struct eye_writer w = {0};
     struct eye_arena arena;

@@ -1,7 +1,8 @@
-/* genie/part: one part of a model as qnn-net-run would run a context binary: raw files in, raw files out. A part's file is a GGUF
- * that eye_convert wrote (EYE_CONVERT_VISION, EYE_CONVERT_EMBED) with its signature in it.
+/* genie/part: one part of a model as qnn-net-run would run a context binary: raw files in, raw files out. A part's file is a
+ * GGUF that eye_convert wrote (EYE_CONVERT_VISION, EYE_CONVERT_EMBED) with its signature in it.
  *
- *   vision   pixels [1,3,S,S] float32, normalised, or bytes [1,S,S,3] of the picture -> VISION -> PROJECTOR -> rows [1, n, hidden]
+ *   vision   pixels [1,3,S,S] float32, normalised, or bytes [1,S,S,3] of the picture -> VISION -> PROJECTOR -> rows [1, n,
+ * hidden]
  *   embed    ids [1, T] int32 -> rows [1, T, hidden]
  */
 #include <inttypes.h>
@@ -40,7 +41,8 @@ static enum eye_status find_info(const struct eye_checkpoint *c, const char *pat
     out->p = NULL;
     if (c->is_gguf) EYE_TRY(eye_gguf_str(&c->gguf, EYE_CTX_INFO_KEY, out, err));
     if (out->p) return EYE_OK;
-    return eye_fail(err, EYE_E_ARG, "%s: no part of a model made by \"eyelet export genie\" (a QNN context binary runs on its NPU "
+    return eye_fail(err, EYE_E_ARG, "%s: no part of a model made by \"eyelet export genie\" (a QNN context binary runs on its "
+                    "NPU "
                     "only)", path);
 }
 
@@ -49,7 +51,8 @@ enum eye_status eye_genie_part_read_info(const char *path, char *text, size_t ca
     struct eye_str s;
     EYE_TRY(eye_checkpoint_open(&c, path, NULL, NULL, err));
     enum eye_status st = find_info(&c, path, &s, err);
-    if (st == EYE_OK && s.len >= cap) st = eye_fail(err, EYE_E_LIMIT, "%s: %zu bytes of information, room for %zu", path, s.len, cap);
+    if (st == EYE_OK && s.len >= cap) st = eye_fail(err, EYE_E_LIMIT, "%s: %zu bytes of information, room for %zu", path, s.len,
+                                                    cap);
     if (st == EYE_OK) {
         memcpy(text, s.p, s.len);
         text[s.len] = '\0';
@@ -79,7 +82,8 @@ static enum eye_status check_signature(const struct eye_genie_part *n, struct ey
     if (in->rank != 4 || in->dims[0] != 1 || in->dims[bytes ? 3 : 1] != 3 || in->dims[bytes ? 1 : 3] != side || rows == 0 ||
         (!bytes && in->e.type != EYE_EL_F32 && in->e.type != EYE_EL_F16))
         return mismatch(n, in->name, err);
-    if (out->rank != 3 || out->dims[0] != 1 || out->dims[1] != rows || out->dims[2] != hidden) return mismatch(n, out->name, err);
+    if (out->rank != 3 || out->dims[0] != 1 || out->dims[1] != rows || out->dims[2] != hidden)
+        return mismatch(n, out->name, err);
     return out->e.type == EYE_EL_I32 ? mismatch(n, out->name, err) : EYE_OK;
 }
 
@@ -235,7 +239,8 @@ static enum eye_status read_input(struct eye_genie_part *n, const char *path, bo
     return st;
 }
 
-static enum eye_status write_output(struct eye_genie_part *n, const struct eye_genie_part_run_opts *o, uint32_t i, struct eye_err *err) {
+static enum eye_status write_output(struct eye_genie_part *n, const struct eye_genie_part_run_opts *o, uint32_t i,
+                                    struct eye_err *err) {
     const struct eye_ctx_tensor *out = &n->sig.out;
     bool own = o->native_outputs && out->e.type != EYE_EL_F32;
     char dir[4096], name[96], other[4352];
@@ -253,7 +258,8 @@ static enum eye_status write_output(struct eye_genie_part *n, const struct eye_g
     return eye_genie_write_file(dir, name, own ? (const void *)n->raw : (const void *)n->out, bytes, err);
 }
 
-static enum eye_status write_metadata(const struct eye_genie_part *n, const struct eye_genie_part_run_opts *o, uint32_t done, struct eye_err *err) {
+static enum eye_status write_metadata(const struct eye_genie_part *n, const struct eye_genie_part_run_opts *o, uint32_t done,
+                                      struct eye_err *err) {
     const struct eye_ctx_tensor *t[] = {&n->sig.in, &n->sig.out};
     struct eye_buf b;
     eye_buf_init(&b, NULL);
@@ -301,7 +307,8 @@ static enum eye_status nth_line(const struct eye_genie_part *n, const struct eye
         line++;
         if (len == 0 || (len == 1 && *p == '\r') || *p == '#' || *p == '%' || i-- > 0) continue;
         if (!parse_line(n, p, len, path, cap))
-            return eye_fail(err, EYE_E_CORRUPT, "%s: line %u: expected PATH or %s:=PATH, one input and no blanks in it", list->path,
+            return eye_fail(err, EYE_E_CORRUPT, "%s: line %u: expected PATH or %s:=PATH, one input and no blanks in it",
+                            list->path,
                             line, n->sig.in.name);
         *found = true;
         return EYE_OK;
@@ -309,7 +316,8 @@ static enum eye_status nth_line(const struct eye_genie_part *n, const struct eye
     return EYE_OK;
 }
 
-static enum eye_status run_list(struct eye_genie_part *n, const struct eye_genie_part_run_opts *o, const struct eye_map *list, uint32_t *done,
+static enum eye_status run_list(struct eye_genie_part *n, const struct eye_genie_part_run_opts *o, const struct eye_map *list,
+                                uint32_t *done,
                                 struct eye_err *err) {
     char path[4096];
     bool found;
@@ -330,7 +338,8 @@ static enum eye_status run_list(struct eye_genie_part *n, const struct eye_genie
     return EYE_OK;
 }
 
-enum eye_status eye_genie_part_run(struct eye_genie_part *n, const struct eye_genie_part_run_opts *o, uint32_t *done, struct eye_err *err) {
+enum eye_status eye_genie_part_run(struct eye_genie_part *n, const struct eye_genie_part_run_opts *o, uint32_t *done,
+                                   struct eye_err *err) {
     struct eye_map list;
     EYE_TRY(eye_map_open(&list, o->input_list, false, MAX_LIST, err));
     enum eye_status st = eye_genie_make_dir(o->output_dir, err);

@@ -94,7 +94,8 @@ static enum eye_status check_own_member(const struct check *at, const char *type
     if (!mine && has(at->o, named))
         return eye_fail(at->err, EYE_E_CORRUPT, "%s %s config for incorrect %s type: %s " SCHEMA, named, what, what, got);
     if (mine && must && !has(at->o, named))
-        return eye_fail(at->err, EYE_E_CORRUPT, "Missing %s %s config " SCHEMA, named, strcmp(what, "backend") ? what : "dialog");
+        return eye_fail(at->err, EYE_E_CORRUPT, "Missing %s %s config " SCHEMA, named, strcmp(what, "backend") ? what
+                        : "dialog");
     return EYE_OK;
 }
 
@@ -197,9 +198,11 @@ static const struct component embedding = {"embedding", (const struct member[]){
     {"quant-param", OBJ, .child = &quant_param}, END}, cross_embedding};
 
 static const struct component token_penalty = {"token-penalty", (const struct member[]){
-    VERSION, {"penalize-last-n", NUM}, {"repetition-penalty", NUM}, {"presence-penalty", NUM}, {"frequency-penalty", NUM}, END}};
+    VERSION, {"penalize-last-n", NUM}, {"repetition-penalty", NUM}, {"presence-penalty", NUM}, {"frequency-penalty", NUM},
+    END}};
 static const struct component sampler = {"sampler", (const struct member[]){
-    VERSION, {"type", STR, .values = (const char *const[]){"basic", "custom", NULL}, .bad_value = "Invalid sampler type: %s " VALUE},
+    VERSION, {"type", STR, .values = (const char *const[]){"basic", "custom", NULL}, .bad_value = "Invalid sampler type: %s "
+              "" VALUE},
     {"seed", NUM}, {"temp", NUM}, {"top-k", NUM}, {"top-p", NUM}, {"greedy", BOOL}, {"callback-name", STR},
     {"token-penalty", OBJ, .child = &token_penalty}, END}, cross_sampler};
 
@@ -255,7 +258,8 @@ static const struct component sliding_window = {"sliding-window", (const struct 
 static const struct component longcontext = {"longcontext", (const struct member[]){
     {"type", STR, .must = true, .values = (const char *const[]){"keydiff", "sliding-window", NULL},
      .bad_value = "Invalid longcontext type: %s " VALUE},
-    VERSION, {"reserved-tokens", NUM}, {"keydiff", OBJ, .child = &keydiff}, {"sliding-window", OBJ, .child = &sliding_window}, END}};
+    VERSION, {"reserved-tokens", NUM}, {"keydiff", OBJ, .child = &keydiff}, {"sliding-window", OBJ, .child = &sliding_window},
+    END}};
 static const struct component cache_group = {"cache-group", (const struct member[]){
     {"prefix", STR, .must = true}, VERSION, {"longcontext", OBJ, .child = &longcontext}, {"attention-mask-tensor-name", STR},
     {"cache-index-tensor-name", STR}, END}};
@@ -269,7 +273,8 @@ static const struct component debug = {"debug", (const struct member[]){
 static const struct component ssd = {"ssd-q1", (const struct member[]){
     {"branches", ARR, .must = true}, {"forecast-prefix", NUM, .must = true}, {"forecast-prefix-name", STR, .must = true},
     {"forecast-token-count", NUM, .must = true}, {"ssd-version", NUM, .must = true}, VERSION,
-    {"branch-mode", STR, .values = (const char *const[]){"top-1", "all-expand", NULL}, .bad_value = "Invalid branch-mode: %s " VALUE},
+    {"branch-mode", STR, .values = (const char *const[]){"top-1", "all-expand", NULL}, .bad_value = "Invalid branch-mode: %s "
+     "" VALUE},
     {"n-streams", NUM}, {"p-threshold", NUM}, END}};
 static const struct component lade = {"lade", (const struct member[]){
     {"gcap", NUM, .must = true}, {"ngram", NUM, .must = true},
@@ -291,7 +296,8 @@ static const struct component dialog = {"dialog", (const struct member[]){
                                                                 "kv-share", NULL},
      .bad_value = "Invalid dialog type: %s " VALUE},
     VERSION, {"sampler", OBJ, .child = &sampler}, {"embedding", OBJ, .child = &embedding},
-    {"stop-sequence", ARR, .check = check_strings}, {"max-num-tokens", NUM, .check = check_max_tokens}, {"accumulator-size", ANY},
+    {"stop-sequence", ARR, .check = check_strings}, {"max-num-tokens", NUM, .check = check_max_tokens}, {"accumulator-size",
+                                                                                                         ANY},
     {"debug", OBJ, .child = &debug}, {"ssd-q1", OBJ, .child = &ssd}, {"lade", OBJ, .child = &lade}, {"spd", OBJ, .child = &spd},
     {"eaglet", OBJ, .child = &eaglet}, {"multistream", OBJ, .child = &multistream}, {"kv-share", OBJ, .child = &kv_share}, END},
     cross_dialog};
@@ -319,7 +325,8 @@ static enum eye_status check_kind(const struct check *at, const struct member *m
                                            [ARR] = "an array", [OBJ_OR_ARR] = "an array or object",
                                            [NUM_OR_ARR] = "an array or numeric"};
     if (is_kind(v, m->kind)) return EYE_OK;
-    if (m->kind == OBJ && m->child) return eye_fail(at->err, EYE_E_CORRUPT, "%s config is not an object " SCHEMA, m->child->name);
+    if (m->kind == OBJ && m->child)
+        return eye_fail(at->err, EYE_E_CORRUPT, "%s config is not an object " SCHEMA, m->child->name);
     return eye_fail(at->err, EYE_E_CORRUPT, "Invalid %s config: %s is not %s " SCHEMA, at->c->name, m->key, expected[m->kind]);
 }
 
@@ -330,7 +337,8 @@ static enum eye_status check_value(const struct check *at, const struct member *
     if (known) return m->check ? m->check(at, m->key, v) : EYE_OK;
     /* bad_value has one %s: put in by hand, since a format must be a literal */
     const char *mark = strstr(m->bad_value, "%s");
-    snprintf(message, sizeof message, "%.*s%s%s", (int)(mark - m->bad_value), m->bad_value, shown(v, text, sizeof text), mark + 2);
+    snprintf(message, sizeof message, "%.*s%s%s", (int)(mark - m->bad_value), m->bad_value, shown(v, text, sizeof text),
+             mark + 2);
     return eye_fail(at->err, EYE_E_CORRUPT, "%s", message);
 }
 

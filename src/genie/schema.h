@@ -1,6 +1,6 @@
-/* genie/schema: what Genie accepts of a dialog's configuration, and the texts it refuses the rest with. One table of components and
- * their members; the order of checks is Genie's: mandatory members by name, then each member as the file has them, then what must
- * fit together. Knows JSON and no model; what eyelet can run of it is dialog_config.c's affair. */
+/* genie/schema: what Genie accepts of a dialog's configuration, and the texts it refuses the rest with. One table of components
+ * and their members; the order of checks is Genie's: mandatory members by name, then each member as the file has them, then
+ * what must fit together. Knows JSON and no model; what eyelet can run of it is dialog_config.c's affair. */
 #ifndef EYE_GENIE_SCHEMA_H
 #define EYE_GENIE_SCHEMA_H
 

@@ -10,7 +10,8 @@ struct eye_genie_source {
     struct eye_vlm vlm;
 };
 /* part: the file is one part of a model, else a whole one. s may be closed after a failure as well. */
-EYE_MUST_CHECK enum eye_status eye_genie_source_open(struct eye_genie_source *s, const char *path, bool part, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_genie_source_open(struct eye_genie_source *s, const char *path, bool part,
+                                                     struct eye_err *err);
 void eye_genie_source_close(struct eye_genie_source *s);
 
 /* A stored matrix or vector as a weight whose rows eye_weight_row gives in Hugging Face's order. NULL data: there is none. */
@@ -22,7 +23,8 @@ EYE_MUST_CHECK enum eye_status eye_lut_write(const struct eye_vlm *m, const char
                                              struct eye_err *err);
 /* ---- decoder_bin.c ---- */
 /* UNSUPPORTED: a decoder that Genie has no words for (GPT-2). */
-EYE_MUST_CHECK enum eye_status eye_genie_decoder_write(const struct eye_vlm *m, const char *name, const char *out, int64_t n_ctx,
+EYE_MUST_CHECK enum eye_status eye_genie_decoder_write(const struct eye_vlm *m, const char *name, const char *out,
+                                                       int64_t n_ctx,
                                                        enum eye_genie_float type, eye_cancel_fn *cancel, void *cancel_ctx,
                                                        struct eye_err *err);
 /* Appends the composer's configuration that makes the same file out of the checkpoint. */

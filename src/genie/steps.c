@@ -1,5 +1,5 @@
-/* genie/steps: what the host does between the programs: a picture and a prompt to the raw files of a run folder, and the rows that
- * came back to one sequence and the configuration for it. The run folder:
+/* genie/steps: what the host does between the programs: a picture and a prompt to the raw files of a run folder, and the rows
+ * that came back to one sequence and the configuration for it. The run folder:
  *
  *   pixel_values.raw, input_ids.raw                  as the parts take them
  *   vision_input_list.txt, embed_input_list.txt      one path each
@@ -32,7 +32,8 @@ struct folder { /* an exported one */
 };
 
 static enum eye_status join(char *out, size_t cap, const char *dir, const char *name, struct eye_err *err) {
-    return snprintf(out, cap, "%s/%s", dir, name) < (int)cap ? EYE_OK : eye_fail(err, EYE_E_ARG, "%.200s…: the path is too long", dir);
+    return snprintf(out, cap, "%s/%s", dir, name) < (int)cap ? EYE_OK : eye_fail(err, EYE_E_ARG, "%.200s…: the path is too "
+                                                                                 "long", dir);
 }
 
 static enum eye_status read_manifest(struct folder *f, struct eye_err *err) {
@@ -69,7 +70,8 @@ static enum eye_status open_folder(struct folder *f, const char *vision, const c
     if (!f->sees) return EYE_OK;
     EYE_TRY(read_signature(f, vision, EYE_GENIE_VISION_INFO, &f->vision, err));
     if (f->vision.out.rank != 3 || f->vision.out.dims[0] != 1 || f->vision.out.dims[2] != f->embed.out.dims[2])
-        return eye_fail(err, EYE_E_CORRUPT, "%s: %s: expected rows of %" PRId64, f->dir, EYE_GENIE_VISION_INFO, f->embed.out.dims[2]);
+        return eye_fail(err, EYE_E_CORRUPT, "%s: %s: expected rows of %" PRId64, f->dir, EYE_GENIE_VISION_INFO,
+                        f->embed.out.dims[2]);
     return EYE_OK;
 }
 
@@ -98,13 +100,16 @@ static enum eye_status assemble(struct prepared *t, struct eye_err *err) {
     }
     t->n_text = t->ids.n - t->n_rows;
     if (t->p->image && (int64_t)t->n_rows != t->f->vision.out.dims[1])
-        return eye_fail(err, EYE_E_UNSUPPORTED, "an image of %zu rows; the part gives %" PRId64 " (images cut into tiles take several runs)",
+        return eye_fail(err, EYE_E_UNSUPPORTED, "an image of %zu rows; the part gives %" PRId64 " (images cut into tiles take "
+                        "several runs)",
                         t->n_rows, t->f->vision.out.dims[1]);
     if ((int64_t)t->n_text > t->f->embed.in.dims[1])
-        return eye_fail(err, EYE_E_LIMIT, "%zu tokens of text do not fit an embedder of %" PRId64 ": shorten the prompt, or export with "
+        return eye_fail(err, EYE_E_LIMIT, "%zu tokens of text do not fit an embedder of %" PRId64 ": shorten the prompt, or "
+                        "export with "
                         "a larger --embed-tokens", t->n_text, t->f->embed.in.dims[1]);
     if ((int64_t)t->ids.n >= t->f->n_ctx)
-        return eye_fail(err, EYE_E_LIMIT, "%zu tokens (%zu of the image) leave no room for an answer in a context of %" PRId64, t->ids.n,
+        return eye_fail(err, EYE_E_LIMIT, "%zu tokens (%zu of the image) leave no room for an answer in a context of %" PRId64,
+                        t->ids.n,
                         t->n_rows, t->f->n_ctx);
     return EYE_OK;
 }
@@ -160,8 +165,10 @@ static enum eye_status write_tokens(const struct prepared *t, struct eye_err *er
     for (size_t i = 0; i < t->ids.n; i++)
         if (t->ids.p[i] != EYE_TOKEN_IMAGE_ROW) json_array_append_new(ids, json_integer(t->ids.p[i]));
     json_t *o = json_pack("{s:s*,s:o,s:i,s:I,s:I,s:i,s:b,s:I,s:I}", "prompt", t->p->prompt, "token_ids", ids, "image_token_pos",
-                          t->n_rows ? (int)t->image_pos : -1, "pad_id", (json_int_t)EYE_MAX(t->m->vlm.config.pad, 0), "cache_len",
-                          (json_int_t)t->f->embed.in.dims[1], "image_size", (int)t->m->opts.image_side, "used_chat_template", !t->p->raw,
+                          t->n_rows ? (int)t->image_pos : -1, "pad_id", (json_int_t)EYE_MAX(t->m->vlm.config.pad, 0),
+                          "cache_len",
+                          (json_int_t)t->f->embed.in.dims[1], "image_size", (int)t->m->opts.image_side, "used_chat_template",
+                          !t->p->raw,
                           "image_rows", (json_int_t)t->n_rows, "combined_len", (json_int_t)t->ids.n);
     eye_buf_init(&b, NULL);
     enum eye_status st = o ? eye_json_write(o, 1, &b, err) : eye_fail(err, EYE_E_ARG, "the prompt is no UTF-8");
@@ -181,7 +188,8 @@ static enum eye_status prepare(struct prepared *t, struct eye_err *err) {
     return write_tokens(t, err);
 }
 
-enum eye_status eye_genie_prepare_run(struct eye_model *model, const char *dir, const char *run, const struct eye_genie_prepare *p,
+enum eye_status eye_genie_prepare_run(struct eye_model *model, const char *dir, const char *run,
+                                      const struct eye_genie_prepare *p,
                                       struct eye_err *err) {
     struct folder f = {.dir = dir};
     struct prepared t = {.m = model, .f = &f, .p = p, .run = run, .ids = {.alloc = NULL}};
@@ -210,7 +218,8 @@ static enum eye_status read_tokens(const char *run, const struct folder *f, stru
     EYE_TRY_GOTO(eye_json_array(&at, "token_ids", &ids, err));
     t->n_text = (int64_t)eye_json_len(&ids);
     EYE_TRY_GOTO(eye_json_int_in(&at, "image_token_pos", -1, t->n_text, 0, &t->image_pos, err));
-    EYE_TRY_GOTO(eye_json_int_in(&at, "image_rows", 0, EYE_MAX_POSITIONS, f->sees ? f->vision.out.dims[1] : 0, &t->image_rows, err));
+    EYE_TRY_GOTO(eye_json_int_in(&at, "image_rows", 0, EYE_MAX_POSITIONS, f->sees ? f->vision.out.dims[1] : 0, &t->image_rows,
+                                 err));
     if (t->n_text > f->embed.out.dims[1]) st = eye_json_fail(&at, "token_ids", "more tokens than the embedder gives rows", err);
     else if (t->image_rows && (!f->sees || t->image_rows != f->vision.out.dims[1]))
         st = eye_json_fail(&at, "image_rows", "not as many as the vision part gives", err);
@@ -249,7 +258,8 @@ static enum eye_status find_result(const char *run, const char *step, const stru
     if (!find_entry(dir, "Result_", "", result, sizeof result))
         return eye_fail(err, EYE_E_IO, "%s: no Result_*: this step did not run (net-run --output_dir)", dir);
     bool plain = t->e.type == EYE_EL_F32;
-    const char *const names[] = {t->name, "output_0"}, *const ends[] = {plain ? ".raw" : "_native.raw", plain ? "_native.raw" : ".raw"};
+    const char *const names[] = {t->name, "output_0"}, *const ends[] = {plain ? ".raw" : "_native.raw", plain ? "_native.raw"
+                                                                        : ".raw"};
     for (size_t i = 0; i < 2; i++)
         for (size_t k = 0; k < 2; k++) {
             snprintf(name, sizeof name, "%s%s", names[i], ends[k]);
@@ -324,7 +334,8 @@ static enum eye_status write_config(const char *run, const struct folder *f, con
     if (st == EYE_OK) {
         st = eye_genie_check_dialog(j.root, err);
         if (st == EYE_OK) {
-            json_t *dialog = json_object_get(j.root, "dialog"), *model = json_object_get(json_object_get(dialog, "engine"), "model");
+            json_t *dialog = json_object_get(j.root, "dialog"), *model = json_object_get(json_object_get(dialog, "engine"),
+                                                                                         "model");
             json_object_set_new(dialog, "max-num-tokens", json_integer(n_predict));
             prefix_path(json_object_get(dialog, "tokenizer"), "path", dir);
             prefix_path(json_object_get(model, "library"), "model-bin", dir);
@@ -348,7 +359,8 @@ enum eye_status eye_genie_combine_run(const char *dir, const char *run, const st
     EYE_TRY(read_tokens(run, &f, &t, err));
     int64_t n = t.n_text + t.image_rows, left = f.n_ctx - n, want = c->n_predict ? c->n_predict : left;
     if (left < 1)
-        return eye_fail(err, EYE_E_LIMIT, "%" PRId64 " tokens (%" PRId64 " of the image) leave no room for an answer in a context of %"
+        return eye_fail(err, EYE_E_LIMIT, "%" PRId64 " tokens (%" PRId64 " of the image) leave no room for an answer in a "
+                        "context of %"
                         PRId64, n, t.image_rows, f.n_ctx);
     EYE_TRY(write_sequence(run, &f, &t, err));
     EYE_TRY(write_config(run, &f, c->device_dir, EYE_MIN(want, left), err));

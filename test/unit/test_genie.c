@@ -210,13 +210,15 @@ static void net_run_without_native_files(void **state) {
     }
     snprintf(list, sizeof list, "%s\n", eye_scratch_write("short.raw", ids, 8));
     o.input_list = eye_scratch_write("bad.txt", list, strlen(list));
-    assert_true(eye_error_is("short", eye_genie_part_run(n, &o, &done, &err), EYE_E_CORRUPT, &err, "8 bytes, expected 256 for input_ids"));
+    assert_true(eye_error_is("short", eye_genie_part_run(n, &o, &done, &err), EYE_E_CORRUPT, &err, "8 bytes, expected 256 for "
+                             "input_ids"));
     ids[3] = 70000; /* beyond the vocabulary */
     snprintf(list, sizeof list, "%s\n", eye_scratch_write("wild.f32", ids, sizeof ids));
     o.input_list = eye_scratch_write("bad.txt", list, strlen(list));
     assert_int_equal(eye_genie_part_run(n, &o, &done, &err), EYE_E_ARG);
     eye_genie_part_close(n);
-    assert_true(eye_error_is("whole", eye_genie_part_open(join(out, "decoder.bin"), 1, &n, &err), EYE_E_ARG, &err, "no part of a model"));
+    assert_true(eye_error_is("whole", eye_genie_part_open(join(out, "decoder.bin"), 1, &n, &err), EYE_E_ARG, &err, "no part of "
+                             "a model"));
     eye_map_close(&raw);
     eye_map_close(&native);
     eye_map_close(&other);
@@ -245,7 +247,8 @@ static void vision_of_bytes(void **state) {
     opts.calibration = dir;
     export(hf, &opts);
     steps(hf, false);
-    struct eye_map pixels = read_all(join(run, "pixel_values.raw")), u8 = read_all(join(run, "vision_out/Result_0/image_features_native.raw"));
+    struct eye_map pixels = read_all(join(run, "pixel_values.raw"));
+    struct eye_map u8 = read_all(join(run, "vision_out/Result_0/image_features_native.raw"));
     assert_int_equal(pixels.size, 256 * 256 * 3);
     assert_int_equal(u8.size, f32.size / 4);
     struct eye_map rows = read_all(join(run, "combined_embeddings_fp32.raw"));
@@ -278,7 +281,8 @@ static void steps_refuse(void **state) {
     opts = (struct eye_genie_opts){.n_ctx = 300, .n_embed = 8};
     export(hf, &opts);
     assert_true(eye_error_is("embedder", eye_genie_prepare_run(m, out, run, &p, &err), EYE_E_LIMIT, &err, "an embedder of 8"));
-    assert_true(eye_error_is("folder", eye_genie_prepare_run(m, run, run, &p, &err), EYE_E_IO, &err, "manifest.json: not there"));
+    assert_true(eye_error_is("folder", eye_genie_prepare_run(m, run, run, &p, &err), EYE_E_IO, &err, "manifest.json: not "
+                             "there"));
     eye_model_close(m);
     opts.n_embed = 64;
     export(hf, &opts);
@@ -286,9 +290,11 @@ static void steps_refuse(void **state) {
     assert_int_equal(remove(join(run, "embed_out/Result_0/output_0.raw")), 0);
     assert_true(eye_error_is("no raw", eye_genie_combine_run(out, run, &c, NULL, &err), EYE_E_IO, &err, "no .raw file in it"));
     CALL(eye_mk_write_file(join(run, "embed_out/Result_0"), "output_0.raw", "abc", 3, &err));
-    assert_true(eye_error_is("size", eye_genie_combine_run(out, run, &c, NULL, &err), EYE_E_CORRUPT, &err, "3 bytes, expected"));
+    assert_true(eye_error_is("size", eye_genie_combine_run(out, run, &c, NULL, &err), EYE_E_CORRUPT, &err, "3 bytes, "
+                             "expected"));
     CALL(eye_mk_write_file(run, "tokens.json", "{\"token_ids\": [1], \"image_token_pos\": 2}", 40, &err));
-    assert_true(eye_error_is("tokens", eye_genie_combine_run(out, run, &c, NULL, &err), EYE_E_CORRUPT, &err, "image_token_pos"));
+    assert_true(eye_error_is("tokens", eye_genie_combine_run(out, run, &c, NULL, &err), EYE_E_CORRUPT, &err,
+                             "image_token_pos"));
 }
 
 /* ---- the decoder's file ---- */
@@ -306,8 +312,10 @@ static void decoder_file_is_what_genie_reads(void **state) {
     static const char *const order[] = {"general.name", "general.architecture", "general.tokenizer", "model.general.output",
                                         "general.alignment", "model.size.vocabulary", "generic.context_length",
                                         "generic.embedding_length", "generic.embedding_per_head", "generic.feed_forward_length",
-                                        "generic.block_count", "generic.attention.head_count", "generic.attention.head_count_kv",
-                                        "model.architecture.connector", "model.architecture.gating", "model.operation.normalization",
+                                        "generic.block_count", "generic.attention.head_count",
+                                        "generic.attention.head_count_kv",
+                                        "model.architecture.connector", "model.architecture.gating",
+                                        "model.operation.normalization",
                                         "model.operation.normalization_epsilon", "model.operation.activation",
                                         "model.operation.positional_embedding", "model.operation.attention_mode",
                                         "model.operation.rope_complex_organization", "generic.rope.freq_base",
@@ -381,9 +389,11 @@ static void vendor_types_are_refused_by_name(void **state) {
     struct eye_checkpoint c;
     struct eye_err err = {0};
     for (size_t i = 0; i < EYE_COUNT(types); i++)
-        assert_true(eye_error_is(types[i].says, eye_checkpoint_open(&c, write_bin(types[i].type, NULL, NULL, false), NULL, NULL, &err),
+        assert_true(eye_error_is(types[i].says, eye_checkpoint_open(&c, write_bin(types[i].type, NULL, NULL, false), NULL, NULL,
+                                                                    &err),
                                  EYE_E_UNSUPPORTED, &err, types[i].says));
-    assert_true(eye_error_is("lora", eye_checkpoint_open(&c, write_bin(0, NULL, NULL, true), NULL, NULL, &err), EYE_E_UNSUPPORTED, &err,
+    assert_true(eye_error_is("lora", eye_checkpoint_open(&c, write_bin(0, NULL, NULL, true), NULL, NULL, &err),
+                             EYE_E_UNSUPPORTED, &err,
                              "several models in one file"));
     static const char *const others[][2] = {{"model.operation.normalization", "layer-norm"},
                                             {"model.operation.rope_complex_organization", "AoS"},
@@ -427,7 +437,8 @@ static void tables(void **state) {
     struct eye_err err = {0};
     struct eye_lut_info f32, f16, i8;
     char path[3][600];
-    for (int i = 0; i < 3; i++) snprintf(path[i], sizeof path[i], "%s", eye_scratch_path(i == 0 ? "f32" : i == 1 ? "f16" : "i8"));
+    for (int i = 0; i < 3; i++) snprintf(path[i], sizeof path[i], "%s", eye_scratch_path(i == 0 ? "f32" : i == 1 ? "f16"
+                                                                                         : "i8"));
     CALL(eye_lut_export(hf, path[0], EYE_LUT_F32, &f32, &err));
     CALL(eye_lut_export(hf, path[1], EYE_LUT_F16, &f16, &err));
     CALL(eye_lut_export(hf, path[2], EYE_LUT_INT8, &i8, &err));
@@ -505,7 +516,8 @@ static void states_go_on(void **state) {
     struct eye_map kv = read_all(join(folder, "kv-cache.primary.qnn-cpu"));
     static const uint8_t head[] = {4, 0, 0, 0, 0xDE, 0xC0, 0, 0, 10, 0, 4, 0, 16, 0};
     assert_memory_equal(kv.p, head, sizeof head);
-    assert_int_equal(kv.size, 16 + (size_t)(kv.p[14] | kv.p[15] << 8) * 2 * 2 * 2 * 16 * 4); /* positions, layers, heads, K and V */
+    assert_int_equal(kv.size, 16 + (size_t)(kv.p[14] | kv.p[15] << 8) * 2 * 2 * 2 * 16 * 4); /* positions, layers, heads, K and
+                                                                                                V */
     /* damage: refused, and the dialog goes on without */
     uint8_t *copy = malloc(kv.size);
     assert_non_null(copy);
@@ -516,7 +528,8 @@ static void states_go_on(void **state) {
         memcpy(copy, kv.p, kv.size);
         copy[damage[i].at] = damage[i].v;
         CALL(eye_mk_write_file(folder, "kv-cache.primary.qnn-cpu", copy, kv.size, &err));
-        assert_true(eye_error_is(damage[i].says, eye_genie_dialog_restore(d, folder, &err), EYE_E_CORRUPT, &err, damage[i].says));
+        assert_true(eye_error_is(damage[i].says, eye_genie_dialog_restore(d, folder, &err), EYE_E_CORRUPT, &err,
+                                 damage[i].says));
     }
     CALL(eye_mk_write_file(folder, "kv-cache.primary.qnn-cpu", kv.p, kv.size - 4, &err));
     assert_true(eye_error_is("short", eye_genie_dialog_restore(d, folder, &err), EYE_E_CORRUPT, &err, "bytes, expected"));
@@ -537,7 +550,8 @@ static void a_prefix_is_filled_in(void **state) {
     char folder[600];
     snprintf(folder, sizeof folder, "%s/prefix", run);
     export(hf, &opts);
-    struct eye_genie_dialog *d = open_dialog(edited_config("\"type\": \"basic\"", "\"type\": \"basic\", \"max-num-tokens\": 0"));
+    struct eye_genie_dialog *d = open_dialog(edited_config("\"type\": \"basic\"", "\"type\": \"basic\", \"max-num-tokens\": "
+                                                           "0"));
     struct heard none = ask(d, "a fox", &a);
     assert_int_equal(none.n + (size_t)none.n_begin + (size_t)none.n_end, 0);
     CALL(eye_genie_dialog_save(d, folder, &err));
@@ -568,7 +582,8 @@ static void contexts_end(void **state) {
         assert_true(a.context_exceeded);
         assert_int_equal(a.result.n_tokens, 9);
     }
-    assert_true(eye_error_is("more", eye_genie_query_tokens(d, ids, 12, &q, &a, &err), EYE_E_LIMIT, &err, "Context Size was exceeded."));
+    assert_true(eye_error_is("more", eye_genie_query_tokens(d, ids, 12, &q, &a, &err), EYE_E_LIMIT, &err, "Context Size was "
+                             "exceeded."));
     eye_genie_dialog_close(d);
     /* a table that ends before the tokens do is an error, not a read behind it */
     d = open_dialog(join(out, "genie_config.json"));
@@ -576,7 +591,8 @@ static void contexts_end(void **state) {
     CALL(eye_genie_dialog_table(d, eye_scratch_write("short.lut", rows, sizeof rows), &err));
     assert_true(eye_error_is("table", eye_genie_query_tokens(d, ids, 2, &q, &a, &err), EYE_E_ARG, &err,
                              "Error: T2E conversion overflow. Token 5 of 2 rows"));
-    assert_true(eye_error_is("no rows", eye_genie_dialog_table(d, eye_scratch_write("odd.lut", rows, 7), &err), EYE_E_CORRUPT, &err,
+    assert_true(eye_error_is("no rows", eye_genie_dialog_table(d, eye_scratch_write("odd.lut", rows, 7), &err), EYE_E_CORRUPT,
+                             &err,
                              "7 bytes are no rows of 64 float32"));
     assert_true(eye_error_is("embedding", eye_genie_query_embedding(d, eye_scratch_write("odd.raw", rows, 300), &q, &a, &err),
                              EYE_E_CORRUPT, &err, "must be an integer multiple of the embedding vector size in bytes"));

@@ -129,7 +129,8 @@ static void values_are_taken(void **state) {
     assert_int_equal(c.eos[2], 2);
     eye_genie_config_clear(&c);
     /* "greedy" counts; so do a temperature of 0 and the one best; a penalty of 0 is off, not a division */
-    static const char *const greedy[] = {"{\"dialog\": {\"sampler\": {\"greedy\": true}}}", "{\"dialog\": {\"sampler\": {\"temp\": 0}}}",
+    static const char *const greedy[] = {"{\"dialog\": {\"sampler\": {\"greedy\": true}}}", "{\"dialog\": {\"sampler\": "
+                                         "{\"temp\": 0}}}",
                                          "{\"dialog\": {\"sampler\": {\"top-k\": 1}}}"};
     for (size_t i = 0; i < EYE_COUNT(greedy); i++) {
         c = take(greedy[i]);
@@ -180,7 +181,8 @@ static void three_forms(void **state) {
     static const char t[] = "{\"name\": \"f\", \"dimensions\": [1, 4, 2], \"dataType\": \"QNN_DATATYPE_UFIXED_POINT_8\", "
                             "\"quantizeParams\": {\"scaleOffset\": {\"scale\": 0.5, \"offset\": -3}}}";
     static const char *const forms[] = {"{\"info\": {\"graphs\": [{\"info\": {\"graphOutputs\": [{\"info\": %s}]}}]}}",
-                                        "{\"info\": {\"graphs\": [{\"graphOutputs\": [%s]}]}}", "{\"graphs\": [{\"graphOutputs\": [%s]}]}"};
+                                        "{\"info\": {\"graphs\": [{\"graphOutputs\": [%s]}]}}", "{\"graphs\": "
+                                            "[{\"graphOutputs\": [%s]}]}"};
     for (size_t i = 0; i < EYE_COUNT(forms); i++) {
         const char *mark = strstr(forms[i], "%s");
         char text[1024];

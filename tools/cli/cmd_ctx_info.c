@@ -12,7 +12,8 @@ struct info_opts {
 
 #define T struct info_opts
 static const struct arg info_args[] = {
-    {ARG_TEXT, 0, "context_binary", "FILE", "vision_encoder.bin or embed_tokens.bin of \"eyelet export genie\"", offsetof(T, context)},
+    {ARG_TEXT, 0, "context_binary", "FILE", "vision_encoder.bin or embed_tokens.bin of \"eyelet export genie\"",
+     offsetof(T, context)},
     {ARG_TEXT, 0, "json_file", "FILE", "where the JSON goes; left out: standard output", offsetof(T, json_file)},
     {ARG_END},
 };

@@ -20,7 +20,9 @@ static const char *const float_names[] = {"f32", "f16", NULL}, *const lut_names[
 static const struct arg genie_args[] = {
     MODEL_PATH_ARG(T),
     {ARG_TEXT, 'o', "output", "DIR", "the folder to write; made if absent", offsetof(T, out)},
-    {ARG_INT, 'c', "ctx-size", "N", "positions: image, prompt and answer; 0 = the model's own, at most 4096", offsetof(T, n_ctx), 0,
+    {ARG_INT, 'c', "ctx-size", "N", "positions: image, prompt and answer; 0 = the model's own, at most 4096",
+     offsetof(T, n_ctx),
+                                                                                                                       0,
      1 << 24},
     {ARG_CHOICE, 0, "decoder", "TYPE", "matrices of decoder.bin", offsetof(T, decoder), .choices = float_names},
     {ARG_CHOICE, 0, "lut", "TYPE", "the table of token embeddings", offsetof(T, lut), .choices = lut_names},
@@ -28,7 +30,8 @@ static const struct arg genie_args[] = {
      .choices = cli_weight_names},
     {ARG_TEXT, 0, "calibration", "DIR", "pictures that --vision int8 gets its ranges from", offsetof(T, calibration)},
     {ARG_INT, 0, "max-pictures", "N", "of it, spread evenly", offsetof(T, max_pictures), 1, 65536, .def = 64},
-    {ARG_INT, 0, "embed-tokens", "N", "tokens the embedder takes at once; 0 = 512, at most the context", offsetof(T, n_embed), 0,
+    {ARG_INT, 0, "embed-tokens", "N", "tokens the embedder takes at once; 0 = 512, at most the context", offsetof(T, n_embed),
+     0,
      1 << 24},
     TOKENIZER_ARG(T),
     {ARG_GROUP, .help = "Values of the dialog's configuration"},
@@ -49,7 +52,8 @@ static int print(struct ui *ui, const struct genie_opts *o, const struct eye_gen
     if (o->json) {
         json_t *files = json_array();
         for (uint32_t i = 0; i < r->n_files; i++)
-            json_array_append_new(files, json_pack("{s:s,s:I,s:s}", "file", r->file[i].name, "bytes", (json_int_t)r->file[i].bytes, "sha256",
+            json_array_append_new(files, json_pack("{s:s,s:I,s:s}", "file", r->file[i].name, "bytes",
+                                                   (json_int_t)r->file[i].bytes, "sha256",
                                                    r->file[i].sha256));
         return json_print(ui, json_pack("{s:o,s:o,s:f}", "folder", json_outside(o->out), "files", files, "lut_relative_rms",
                                         r->lut.rel_rms));
@@ -73,7 +77,8 @@ static int run(void *opts, char *const *operand, int n_operands) {
     struct eye_genie_opts g = {
         .n_ctx = o->n_ctx, .n_embed = o->n_embed, .n_threads = o->n_threads, .decoder = (enum eye_genie_float)o->decoder,
         .lut = (enum eye_lut_type)o->lut, .vision = (enum eye_weight_type)o->vision, .calibration = o->calibration,
-        .max_pictures = (uint32_t)o->max_pictures, .temperature = o->temperature, .top_p = o->top_p, .top_k = o->top_k, .seed = o->seed,
+        .max_pictures = (uint32_t)o->max_pictures, .temperature = o->temperature, .top_p = o->top_p, .top_k = o->top_k,
+        .seed = o->seed,
         .tokenizer_json = o->model.tokenizer, .progress = ui_progress, .progress_ctx = &ui, .cancel = ui_interrupted,
     };
     ui_catch_interrupt();
@@ -93,7 +98,8 @@ const struct command cmd_export_genie = {
     .name = "export genie",
     .usage = "[MODEL] -o DIR [OPTIONS]",
     .summary = "a checkpoint to a folder for Genie: decoder, tables, configurations",
-    .details = "Files: decoder.bin, LUT.bin, tokenizer.json, genie_config.json and genie_config_htp.json, composer_config.json,\n"
+    .details = "Files: decoder.bin, LUT.bin, tokenizer.json, genie_config.json and genie_config_htp.json, "
+        "composer_config.json,\n"
                "htp_backend_ext_config.json, parts for \"eyelet net-run\", manifest.json. doc/npu.md tells what each is for.",
     .args = genie_args, .examples = examples, .opts_bytes = sizeof(struct genie_opts), .operand = "MODEL", .max_operands = 1,
     .run = run,

@@ -40,7 +40,8 @@ static int run(void *opts, char *const *operand, int n_operands) {
     if (eye_lut_export(model, o->out, (enum eye_lut_type)o->type, &i, &err) != EYE_OK) return ui_fail(&ui, &err);
     if (o->json)
         return json_print(&ui, json_pack("{s:o,s:s,s:I,s:I,s:I,s:f,s:f,s:f}", "file", json_outside(o->out), "type",
-                                         argument_names[o->type], "rows", (json_int_t)i.rows, "columns", (json_int_t)i.columns, "bytes",
+                                         argument_names[o->type], "rows", (json_int_t)i.rows, "columns", (json_int_t)i.columns,
+                                         "bytes",
                                          (json_int_t)i.bytes, "scale", i.scale, "offset", i.offset, "relative_rms", i.rel_rms));
     printf("%s: %s [%llu, %llu]", o->out, argument_names[o->type], (unsigned long long)i.rows, (unsigned long long)i.columns);
     if (o->type == EYE_LUT_INT8) printf(", scale %.9g, offset %g", i.scale, i.offset);
@@ -59,5 +60,6 @@ const struct command cmd_export_lut = {
     .usage = "[MODEL] -o FILE [--type TYPE]",
     .summary = "the table of token embeddings as a raw file",
     .details = "int8: value = q scale; the scale is printed, and is what Genie's FILE,int8,SCALE,OFFSET wants.",
-    .args = lut_args, .examples = examples, .opts_bytes = sizeof(struct lut_opts), .operand = "MODEL", .max_operands = 1, .run = run,
+    .args = lut_args, .examples = examples, .opts_bytes = sizeof(struct lut_opts), .operand = "MODEL", .max_operands = 1,
+    .run = run,
 };

@@ -13,7 +13,8 @@ struct combine_opts {
 #define T struct combine_opts
 static const struct arg combine_args[] = {
     {ARG_TEXT, 'd', "genie", "DIR", "the folder of \"eyelet export genie\"", offsetof(T, dir)},
-    {ARG_INT, 'n', "predict", "N", "tokens at most; 0 = as far as the context allows", offsetof(T, n_predict), 0, 1 << 24, .def = 256},
+    {ARG_INT, 'n', "predict", "N", "tokens at most; 0 = as far as the context allows", offsetof(T, n_predict), 0, 1 << 24,
+     .def = 256},
     {ARG_TEXT, 0, "device-dir", "PATH", "where DIR's files will lie when the dialog is run", offsetof(T, device_dir)},
     {ARG_TEXT, 0, "vision-info", "FILE", "JSON about the vision context binary in place of DIR's", offsetof(T, vision_info)},
     {ARG_TEXT, 0, "embed-info", "FILE", "JSON about the embedder's in place of DIR's", offsetof(T, embed_info)},
@@ -47,7 +48,8 @@ const struct command cmd_genie_combine = {
     .name = "genie combine",
     .usage = "-d DIR RUN [-n N]",
     .summary = "rows of vision_out and embed_out to one sequence for Genie",
-    .details = "Reads RUN/tokens.json, RUN/vision_out and RUN/embed_out (the last Result_n); quantized rows become float32. Writes\n"
+    .details = "Reads RUN/tokens.json, RUN/vision_out and RUN/embed_out (the last Result_n); quantized rows become float32. "
+        "Writes\n"
                "RUN/combined_embeddings_fp32.raw and RUN/genie_config.json.",
     .args = combine_args, .examples = examples, .opts_bytes = sizeof(struct combine_opts), .operand = "RUN", .min_operands = 1,
     .max_operands = 1, .run = run,

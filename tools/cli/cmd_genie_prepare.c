@@ -42,7 +42,8 @@ static int run(void *opts, char *const *operand, int n_operands) {
     if (!o->dir) return args_usage(&cmd_genie_prepare, "-d is missing: the folder of \"eyelet export genie\"");
     if (!o->out) return args_usage(&cmd_genie_prepare, "-o is missing: the run folder");
     if (o->image.n > 1) return args_usage(&cmd_genie_prepare, "%d images; the flow takes one", o->image.n);
-    if (!o->image.n && !o->prompt) return args_usage(&cmd_genie_prepare, "nothing to do: give an image (-i), a prompt (-p) or both");
+    if (!o->image.n && !o->prompt) return args_usage(&cmd_genie_prepare, "nothing to do: give an image (-i), a prompt (-p) or "
+                                                     "both");
     ui_init(&ui, o->model.quiet, o->model.verbose);
     int code = cli_open(&ui, &o->model, &model);
     if (code != EXIT_DONE) return code;

@@ -24,7 +24,8 @@ static const struct arg t2t_args[] = {
      offsetof(T, embedding)},
     {ARG_TEXT, 't', "embedding_table", "FILE", "the table that tokens are looked up in; likewise", offsetof(T, table)},
     {ARG_TEXT, 0, "tokens_file", "FILE", "token ids in place of a prompt", offsetof(T, tokens_file)},
-    {ARG_CHOICE, 0, "embedding_query_output_type", "TYPE", "what an answer to embeddings or tokens is printed as", offsetof(T, output),
+    {ARG_CHOICE, 0, "embedding_query_output_type", "TYPE", "what an answer to embeddings or tokens is printed as",
+     offsetof(T, output),
      .choices = output_names},
     {ARG_TEXT, 's', "save", "DIR", "write the dialog's state afterwards", offsetof(T, save)},
     {ARG_TEXT, 'r', "restore", "DIR", "go on from a state", offsetof(T, restore)},
@@ -51,7 +52,8 @@ static int check(const struct t2t_opts *o) {
     if (n + other > 1)
         return args_usage(&cmd_genie_t2t_run,
                           "ERROR:: Please do not provide a text/token prompt and embedding prompt at the same time.");
-    if (!n && !other && o->table) return args_usage(&cmd_genie_t2t_run, "ERROR:: Please provide an embedding file using --embedding_file.");
+    if (!n && !other && o->table) return args_usage(&cmd_genie_t2t_run, "ERROR:: Please provide an embedding file using "
+                                                    "--embedding_file.");
     if (!n && !other) return args_usage(&cmd_genie_t2t_run, "ERROR:: Please provide prompt using --prompt or --prompt_file.");
     return EXIT_DONE;
 }
@@ -68,7 +70,8 @@ static void print_size(const char *arg) {
     if (bytes >= 0) printf("Embedding file size: %ld bytes\n\n", bytes);
 }
 
-static enum eye_status query_tokens(struct ui *ui, struct eye_genie_dialog *d, const char *text, const struct eye_genie_query *q,
+static enum eye_status query_tokens(struct ui *ui, struct eye_genie_dialog *d, const char *text,
+                                    const struct eye_genie_query *q,
                                     struct eye_genie_answer *a, struct eye_err *err) {
     int32_t *ids;
     size_t n;
@@ -112,7 +115,8 @@ static int ask(struct ui *ui, const struct t2t_opts *o, struct eye_genie_dialog 
     fflush(stdout);
     if (o->save && eye_genie_dialog_save(d, o->save, &err) != EYE_OK) return ui_fail(ui, &err);
     if (a.context_exceeded) return ui_failf(ui, "Context Size was exceeded.");
-    if (o->profile && eye_profile_save(o->profile, eye_genie_dialog_open_us(d), &a.result, &err) != EYE_OK) return ui_fail(ui, &err);
+    if (o->profile && eye_profile_save(o->profile, eye_genie_dialog_open_us(d), &a.result, &err) != EYE_OK)
+        return ui_fail(ui, &err);
     return EXIT_DONE;
 }
 
@@ -154,7 +158,8 @@ const struct command cmd_genie_t2t_run = {
     .name = "genie-t2t-run",
     .usage = "--config FILE (--prompt TEXT | --embedding_file FILE [--embedding_table FILE]) [OPTIONS]",
     .summary = "stand-in for genie-t2t-run: an answer by Genie's files",
-    .details = "The configuration is checked as Genie checks it, with its messages. Standard output is Genie's: [BEGIN]: answer[END].\n"
+    .details = "The configuration is checked as Genie checks it, with its messages. Standard output is Genie's: [BEGIN]: "
+        "answer[END].\n"
                "Called as genie-t2t-run it is the same program.",
     .args = t2t_args, .examples = examples, .opts_bytes = sizeof(struct t2t_opts), .run = run,
 };
