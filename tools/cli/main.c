@@ -12,7 +12,8 @@ static const struct command *const commands[] = {&cmd_run, &cmd_chat, &cmd_cache
                                                &cmd_eval, &cmd_data_info, &cmd_data_check, &cmd_data_split, &cmd_data_cache,
                                                &cmd_data_synth, &cmd_data_tokenizer, &cmd_export_onnx, &cmd_export_genie, &cmd_export_lut,
                                                &cmd_onnx_print, &cmd_onnx_check, &cmd_onnx_rename, &cmd_onnx_lint, &cmd_onnx_patch,
-                                               &cmd_genie_prepare, &cmd_genie_combine, &cmd_genie_t2t_run, &cmd_net_run, &cmd_ctx_info, &cmd_version, NULL};
+                                               &cmd_genie_prepare, &cmd_genie_combine, &cmd_genie_t2t_run, &cmd_net_run, &cmd_ctx_info,
+                                               &cmd_device_list, &cmd_device_doctor, &cmd_version, NULL};
 #define N_COMMANDS (sizeof commands / sizeof commands[0] - 1)
 
 static void print_overview(void) {
@@ -52,7 +53,7 @@ static bool lacks_second_word(const char *group, const char *second) {
 
 static int unknown_command(const char *name, const char *second) {
     if (lacks_second_word(name, second)) return EXIT_USAGE;
-    static const char *const planned[] = {"batch", "calibrate", "device", "pull", "serve"};
+    static const char *const planned[] = {"batch", "calibrate", "pull", "serve"};
     for (size_t i = 0; i < sizeof planned / sizeof planned[0]; i++)
         if (strcmp(planned[i], name) == 0) return args_usage(NULL, "\"%s\" is not in this version (%s)", name, eye_version());
     const char *names[N_COMMANDS + 1] = {"help"};
