@@ -5,7 +5,8 @@
  * values are read where they are. A task is a block of up to 16 rows of one sequence and some of the query heads of one kv
  * head; where the block is one row (decode) these heads are the rows, so that keys and values stream once. Never split over
  * keys: a row's sums depend only on the keys it sees, in their order, which makes prefill and single steps, and a sequence
- * alone and among others, agree bit for bit. Scores of a row over all its keys are kept: max_ctx floats a row. */
+ * alone and among others, agree bit for bit. Attention of images, where the tower is bf16 or int8, multiplies bf16 on CPUs that have
+ * it. Scores of a row over all its keys are kept: max_ctx floats a row. */
 #include "engine/attend.h"
 
 #include <string.h>
@@ -16,6 +17,7 @@ struct attention {
     size_t heads, kv_heads, dim, group; /* group = heads / kv_heads */
     float scale;
     bool causal;
+    bool half;              /* of images: q, k, v and probabilities in bf16 */
     int32_t k_slot, v_slot; /* -1: no cache */
     enum eye_kv_type type;
     eye_attn_qk_fn *qk;
@@ -121,6 +123,47 @@ static void attend(const struct attention_run *r, int i_thread, size_t kv_head, 
                   w->y, w->stride, i == 1 && span[0].n);
 }
 
+/* ---- images in bf16: keys and values of all heads in pairs (kernels.h), in shared scratch ---- */
+
+static uint16_t *half_store(const struct attention_run *r, size_t head, bool keys) {
+    return (uint16_t *)(void *)eye_exec_shared(r->x) + ((keys ? 0 : r->d->kv_heads) + head) * r->rows.key_slots * r->d->dim;
+}
+
+/* Task: some blocks of rows of one kv head. */
+static void lay_out_half_task(void *ctx, int i_task, int i_thread) {
+    const struct attention_run *r = ctx;
+    const struct attention *d = r->d;
+    uint16_t half[EYE_ATTN_BF16_D];
+    size_t first = (size_t)i_task % r->n_pieces * r->piece, end = EYE_MIN(first + r->piece, r->rows.n_blocks);
+    size_t head = (size_t)i_task / r->n_pieces, dim = d->dim;
+    uint16_t *keys = half_store(r, head, true), *values = half_store(r, head, false);
+    for (size_t i = first; i < end; i++) {
+        struct eye_attn_block b = eye_attn_block(&r->rows, i);
+        struct eye_span span[2];
+        eye_attn_seen(&r->rows, b.segment, span);
+        for (size_t t = 0; t < b.n; t++) {
+            size_t slot = span[1].key + b.first + t, at = ((b.row + t) * d->kv_heads + head) * dim;
+            uint16_t *k = keys + slot / LANES * dim * LANES + slot % LANES * 2, *v = values + slot / 2 * dim * 2 + slot % 2;
+            r->x->plan->e->kernels.f32_to_bf16(half, r->k + at, dim);
+            for (size_t e = 0; e < dim; e++) k[e / 2 * LANES * 2 + e % 2] = half[e];
+            r->x->plan->e->kernels.f32_to_bf16(half, r->v + at, dim);
+            for (size_t e = 0; e < dim; e++) v[2 * e] = half[e];
+            if (b.first + t + 1 == b.n_segment && slot % 2 == 0)
+                for (size_t e = 0; e < dim; e++) v[2 * e + 1] = 0;
+        }
+    }
+}
+
+static void attend_half(const struct attention_run *r, int i_thread, size_t kv_head, const struct query *w, size_t slot, size_t n) {
+    const struct attention *d = r->d;
+    const struct eye_kernels *k = &r->x->plan->e->kernels;
+    size_t stride = eye_score_stride(n);
+    float *s = eye_score_first(eye_exec_thread(r->x, i_thread));
+    k->attn_qk_bf16(w->m, d->dim, n, w->q, w->stride, half_store(r, kv_head, true) + slot * d->dim, d->scale, s, stride);
+    for (size_t i = 0; i < w->m; i++) k->softmax_f32(s + i * stride, n);
+    k->attn_pv_bf16(w->m, d->dim, n, s, stride, half_store(r, kv_head, false) + slot * d->dim, d->dim, w->y, w->stride);
+}
+
 /* Task: a block of rows, some of the query heads of one kv head. */
 static void attend_task(void *ctx, int i_task, int i_thread) {
     const struct attention_run *r = ctx;
@@ -135,7 +178,8 @@ static void attend_task(void *ctx, int i_task, int i_thread) {
         size_t at = (b.row * d->heads + head) * d->dim;
         struct query w = {.q = r->q + at, .y = r->y + at, .m = b.n, .stride = d->heads * d->dim, .more = d->causal};
         if (b.n == 1) w.m = end - first, w.stride = d->dim, w.more = 0; /* heads as rows */
-        attend(r, i_thread, kv_head, &w, span);
+        if (d->half) attend_half(r, i_thread, kv_head, &w, span[1].key, span[1].n);
+        else attend(r, i_thread, kv_head, &w, span);
         if (b.n == 1) return;
     }
 }
@@ -149,10 +193,10 @@ static enum eye_status run_attention(struct eye_exec *x, const struct eye_step *
     if (r.rows.n_blocks == 0) return EYE_OK;
     size_t threads = (size_t)eye_pool_n_threads(x->plan->e->pool), n_blocks = r.rows.n_blocks;
     size_t n_rows = eye_exec_elems(x, n->in[0]) / (d->heads * d->dim), keys = r.rows.by_segment ? x->most_keys : r.rows.t;
-    if (d->k_slot >= 0) {
+    if (d->k_slot >= 0 || d->half) {
         r.piece = EYE_MAX(n_blocks * d->kv_heads / (4 * threads), 1);
         r.n_pieces = eye_ceil_div(n_blocks, r.piece);
-        eye_exec_tasks(x, n_rows * d->kv_heads * d->dim, d->kv_heads * r.n_pieces, append_task, &r);
+        eye_exec_tasks(x, n_rows * d->kv_heads * d->dim, d->kv_heads * r.n_pieces, d->half ? lay_out_half_task : append_task, &r);
     } else {
         eye_attn_lay_out(x, &r.rows, r.k, d->kv_heads, d->dim, (float *)eye_exec_shared(x));
     }
@@ -203,6 +247,8 @@ enum eye_status eye_lower_attention(struct eye_lower *l, const struct eye_node *
     } else {
         shared = eye_attn_max_slots(l, n->in[0]) * d->kv_heads * d->dim * sizeof(float);
     }
+    d->half = n->attr.wtype == EYE_W_BF16 && l->e->kernels.flags & EYE_CPU_AVX512BF16 && d->k_slot < 0 && !d->causal &&
+              t != EYE_DIM_T && d->dim % 2 == 0 && d->dim <= EYE_ATTN_BF16_D;
     choose_kernels(d, &l->e->kernels);
     size_t score_bytes;
     if (!eye_mul_ok(EYE_BLOCK_ROWS * sizeof(float), eye_score_stride(keys), &score_bytes))

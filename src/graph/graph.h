@@ -63,7 +63,7 @@ struct eye_attr { /* each op reads its own fields; all-zero otherwise */
     int32_t pad_top, pad_left, pad_bottom, pad_right;
     int32_t groups;
     enum eye_act_kind act;                    /* act; conv2d, linear, ffn after fusing */
-    enum eye_wtype wtype;                     /* linear, conv2d, ffn, embed */
+    enum eye_wtype wtype;                     /* linear, conv2d, ffn, embed; attention: BF16 = q, k, v, p may be rounded to it */
     float eps;                                /* norms */
     float scale;                              /* attention: applied to q . k; sum, scale, spread */
     double theta;                             /* rope */

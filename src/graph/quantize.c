@@ -21,6 +21,7 @@ static enum eye_wtype linear_type(const struct eye_value *w, enum eye_wtype want
 }
 
 void eye_graph_quantize(struct eye_graph *g, enum eye_wtype want) {
+    bool pairs = want == EYE_W_BF16 || want == EYE_W_I8;
     if (want == EYE_W_I8) want = EYE_W_EXACT; /* int8 nodes are told by their ranges and weights */
     for (size_t i = 0; i < g->n_nodes; i++) {
         struct eye_node *n = &g->node[i];
@@ -28,6 +29,8 @@ void eye_graph_quantize(struct eye_graph *g, enum eye_wtype want) {
             n->attr.wtype = linear_type(&g->value[n->in[1]], want);
         } else if (n->op == EYE_OP_embed) { /* rows are rounded as a converted file's table is: both run the same */
             n->attr.wtype = eye_wtype_for(want, g->value[n->in[1]].dims[1]);
+        } else if (n->op == EYE_OP_attention) { /* bf16 is the least that any of these asks for */
+            n->attr.wtype = pairs ? EYE_W_BF16 : EYE_W_EXACT;
         } else if (n->op == EYE_OP_ffn) { /* both matrices of a fused block share a type: the one that fits both */
             enum eye_wtype a = eye_wtype_for(want, g->value[n->in[1]].dims[1]), b = eye_wtype_for(want, g->value[n->in[3]].dims[1]);
             n->attr.wtype = a == want ? b : a;

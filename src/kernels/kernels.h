@@ -93,6 +93,15 @@ typedef void eye_attn_qk_fn(size_t m, size_t d, size_t n_keys, const float *q, s
 typedef void eye_attn_pv_fn(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,
                             float *out, size_t out_stride, bool add);
 
+/* Both for bf16, on CPUs that multiply pairs of it: q, p are rounded to bf16 first, sums are f32. Panels of pairs of elements
+ * [n_keys/16][d/2][16][2], d even and at most EYE_ATTN_BF16_D; values in pairs of keys [n_keys/2][v_stride][2], the last one's second
+ * zero where n_keys is odd. m at most 16. */
+#define EYE_ATTN_BF16_D 256
+typedef void eye_attn_qk_bf16_fn(size_t m, size_t d, size_t n_keys, const float *q, size_t q_stride, const uint16_t *k, float scale,
+                                 float *s, size_t s_stride);
+typedef void eye_attn_pv_bf16_fn(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const uint16_t *v,
+                                 size_t v_stride, float *out, size_t out_stride);
+
 /* Conversions of n elements; round to nearest even. */
 typedef void eye_f32_to_u16_fn(uint16_t *dst, const float *src, size_t n); /* to f16 or bf16 */
 typedef void eye_u16_to_f32_fn(float *dst, const uint16_t *src, size_t n);

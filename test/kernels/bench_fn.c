@@ -116,6 +116,16 @@ static void bench_attn(struct check *c, step_fn *step) {
         report(c, step, a, a->m == 1 ? "m 1 d 64 keys 1024" : "m 16 d 64 keys 1024", 2.0 * D * KEYS * (double)a->m, "GOP/s");
     eye_alloc_free(NULL, a, sizeof *a);
 }
+static void step_pv_bf16(const struct check_row *r, void *p) {
+    struct attn *a = p;
+    ((eye_attn_pv_bf16_fn *)r->fn)(a->m, D, KEYS, a->s, KEYS, (const uint16_t *)(void *)a->kv, D, a->q, D);
+}
+static void step_qk_bf16(const struct check_row *r, void *p) {
+    struct attn *a = p;
+    ((eye_attn_qk_bf16_fn *)r->fn)(a->m, D, KEYS, a->q, D, (const uint16_t *)(void *)a->kv, 0.125f, a->s, KEYS);
+}
+void bench_eye_attn_qk_bf16_fn(struct check *c) { bench_attn(c, step_qk_bf16); }
+void bench_eye_attn_pv_bf16_fn(struct check *c) { bench_attn(c, step_pv_bf16); }
 void bench_eye_attn_qk_fn(struct check *c) { bench_attn(c, step_qk); }
 void bench_eye_attn_pv_fn(struct check *c) { bench_attn(c, step_pv); }
 

@@ -128,6 +128,95 @@ void check_eye_attn_pv_fn(struct check *c) {
     pv_case(c, 16, 128, 1000, PAT_RANDOM, PAT_RANDOM);
 }
 
+/* ---- bf16: what is rounded first is exact from there on but for the order of sums ---- */
+
+static float near(float x) { return eye_bf16_to_f32(eye_f32_to_bf16(x)); }
+
+/* n pairs of numbers of bf16. */
+static struct gbuf make_pairs(struct check *c, enum check_pattern p, size_t n) {
+    struct gbuf b = gbuf_new(n * 4, 4);
+    float *x = malloc(n * 8);
+    check_fill(c, p, x, 2 * n, 1000.0f);
+    for (size_t i = 0; i < 2 * n; i++) ((uint16_t *)b.p)[i] = eye_f32_to_bf16(fabsf(x[i]) < FLT_MIN ? 0 : x[i]);
+    free(x);
+    return b;
+}
+/* vdpbf16ps takes denormals for zeros. */
+static void fill_normal(struct check *c, enum check_pattern p, float *x, size_t n, float max) {
+    check_fill(c, p, x, n, max);
+    for (size_t i = 0; i < n; i++)
+        if (fabsf(x[i]) < FLT_MIN) x[i] = 0;
+}
+
+static void qk_bf16_case(struct check *c, size_t m, size_t d, size_t n_keys, enum check_pattern p) {
+    eye_attn_qk_bf16_fn *fn = (eye_attn_qk_bf16_fn *)c->row->fn, *ref = (eye_attn_qk_bf16_fn *)c->ref->fn;
+    check_where(c, "m %zu d %zu n_keys %zu, %s", m, d, n_keys, check_pattern_name(p));
+    const size_t lanes = EYE_ATTN_LANES, n_pad = (n_keys + lanes - 1) / lanes * lanes, q_stride = d + check_below(c, 3);
+    struct gbuf q = gbuf_new(((m - 1) * q_stride + d) * 4, 4), s = gbuf_new(m * n_pad * 4, 4);
+    fill_normal(c, p, q.p, q.bytes / 4, 1000.0f);
+    struct gbuf k = make_pairs(c, p, n_pad * d / 2);
+    gbuf_freeze(&q), gbuf_freeze(&k);
+    float *want = malloc(m * n_pad * 4);
+    ref(m, d, n_keys, q.p, q_stride, k.p, 0.125f, want, n_pad);
+    fn(m, d, n_keys, q.p, q_stride, k.p, 0.125f, s.p, n_pad);
+    gbuf_check(c, &s, "s");
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n_keys; j++) {
+            double mag = 0.0;
+            for (size_t e = 0; e < d; e++) {
+                size_t at = ((j / lanes * (d / 2) + e / 2) * lanes + j % lanes) * 2 + e % 2;
+                mag += fabs((double)near(((float *)q.p)[i * q_stride + e]) * eye_bf16_to_f32(((uint16_t *)k.p)[at]));
+            }
+            check_close(c, "s", i * n_keys + j, want[i * n_pad + j], ((float *)s.p)[i * n_pad + j],
+                        ((double)d + 2.0) * (double)FLT_EPSILON * mag * 0.125 + (double)(d + 1) * (double)FLT_MIN);
+        }
+    free(want);
+    gbuf_free(&q), gbuf_free(&s), gbuf_free(&k);
+}
+
+void check_eye_attn_qk_bf16_fn(struct check *c) {
+    for (size_t n = 1; n <= (c->quick ? 20u : 70u); n++) qk_bf16_case(c, check_between(c, 1, 9), 2 * check_between(c, 1, 40), n, PAT_RANDOM);
+    for (size_t m = 1; m <= 16; m++) qk_bf16_case(c, m, 64, check_between(c, 1, 130), PAT_RANDOM);
+    for (int p = 0; p < N_PATTERNS; p++) qk_bf16_case(c, 5, 32, 40, (enum check_pattern)p);
+    qk_bf16_case(c, 16, EYE_ATTN_BF16_D, 1000, PAT_RANDOM);
+}
+
+static void pv_bf16_case(struct check *c, size_t m, size_t d, size_t n_keys, enum check_pattern pattern) {
+    eye_attn_pv_bf16_fn *fn = (eye_attn_pv_bf16_fn *)c->row->fn, *ref = (eye_attn_pv_bf16_fn *)c->ref->fn;
+    check_where(c, "m %zu d %zu n_keys %zu, %s", m, d, n_keys, check_pattern_name(pattern));
+    size_t p_stride = n_keys + check_below(c, 3), v_stride = d + check_below(c, 3), o_stride = d + check_below(c, 3);
+    struct gbuf p = gbuf_new(((m - 1) * p_stride + n_keys) * 4, 4), out = gbuf_new(((m - 1) * o_stride + d) * 4, 4);
+    fill_normal(c, pattern, p.p, p.bytes / 4, 1.0f);
+    struct gbuf v = make_pairs(c, pattern, ((n_keys + 1) / 2 - 1) * v_stride + d);
+    for (size_t e = 0; n_keys % 2 && e < d; e++) ((uint16_t *)v.p)[2 * (n_keys / 2 * v_stride + e) + 1] = 0;
+    gbuf_freeze(&p), gbuf_freeze(&v);
+    float *want = malloc(m * d * 4);
+    ref(m, d, n_keys, p.p, p_stride, v.p, v_stride, want, d);
+    fn(m, d, n_keys, p.p, p_stride, v.p, v_stride, out.p, o_stride);
+    gbuf_check(c, &out, "out");
+    for (size_t i = 0; i < m; i++) {
+        for (size_t e = 0; e < d; e++) {
+            double mag = 0.0;
+            for (size_t j = 0; j < n_keys; j++)
+                mag += fabs((double)near(((float *)p.p)[i * p_stride + j]) *
+                            eye_bf16_to_f32(((uint16_t *)v.p)[2 * (j / 2 * v_stride + e) + j % 2]));
+            check_close(c, "out", i * d + e, want[i * d + e], ((float *)out.p)[i * o_stride + e],
+                        ((double)n_keys + 2.0) * (double)FLT_EPSILON * mag + (double)(n_keys + 1) * (double)FLT_MIN);
+        }
+        if (i + 1 < m && !gbuf_untouched((float *)out.p + i * o_stride + d, (o_stride - d) * 4))
+            check_fail(c, "wrote between rows of out");
+    }
+    free(want);
+    gbuf_free(&p), gbuf_free(&out), gbuf_free(&v);
+}
+
+void check_eye_attn_pv_bf16_fn(struct check *c) {
+    for (size_t n = 1; n <= (c->quick ? 20u : 70u); n++) pv_bf16_case(c, check_between(c, 1, 9), check_between(c, 1, 80), n, PAT_RANDOM);
+    for (size_t m = 1; m <= 16; m++) pv_bf16_case(c, m, 64, check_between(c, 1, 130), PAT_RANDOM);
+    for (int p = 0; p < N_PATTERNS; p++) pv_bf16_case(c, 5, 32, 40, (enum check_pattern)p);
+    pv_bf16_case(c, 16, 128, 1001, PAT_RANDOM); /* pieces */
+}
+
 /* ---- depthwise convolution ---- */
 
 enum { MAX_KH = 7 };

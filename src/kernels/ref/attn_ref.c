@@ -55,3 +55,32 @@ void eye_attn_pv_i8_ref(size_t m, size_t d, size_t n_keys, const float *p, size_
                         float *out, size_t out_stride, bool add) {
     pv(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, add, elem_i8);
 }
+
+static double rounded(float x) { return eye_bf16_to_f32(eye_f32_to_bf16(x)); }
+
+void eye_attn_qk_bf16_ref(size_t m, size_t d, size_t n_keys, const float *q, size_t q_stride, const uint16_t *k, float scale,
+                          float *s, size_t s_stride) {
+    const size_t lanes = EYE_ATTN_LANES;
+    for (size_t i = 0; i < m; i++) {
+        for (size_t j = 0; j < n_keys; j++) {
+            double sum = 0.0;
+            for (size_t e = 0; e < d; e++) {
+                size_t pair = (j / lanes * (d / 2) + e / 2) * lanes + j % lanes;
+                sum += rounded(q[i * q_stride + e]) * eye_bf16_to_f32(k[2 * pair + e % 2]);
+            }
+            s[i * s_stride + j] = (float)(scale * sum);
+        }
+    }
+}
+
+void eye_attn_pv_bf16_ref(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const uint16_t *v,
+                          size_t v_stride, float *out, size_t out_stride) {
+    for (size_t i = 0; i < m; i++) {
+        for (size_t e = 0; e < d; e++) {
+            double sum = 0.0;
+            for (size_t j = 0; j < n_keys; j++)
+                sum += rounded(p[i * p_stride + j]) * eye_bf16_to_f32(v[2 * (j / 2 * v_stride + e) + j % 2]);
+            out[i * out_stride + e] = (float)sum;
+        }
+    }
+}
