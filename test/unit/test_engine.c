@@ -333,6 +333,14 @@ static void test_attention(void **state) {
             check_free(&g, attention(&g, c[i].n, c[i].t, c[i].heads, c[i].kv_heads, c[i].d, c[i].causal), t,
                        sum_tol(c[i].d + 49), "attention");
         }
+    /* In bf16, each factor within 2^-9: a score by 2^-8 scale sum |q k| <= 2^-8 sqrt(d), a probability by twice that and 2^-9. */
+    for (size_t i = 0; i < 3; i++) {
+        start(&g);
+        finish(&g, attention(&g, c[i].n, c[i].t, c[i].heads, c[i].kv_heads, c[i].d, c[i].causal));
+        eye_graph_quantize(&g, EYE_W_BF16);
+        check(&g, 1, ldexp(sqrt((double)c[i].d), -7) + ldexp(1, -8), "attention in bf16");
+        eye_graph_clear(&g);
+    }
 }
 
 /* ---- weight types: against double sums over the weights as converted, with the bound each kernel's activations imply ---- */
