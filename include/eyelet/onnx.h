@@ -144,6 +144,7 @@ struct eye_onnx_patch_opts { /* all zero: everything fused is taken apart, to th
     bool keep_norms, keep_ropes, keep_attentions;
     bool norms_as_stored;          /* f16 norms square in f16, which overflows at 256; the nodes widen to f32 */
     enum eye_onnx_present present;
+    bool turned_keys;              /* keys in and out are [B,Hkv,D,P]; dot and genie signatures want it */
     enum eye_onnx_mask mask;       /* attention reads it from an input attention_mask [B,1,S,P + S] instead of lengths */
     enum eye_onnx_mask mask_type;  /* I64 or I32: type of an input attention_mask that is there already */
     bool mask_nonzero;             /* and in it any number but 0 counts as 1 */

@@ -111,7 +111,7 @@ static const char *new_positions(struct patcher *p, const struct attention *a) {
 static const char *key_positions(struct patcher *p, const struct attention *a) {
     const char *news = new_positions(p, a);
     if (!a->has_past) return news;
-    const char *j = eye_patch_arange(p, a->past, a->past_k, 2);
+    const char *j = eye_patch_arange(p, a->past, a->past_v, 2); /* values: keys may be turned */
     const char *empty = eye_patch_op(p, "GreaterOrEqual", NULL, j, held(p, a), NULL); /* [P] against [B,1] */
     empty = eye_patch_cast(p, empty, EYE_ONNX_I32, NULL);
     empty = eye_patch_op(p, "Mul", NULL, empty, eye_patch_scalar(p, EYE_ONNX_I32, 1 << 30), NULL);
@@ -189,9 +189,10 @@ static enum eye_status heads_of(struct patcher *p, const struct attention *a, co
 }
 
 /* Joins past and new; which of them is the output is the caller's wish. new_x was made under the output's name if it is it. */
-static const char *join(struct patcher *p, const struct attention *a, const char *past, const char *new_x, const char *out) {
+static const char *join(struct patcher *p, const struct attention *a, int64_t axis, const char *past, const char *new_x,
+                        const char *out) {
     if (!a->has_past) return new_x;
-    return eye_patch_concat(p, 2, past, new_x, NULL, p->o->present == EYE_ONNX_PRESENT_NEW ? NULL : out);
+    return eye_patch_concat(p, axis, past, new_x, NULL, p->o->present == EYE_ONNX_PRESENT_NEW ? NULL : out);
 }
 
 static enum eye_status check_present(struct patcher *p, const struct attention *a, const char *present) {
@@ -222,7 +223,24 @@ static void narrow_output(struct patcher *p, const struct attention *a, const ch
     }
 }
 
-/* softmax(q k^T + mask) v of [B,H,S,D], [B,Hkv,T,D] twice. */
+/* The cache's keys become [B,Hkv,D,P]: the graph's interface says so. */
+static enum eye_status turn_interface(struct patcher *p, const struct attention *a, const char *name, bool output) {
+    size_t n = output ? p->g->n_output : p->g->n_input;
+    for (size_t i = 0; i < n; i++) {
+        EyeOnnx__ValueInfoProto *v = output ? p->g->output[i] : p->g->input[i];
+        if (strcmp(eye_onnx_str(v->name), name) != 0) continue;
+        struct eye_onnx_shape s = eye_onnx_shape_of(v);
+        if (!s.known || s.rank != 4) break;
+        EyeOnnx__TensorShapeProto__Dimension **d = v->type->tensor_type->shape->dim, *third = d[2];
+        d[2] = d[3];
+        d[3] = third;
+        return EYE_OK;
+    }
+    return eye_patch_refuse(p, a->n, "keys \"%.60s\" cannot be turned: no %s of the graph with 4 dims", name,
+                            output ? "output" : "input");
+}
+
+/* softmax(q k + mask) v of [B,H,S,D], [B,Hkv,D,T] and [B,Hkv,T,D]. */
 static const char *attend(struct patcher *p, const struct attention *a, const char *q, const char *k, const char *v,
                           const char *mask) {
     const EyeOnnx__NodeProto *n = a->n;
@@ -233,7 +251,6 @@ static const char *attend(struct patcher *p, const struct attention *a, const ch
     /* before the product, which f16 might not hold */
     q = eye_patch_op(p, "Mul", NULL, q, eye_patch_scalar(p, a->type, factor), NULL);
     if (groups) q = eye_patch_reshape(p, q, grouped, 4, NULL);
-    k = eye_patch_transpose(p, k, (const int64_t[]){0, 1, 3, 2}, 4, NULL);
     const char *x = eye_patch_op(p, "MatMul", NULL, q, k, NULL);
     if (groups) x = eye_patch_reshape(p, x, single, 4, NULL);
     if (cap > 0) {
@@ -257,17 +274,21 @@ enum eye_status eye_patch_gqa(struct patcher *p, const EyeOnnx__NodeProto *n) {
     EYE_TRY(read_node(p, n, &a));
     EYE_TRY(check_present(p, &a, eye_patch_out(n, 1)));
     bool turn = eye_patch_int(n, "do_rotary", 0) != 0, new_out = !a.has_past || p->o->present == EYE_ONNX_PRESENT_NEW;
+    bool turned_keys = p->o->turned_keys;
+    const int64_t last_two[] = {0, 1, 3, 2};
+    const char *key_out = new_out ? eye_patch_out(n, 1) : NULL;
     if (turn && (!*eye_patch_in(n, 7) || !*eye_patch_in(n, 8))) return eye_patch_refuse(p, n, "do_rotary without cos and sin");
     if (!*a.k) {
         const int64_t size[] = {a.heads * a.width, a.kv_heads * a.width, a.kv_heads * a.width};
         eye_patch_split(p, a.q, -1, size, 3, part);
     }
     EYE_TRY(heads_of(p, &a, *a.k ? a.q : part[0], a.heads, eye_patch_in(n, 14), turn, NULL, &q));
-    EYE_TRY(heads_of(p, &a, *a.k ? a.k : part[1], a.kv_heads, eye_patch_in(n, 15), turn, new_out ? eye_patch_out(n, 1) : NULL,
-                     &k));
+    EYE_TRY(heads_of(p, &a, *a.k ? a.k : part[1], a.kv_heads, eye_patch_in(n, 15), turn, turned_keys ? NULL : key_out, &k));
     EYE_TRY(heads_of(p, &a, *a.k ? a.v : part[2], a.kv_heads, "", false, new_out ? eye_patch_out(n, 2) : NULL, &v));
-    k = join(p, &a, a.past_k, k, eye_patch_out(n, 1));
-    v = join(p, &a, a.past_v, v, eye_patch_out(n, 2));
+    if (turned_keys) k = eye_patch_transpose(p, k, last_two, 4, key_out);
+    k = join(p, &a, turned_keys ? 3 : 2, a.past_k, k, eye_patch_out(n, 1));
+    if (!turned_keys) k = eye_patch_transpose(p, k, last_two, 4, NULL);
+    v = join(p, &a, 2, a.past_v, v, eye_patch_out(n, 2));
     if (p->o->mask) EYE_TRY(mask_of_input(p, &a, &mask));
     else mask = mask_of_lengths(p, &a);
     const char *x = attend(p, &a, q, k, v, mask);
@@ -275,6 +296,8 @@ enum eye_status eye_patch_gqa(struct patcher *p, const EyeOnnx__NodeProto *n) {
     eye_patch_reshape(p, x, (const int64_t[]){0, 0, a.heads * a.width}, 3, eye_patch_out(n, 0));
     narrow_output(p, &a, eye_patch_out(n, 1));
     narrow_output(p, &a, eye_patch_out(n, 2));
+    if (turned_keys && a.has_past) EYE_TRY(turn_interface(p, &a, a.past_k, false));
+    if (turned_keys && eye_patch_out(n, 1)) EYE_TRY(turn_interface(p, &a, eye_patch_out(n, 1), true));
     p->r->n_attentions++;
     return EYE_OK;
 }

@@ -262,6 +262,10 @@ def attentions(suite):
     path, why = suite.patch(m, "padded")
     got = run(path, feeds) if path else None
     suite.check(path and max(rel(got["y"][0], want["y"][0]), rel(got["y"][1, :3], want["y"][1, :3])) < 2e-5, f"attention padded prompts {why}")
+    m, feeds, _ = gqa(F32, 1, 2, 3, dynamic=True)
+    want = run(m, feeds)
+    compare(suite, "attention, keys turned and joined", m, {**feeds, "past_key": feeds["past_key"].swapaxes(2, 3)}, F32, ["--turned-keys"],
+            expect={**want, "present_key": want["present_key"].swapaxes(2, 3)})
     caches(suite)
 
 
@@ -289,6 +293,10 @@ def caches(suite):
         if masks[form] is not None:
             extra["attention_mask"] = masks[form]
         compare(suite, f"cache {NP[dtype].__name__} mask {form}", m, feeds, dtype, ["--present", "new", "--rope-inputs", "--mask", form], extra, expect)
+        turned = {**feeds, "past_key": feeds["past_key"].swapaxes(2, 3)}
+        compare(suite, f"cache {NP[dtype].__name__} mask {form}, keys turned", m, turned, dtype,
+                ["--present", "new", "--rope-inputs", "--mask", form, "--turned-keys"], extra,
+                {**expect, "present_key": expect["present_key"].swapaxes(2, 3)})
         if form != "lengths":
             code, out, _ = suite.tool("lint", os.path.join(suite.work, "out.onnx"), "--target", "qnn")
             suite.check(code == 0, f"cache {NP[dtype].__name__} mask {form}: lint qnn {out.strip()}")
@@ -352,6 +360,13 @@ def decoder(suite):
             fixed += ["--size", text]
         compare(suite, f"decoder {NP[dtype].__name__}, all sizes fixed", m, {k: v for k, v in feeds.items() if k != "attention_mask"}, dtype,
                 fixed, extra, expect)
+        both, renamed = os.path.join(suite.work, "in.onnx"), os.path.join(suite.work, "renamed.onnx")
+        suite.tool("patch", both, renamed, "-q", "--turned-keys", *fixed)
+        suite.tool("rename", renamed, renamed, "-q", "input_ids=inputs_embeds")
+        suite.tool("rename", renamed, renamed, "-q", "--to", "genie", "--layers", str(layers))
+        code, out, _ = suite.tool("check", renamed, "--signature", "decoder-kv", "--kv-style", "genie", "--cache-len", "5")
+        wrong = [line for line in out.splitlines() if line.startswith("  - ")]
+        suite.check(code == 1 and len(wrong) == 1 and "inputs_embeds" in wrong[0], f"decoder {NP[dtype].__name__}, for Genie but for its ids: {wrong}")
         code, out, _ = suite.tool("lint", os.path.join(suite.work, "out.onnx"), "--target", "qnn")
         suite.check(code == 0, f"decoder {NP[dtype].__name__}, all sizes fixed: lint qnn {out.strip()}")
 

@@ -33,7 +33,8 @@ static void build(struct eye_onnx *m) {
     eye_onnx_add_const(m, g, "gamma2", EYE_ONNX_F32, DIMS(32), 1, (float[32]){1});
     eye_onnx_add_const(m, g, "cos", EYE_ONNX_F32, DIMS(8, 4), 2, table);
     eye_onnx_add_const(m, g, "sin", EYE_ONNX_F32, DIMS(8, 4), 2, table);
-    EyeOnnx__NodeProto *n = eye_onnx_add_node(m, g, "SimplifiedLayerNormalization", "norm", NAMES("x", "gamma"), 2, NAMES("h"), 1);
+    EyeOnnx__NodeProto *n = eye_onnx_add_node(m, g, "SimplifiedLayerNormalization", "norm", NAMES("x", "gamma"), 2,
+                                              NAMES("h"), 1);
     eye_onnx_attr_float(m, n, "epsilon", 1e-6f);
     n = eye_onnx_add_node(m, g, "GroupQueryAttention", "attention",
                           NAMES("h", "", "", "past_key_values.0.key", "past_key_values.0.value", "len", "len", "cos", "sin"), 9,
@@ -72,7 +73,8 @@ static enum eye_status do_one(const void *p, size_t n, const struct eye_alloc *a
     struct eye_onnx_report r;
     struct eye_onnx_check_opts check = {.signature = "decoder-kv", .cache_len = 7};
     struct eye_onnx_rename_opts rename = {.names = EYE_ONNX_NAMES_GENIE};
-    struct eye_onnx_patch_opts patch = {.rope_inputs = which == 5, .mask = which == 5 ? EYE_ONNX_MASK_I32 : EYE_ONNX_MASK_KEEP,
+    struct eye_onnx_patch_opts patch = {.rope_inputs = which == 5, .turned_keys = which == 5,
+                                        .mask = which == 5 ? EYE_ONNX_MASK_I32 : EYE_ONNX_MASK_KEEP,
                                         .present = which == 5 ? EYE_ONNX_PRESENT_NEW : EYE_ONNX_PRESENT_ALL};
     EYE_TRY(eye_onnx_load_bytes(&m, p, n, "f.onnx", alloc, err));
     eye_onnx_report_init(&r);

@@ -5,7 +5,7 @@
 
 struct patch_opts {
     struct arg_list dim;
-    bool keep_norms, keep_ropes, keep_attentions, norms_as_stored, nonzero, rope_inputs, json, quiet;
+    bool turned_keys, keep_norms, keep_ropes, keep_attentions, norms_as_stored, nonzero, rope_inputs, json, quiet;
     int32_t present, mask, mask_type;
 };
 
@@ -18,6 +18,8 @@ static const struct arg patch_args[] = {
     {ARG_GROUP, .help = "Attention"},
     {ARG_CHOICE, 0, "present", "WHAT", "keys and values that come out: all, past and new; new, of this call's tokens alone",
      offsetof(T, present), .choices = present_names},
+    {ARG_FLAG, 0, "turned-keys", NULL, "keys in and out are [B,Hkv,D,P], as dot and genie signatures want them",
+     offsetof(T, turned_keys)},
     {ARG_CHOICE, 0, "mask", "FORM", "who sees whom: computed from the lengths that the fused nodes read; or an input "
      "attention_mask [B,1,S,P+S]: integers (0 = hidden, any other = seen), or numbers that are added to the scores",
      offsetof(T, mask), .choices = mask_names},
@@ -52,7 +54,7 @@ static int run(void *opts, char *const *operand, int n_operands) {
         .keep_norms = o->keep_norms, .keep_ropes = o->keep_ropes, .keep_attentions = o->keep_attentions,
         .norms_as_stored = o->norms_as_stored, .present = (enum eye_onnx_present)o->present,
         .mask = (enum eye_onnx_mask)o->mask, .mask_type = (enum eye_onnx_mask)o->mask_type, .mask_nonzero = o->nonzero,
-        .rope_inputs = o->rope_inputs, .dim = o->dim.item, .n_dims = (size_t)o->dim.n};
+        .rope_inputs = o->rope_inputs, .turned_keys = o->turned_keys, .dim = o->dim.item, .n_dims = (size_t)o->dim.n};
     if (eye_onnx_patch(operand[0], operand[1], &popts, &r, &err) != EYE_OK) return ui_fail(&ui, &err);
     if (o->json)
         return json_print(&ui, json_pack("{s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "file", json_outside(operand[1]), "norms",
