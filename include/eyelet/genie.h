@@ -79,6 +79,9 @@ struct eye_genie_report {
 EYE_MUST_CHECK enum eye_status eye_genie_export(const char *model, const char *dir, const struct eye_genie_opts *opts,
                                                 struct eye_genie_report *report, struct eye_err *err);
 
+/* SHA-256 of a file in hexadecimal, as manifests have it. */
+EYE_MUST_CHECK enum eye_status eye_file_sha256(const char *path, char hex[65], struct eye_err *err);
+
 /* ---- steps of the host: what scripts do between the programs ---- */
 
 struct eye_genie_prepare { /* all-zero = defaults */

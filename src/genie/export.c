@@ -36,20 +36,6 @@ static bool path_in(const struct exporter *x, const char *name, char *out, size_
 
 /* ---- the manifest's list ---- */
 
-static enum eye_status hash_file(const char *path, uint64_t *bytes, char hex[65], struct eye_err *err) {
-    struct eye_map map;
-    struct eye_sha256 h;
-    uint8_t sum[EYE_SHA256_BYTES];
-    EYE_TRY(eye_map_open(&map, path, true, 0, err));
-    eye_sha256_init(&h);
-    eye_sha256_add(&h, map.p, map.size);
-    eye_sha256_end(&h, sum);
-    *bytes = map.size;
-    eye_map_close(&map);
-    for (int i = 0; i < EYE_SHA256_BYTES; i++) snprintf(hex + 2 * i, 3, "%02x", sum[i]);
-    return EYE_OK;
-}
-
 /* A file that was just written. */
 static enum eye_status note_file(struct exporter *x, const char *name, const char *what, struct eye_err *err) {
     struct eye_genie_report *r = x->report;
@@ -58,7 +44,9 @@ static enum eye_status note_file(struct exporter *x, const char *name, const cha
     if (!path_in(x, name, path, sizeof path)) return eye_fail(err, EYE_E_ARG, "%.200s…: the path is too long", x->dir);
     snprintf(r->file[r->n_files].name, sizeof r->file[0].name, "%s", name);
     snprintf(r->file[r->n_files].what, sizeof r->file[0].what, "%s", what);
-    EYE_TRY(hash_file(path, &r->file[r->n_files].bytes, r->file[r->n_files].sha256, err));
+    int64_t changed;
+    EYE_TRY(eye_file_sha256(path, r->file[r->n_files].sha256, err));
+    eye_path_stamp(path, &r->file[r->n_files].bytes, &changed);
     r->n_files++;
     return EYE_OK;
 }

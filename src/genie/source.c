@@ -46,6 +46,19 @@ enum eye_status eye_genie_write_file(const char *dir, const char *name, const vo
     return st;
 }
 
+enum eye_status eye_file_sha256(const char *path, char hex[65], struct eye_err *err) {
+    struct eye_map map;
+    struct eye_sha256 h;
+    uint8_t sum[EYE_SHA256_BYTES];
+    EYE_TRY(eye_map_open(&map, path, true, 0, err));
+    eye_sha256_init(&h);
+    eye_sha256_add(&h, map.p, map.size);
+    eye_sha256_end(&h, sum);
+    eye_map_close(&map);
+    for (int i = 0; i < EYE_SHA256_BYTES; i++) snprintf(hex + 2 * i, 3, "%02x", sum[i]);
+    return EYE_OK;
+}
+
 enum eye_status eye_genie_make_dir(const char *path, struct eye_err *err) {
     char part[4096];
     size_t n = strlen(path);
