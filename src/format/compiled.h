@@ -21,6 +21,8 @@
 #define EYE_COMPILED_KEY "eyelet.compiled."
 #define EYE_COMPILED_PREFIX "packed."
 #define EYE_COMPILED_MAX_FORMS 64
+#define EYE_COMPILED_TOKENIZER "tokenizer" /* packed.tokenizer.lists: what was taken out of tokenizer.json (text/packed.c) */
+#define EYE_COMPILED_LISTS "lists"
 
 struct eye_compiled_form {
     char name[64];        /* NUL-terminated */

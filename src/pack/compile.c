@@ -22,6 +22,7 @@ struct compile {
     struct eye_strmap seen;     /* names of packed tensors: embedding and head may be one matrix */
     struct eye_plan_part *part; /* [n_parts] */
     size_t n_parts, parts_cap;
+    struct eye_buf rest, lists; /* of tokenizer.json; empty: there is none */
     struct eye_gguf_writer w;
     struct eye_compile_report report;
 };
@@ -132,6 +133,21 @@ static enum eye_status put_absent(struct compile *c, struct eye_err *err) {
     return eye_gguf_put_ints(&c->w, EYE_COMPILED_KEY "dims", EYE_GGUF_I64, dims, 4 * n, err);
 }
 
+/* The file's keys; its tokenizer.json without the lists that are packed. */
+static enum eye_status put_keys(struct compile *c, struct eye_err *err) {
+    static const char tokenizer[] = EYE_CHECKPOINT_FILE_KEY "tokenizer.json";
+    const struct eye_gguf *g = &c->ckpt->gguf;
+    struct eye_str json;
+    EYE_TRY(eye_gguf_str(g, tokenizer, &json, err));
+    if (json.p) EYE_TRY(eye_tokenizer_pack((struct eye_bytes){json.p, json.len}, &c->rest, &c->lists, c->opts->alloc, err));
+    for (size_t i = 0; i < g->n_kv; i++) {
+        if (is_dropped(g->kv[i].key)) continue;
+        if (strcmp(g->kv[i].key, tokenizer) == 0) EYE_TRY(eye_gguf_put_str(&c->w, tokenizer, c->rest.p, c->rest.len, err));
+        else EYE_TRY(eye_gguf_put_kv(&c->w, &g->kv[i], err));
+    }
+    return EYE_OK;
+}
+
 /* ---- tensors ---- */
 
 static enum eye_status add_tensor(struct compile *c, const char *name, const struct eye_tensor *t, uint64_t *sum,
@@ -147,14 +163,18 @@ static enum eye_status add_tensor(struct compile *c, const char *name, const str
 
 static enum eye_status add_tensors(struct compile *c, struct eye_err *err) {
     size_t n_all = eye_checkpoint_n_tensors(c->ckpt), n = 0;
-    uint64_t *sum = eye_arena_alloc(&c->arena, (n_all + c->n_parts) * sizeof *sum);
-    if (!sum) return eye_fail_nomem(err, (n_all + c->n_parts) * sizeof *sum);
+    uint64_t *sum = eye_arena_alloc(&c->arena, (n_all + c->n_parts + 1) * sizeof *sum);
+    if (!sum) return eye_fail_nomem(err, (n_all + c->n_parts + 1) * sizeof *sum);
     for (size_t i = 0; i < n_all; i++) {
         const struct eye_entry *e = eye_checkpoint_tensor(c->ckpt, i);
         if (!is_kept(c, i)) continue;
         EYE_TRY(add_tensor(c, e->name, &e->t, &sum[n++], err));
         c->report.n_kept++;
         c->report.kept_bytes += e->bytes;
+    }
+    if (c->lists.len) {
+        struct eye_tensor t = {.data = c->lists.p, .dtype = EYE_I8, .rank = 1, .dims = {(int64_t)c->lists.len}};
+        EYE_TRY(add_tensor(c, EYE_COMPILED_PREFIX EYE_COMPILED_TOKENIZER "." EYE_COMPILED_LISTS, &t, &sum[n++], err));
     }
     for (size_t i = 0; i < c->n_parts; i++) {
         struct eye_tensor t = {.data = c->part[i].data, .dtype = EYE_I8, .rank = 1, .dims = {(int64_t)c->part[i].bytes}};
@@ -166,10 +186,8 @@ static enum eye_status add_tensors(struct compile *c, struct eye_err *err) {
 }
 
 static enum eye_status write_file(struct compile *c, const char *out, struct eye_err *err) {
-    const struct eye_gguf *g = &c->ckpt->gguf;
     EYE_TRY(plan_all(c, err));
-    for (size_t i = 0; i < g->n_kv; i++)
-        if (!is_dropped(g->kv[i].key)) EYE_TRY(eye_gguf_put_kv(&c->w, &g->kv[i], err));
+    EYE_TRY(put_keys(c, err));
     eye_cpu_names(c->model->cpu_flags, c->report.cpu, sizeof c->report.cpu);
     EYE_TRY(eye_gguf_put_int(&c->w, EYE_COMPILED_KEY "version", EYE_GGUF_U32, EYE_COMPILED_VERSION, err));
     EYE_TRY(eye_gguf_put_text(&c->w, EYE_COMPILED_KEY "cpu", c->report.cpu, err));
@@ -190,9 +208,13 @@ static enum eye_status compile_file(struct compile *c, const char *path, const c
     c->ckpt = &c->model->ckpt;
     eye_arena_init(&c->arena, c->opts->alloc);
     eye_strmap_init(&c->seen, c->opts->alloc);
+    eye_buf_init(&c->rest, c->opts->alloc);
+    eye_buf_init(&c->lists, c->opts->alloc);
     eye_gguf_writer_init(&c->w, c->opts->alloc);
     enum eye_status st = write_file(c, out, err);
     eye_gguf_writer_clear(&c->w);
+    eye_buf_clear(&c->lists);
+    eye_buf_clear(&c->rest);
     eye_strmap_clear(&c->seen);
     eye_alloc_free(c->opts->alloc, c->part, c->parts_cap * sizeof *c->part);
     eye_arena_clear(&c->arena);

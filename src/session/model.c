@@ -75,6 +75,8 @@ static enum eye_status open_tokenizer(struct eye_model *m, struct eye_err *err) 
         .special_tokens_map = side_file(m, "special_tokens_map.json"),
         .tokenizer_class = strcmp(m->vlm.config.text.family, "qwen2") == 0 ? "Qwen2Tokenizer" : NULL,
     };
+    if (m->ckpt.is_compiled)
+        src.lists.p = eye_compiled_find(&m->ckpt.gguf, EYE_COMPILED_TOKENIZER, EYE_COMPILED_LISTS, &src.lists.n);
     if (!src.tokenizer_json.p && !(src.vocab_json.p && src.merges_txt.p) && !src.tokenizer_model.p)
         return eye_fail(err, EYE_E_IO, "%s: no tokenizer: expected tokenizer.json, vocab.json and merges.txt, or "
                         "tokenizer.model", m->ckpt.path);

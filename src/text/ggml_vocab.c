@@ -62,8 +62,8 @@ static size_t count_cuts(const struct eye_tokenizer *tk, const struct eye_token 
     size_t n = 0, len;
     for (size_t at = 0; at < t->len; at += len) {
         eye_utf8_get((const uint8_t *)t->p + at, &len);
-        n += at > 0 && joins(tk, eye_strmap_get(&tk->id_of, t->p, at)) &&
-             joins(tk, eye_strmap_get(&tk->id_of, t->p + at, t->len - at));
+        n += at > 0 && joins(tk, eye_tokenizer_find(tk, t->p, at)) &&
+             joins(tk, eye_tokenizer_find(tk, t->p + at, t->len - at));
     }
     return n;
 }

@@ -17,7 +17,7 @@ bool eye_tokenizer_token(const struct eye_tokenizer *tk, int32_t id, const char 
 }
 
 int32_t eye_tokenizer_id(const struct eye_tokenizer *tk, const char *token, size_t n) {
-    return eye_strmap_get(&tk->id_of, token, n);
+    return eye_tokenizer_find(tk, token, n);
 }
 
 bool eye_tokenizer_is_special(const struct eye_tokenizer *tk, int32_t id) {
@@ -38,7 +38,7 @@ struct encoder {
 
 /* The model's token with this text, or -1. Words are never made into added tokens, even where those have gone unseen. */
 static int32_t model_token(const struct eye_tokenizer *tk, const void *p, size_t n) {
-    int32_t id = eye_strmap_get(&tk->id_of, p, n);
+    int32_t id = eye_tokenizer_find(tk, p, n);
     return id >= 0 && tk->token[id].model ? id : -1;
 }
 

@@ -30,6 +30,8 @@ struct eye_tokenizer_src {
     struct eye_bytes tokenizer_model;  /* SentencePiece's protobuf */
     struct eye_bytes tokenizer_config; /* optional: bos, eos, pad; without tokenizer_json also tokenizer_class, added tokens */
     struct eye_bytes added_tokens, special_tokens_map; /* optional, with vocab_json and no added tokens in tokenizer_config */
+    struct eye_bytes lists;            /* optional: what eye_tokenizer_pack took out of this tokenizer_json; borrowed for the
+                                          tokenizer's life */
     const char *tokenizer_class;       /* with vocab_json and no class in tokenizer_config: "Qwen2Tokenizer", "GPT2Tokenizer" */
 };
 
@@ -42,6 +44,9 @@ struct eye_tokenizer_src {
 EYE_MUST_CHECK enum eye_status eye_tokenizer_open(struct eye_tokenizer **tk, const struct eye_tokenizer_src *src,
                                                   const struct eye_alloc *alloc, struct eye_err *err);
 void eye_tokenizer_close(struct eye_tokenizer *tk);
+/* A tokenizer.json in two: vocabulary and merges as numbers, which open in a few milliseconds, and the rest. Appended. */
+EYE_MUST_CHECK enum eye_status eye_tokenizer_pack(struct eye_bytes json, struct eye_buf *rest, struct eye_buf *lists,
+                                                  const struct eye_alloc *alloc, struct eye_err *err);
 
 struct eye_encode_opts {    /* all zero (or NULL) = what the library's encode(add_special_tokens=False) does */
     bool add_before;        /* the post-processor's tokens before the text (BOS); with both, add_special_tokens=True */

@@ -45,7 +45,9 @@ struct eye_tokenizer {
     size_t n_token, token_cap;
     size_t n_model;          /* tokens of the model itself, added ones not counted */
     size_t max_token_bytes;
-    struct eye_strmap id_of;
+    struct eye_strmap id_of; /* ask eye_tokenizer_find */
+    const uint8_t *sorted;   /* of packed lists [n_sorted]: see packed.c; borrowed */
+    size_t n_sorted;
     struct eye_bpe bpe;
     bool chars;              /* words begin as characters, not as bytes */
     bool byte_fallback;      /* chars: those that the vocabulary lacks become <0xNN> */
@@ -71,6 +73,12 @@ struct eye_tokenizer {
 /* Normalises p [n]; *out is p itself, or lies in one of the buffers. */
 enum eye_status eye_tokenizer_normalize(const struct eye_tokenizer *tk, struct eye_buf buf[2], const uint8_t *p, size_t n,
                                         const uint8_t **out, size_t *n_out, struct eye_err *err);
+
+/* ---- packed.c ---- */
+int32_t eye_tokenizer_find(const struct eye_tokenizer *tk, const char *p, size_t n); /* the id of a string; -1 = none has it */
+/* Vocabulary and merges. lists is borrowed for the tokenizer's life. */
+enum eye_status eye_tokenizer_unpack(struct eye_tokenizer *tk, struct eye_bytes lists, struct eye_err *err);
+enum eye_status eye_tokenizer_put_lists(const struct eye_tokenizer *tk, struct eye_buf *out, struct eye_err *err);
 
 /* ---- tokenizer_load.c ---- */
 /* Gives id to the string p [len], which lives as long as the tokenizer. */

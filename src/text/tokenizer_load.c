@@ -101,7 +101,7 @@ fail:
 
 /* The symbols that words begin as, and what stands for those that the vocabulary lacks. */
 static enum eye_status bind_bytes(struct eye_tokenizer *tk, const char *unk, struct eye_err *err) {
-    tk->unk = unk ? eye_strmap_get(&tk->id_of, unk, strlen(unk)) : -1;
+    tk->unk = unk ? eye_tokenizer_find(tk, unk, strlen(unk)) : -1;
     bool need_unk = tk->chars && !tk->byte_fallback;
     for (int b = 0; b < 256; b++) {
         char name[8] = "";
@@ -110,7 +110,7 @@ static enum eye_status bind_bytes(struct eye_tokenizer *tk, const char *unk, str
             snprintf(name, sizeof name, "<0x%02X>", (unsigned)b);
         else
             len = eye_utf8_put(eye_byte_to_char((uint8_t)b), (uint8_t *)name);
-        tk->byte_id[b] = tk->chars && !tk->byte_fallback ? -1 : eye_strmap_get(&tk->id_of, name, len);
+        tk->byte_id[b] = tk->chars && !tk->byte_fallback ? -1 : eye_tokenizer_find(tk, name, len);
         need_unk |= tk->byte_id[b] < 0;
     }
     if (need_unk && unk && tk->unk < 0)
@@ -140,7 +140,7 @@ enum eye_status eye_tokenizer_add(struct eye_tokenizer *tk, const struct eye_add
     if (def->len == 0) return EYE_OK;
     if (def->len > EYE_ADDED_MAX_BYTES)
         return eye_fail(err, EYE_E_LIMIT, "%s: added token of %zu bytes: at most %d", where, def->len, EYE_ADDED_MAX_BYTES);
-    int32_t id = eye_strmap_get(&tk->id_of, def->content, def->len);
+    int32_t id = eye_tokenizer_find(tk, def->content, def->len);
     bool known = id >= 0;
     if (!known) id = id_by_place(tk);
     if (def->id >= 0 && def->id != id)
@@ -215,6 +215,8 @@ static enum eye_status check_bytes(const char *where, struct eye_bytes b, struct
     return EYE_OK;
 }
 
+static const char json_name[] = "tokenizer.json";
+
 /* The text without the two lists, which are null there. */
 static enum eye_status without_lists(const char *p, size_t n, struct eye_list_span a, struct eye_list_span b,
                                      struct eye_buf *out, struct eye_err *err) {
@@ -231,8 +233,24 @@ static enum eye_status without_lists(const char *p, size_t n, struct eye_list_sp
     return out->failed ? eye_fail_nomem(err, n) : EYE_OK;
 }
 
+static enum eye_status load_packed(struct eye_tokenizer *tk, const struct eye_tokenizer_src *src, struct eye_err *err) {
+    struct eye_json json = {0};
+    const char *unk = NULL;
+    enum eye_status st;
+    EYE_TRY_GOTO(eye_json_parse(&json, src->tokenizer_json.p, src->tokenizer_json.n, EYE_JSON_MAX_BYTES, json_name, err));
+    struct eye_json_at root = eye_json_root(&json);
+    EYE_TRY_GOTO(eye_config_components(tk, &root, &unk, err));
+    EYE_TRY_GOTO(eye_tokenizer_unpack(tk, src->lists, err));
+    EYE_TRY_GOTO(bind_bytes(tk, unk, err));
+    EYE_TRY_GOTO(eye_config_added(tk, &root, err));
+    EYE_TRY_GOTO(eye_config_post(tk, &root, err));
+fail:
+    if (json.root) eye_json_clear(&json);
+    return st;
+}
+
 static enum eye_status load_json(struct eye_tokenizer *tk, struct eye_bytes src, struct eye_err *err) {
-    static const char where[] = "tokenizer.json";
+    static const char *const where = json_name;
     struct eye_list_span vocab, merges;
     struct eye_list_reader r_vocab, r_merges;
     struct eye_json json = {0};
@@ -319,7 +337,7 @@ static enum eye_status load(struct eye_tokenizer *tk, const struct eye_tokenizer
         config = eye_json_root(&json);
     }
     if (src->tokenizer_json.p) {
-        EYE_TRY_GOTO(load_json(tk, src->tokenizer_json, err));
+        EYE_TRY_GOTO(src->lists.p ? load_packed(tk, src, err) : load_json(tk, src->tokenizer_json, err));
         EYE_TRY_GOTO(eye_config_special_ids(tk, &config, err));
     } else if (src->vocab_json.p) {
         EYE_TRY_GOTO(load_files(tk, src, &config, err));
@@ -333,18 +351,49 @@ fail:
     return st;
 }
 
-enum eye_status eye_tokenizer_open(struct eye_tokenizer **tk, const struct eye_tokenizer_src *src,
-                                   const struct eye_alloc *alloc, struct eye_err *err) {
-    if (!src->tokenizer_json.p && !src->vocab_json.p && !src->tokenizer_model.p)
-        return eye_fail(err, EYE_E_ARG, "no tokenizer: expected tokenizer.json, vocab.json and merges.txt, or tokenizer.model");
+static struct eye_tokenizer *tokenizer_new(const struct eye_alloc *alloc) {
     struct eye_tokenizer *t = eye_alloc_zero(alloc, sizeof *t);
-    if (!t) return eye_fail_nomem(err, sizeof *t);
+    if (!t) return NULL;
     t->alloc = alloc;
     t->before.alloc = t->after.alloc = alloc;
     t->unk = t->bos = t->eos = t->pad = t->max_added_id = -1;
     eye_arena_init(&t->strings, alloc);
     eye_strmap_init(&t->id_of, alloc);
     eye_bpe_init(&t->bpe, alloc);
+    return t;
+}
+
+/* The lists alone: added tokens, which may change a token's string, stay in the JSON. */
+enum eye_status eye_tokenizer_pack(struct eye_bytes json, struct eye_buf *rest, struct eye_buf *lists,
+                                   const struct eye_alloc *alloc, struct eye_err *err) {
+    struct eye_list_span vocab, merges;
+    struct eye_list_reader r_vocab, r_merges;
+    const char *p = json.p;
+    enum eye_status st;
+    EYE_TRY(check_bytes(json_name, json, err));
+    EYE_TRY(eye_lists_find(p, json.n, &vocab, &merges, err));
+    if (!vocab.len || !merges.len) return eye_fail(err, EYE_E_CORRUPT, "%s: expected model.vocab and model.merges", json_name);
+    struct eye_tokenizer *t = tokenizer_new(alloc);
+    if (!t) return eye_fail_nomem(err, sizeof *t);
+    eye_list_init(&r_vocab, p + vocab.at, vocab.len, json_name, alloc);
+    eye_list_init(&r_merges, p + merges.at, merges.len, json_name, alloc);
+    EYE_TRY_GOTO(read_vocab(t, &r_vocab, err));
+    EYE_TRY_GOTO(read_merges(t, &r_merges, true, err));
+    EYE_TRY_GOTO(eye_tokenizer_put_lists(t, lists, err));
+    EYE_TRY_GOTO(without_lists(p, json.n, vocab, merges, rest, err));
+fail:
+    eye_list_clear(&r_vocab);
+    eye_list_clear(&r_merges);
+    eye_tokenizer_close(t);
+    return st;
+}
+
+enum eye_status eye_tokenizer_open(struct eye_tokenizer **tk, const struct eye_tokenizer_src *src,
+                                   const struct eye_alloc *alloc, struct eye_err *err) {
+    if (!src->tokenizer_json.p && !src->vocab_json.p && !src->tokenizer_model.p)
+        return eye_fail(err, EYE_E_ARG, "no tokenizer: expected tokenizer.json, vocab.json and merges.txt, or tokenizer.model");
+    struct eye_tokenizer *t = tokenizer_new(alloc);
+    if (!t) return eye_fail_nomem(err, sizeof *t);
     enum eye_status st = load(t, src, err);
     if (st == EYE_OK)
         *tk = t;

@@ -136,6 +136,26 @@ put("compiled", "type", compiled(types=[0, 999]))
 put("compiled", "there", compiled(weights=["n", "b.weight"]))
 put("compiled", "floats", compiled(tensors=[("packed.i8.b.weight", [48], 0, 192)]))
 
+
+# ---- tokenizer_lists ----
+def lists(tokens, merges, order=None, counts=None):
+    """tokens: strings, None = a hole; merges: ids; counts: other numbers at the head."""
+    text = "".join(t or "" for t in tokens).encode()
+    here = [i for i, t in enumerate(tokens) if t is not None]
+    order = sorted(here, key=lambda i: tokens[i].encode()) if order is None else order
+    words = list(counts or (len(tokens), len(here), len(merges), len(text)))
+    words += [2**32 - 1 if t is None else len(t.encode()) for t in tokens] + order + [i for m in merges for i in m]
+    return struct.pack(f"<{len(words)}I", *words) + text
+
+
+abc = ["a", "b", "c", "ab", None, "abc", "\u0120", "\u00c3\u00a4", ""]
+put("tokenizer_lists", "whole", lists(abc, [(0, 1, 3), (3, 2, 5)]))
+put("tokenizer_lists", "no_merges", lists(["a"], []))
+put("tokenizer_lists", "merge_of_a_hole", lists(abc, [(0, 4, 3)]))
+put("tokenizer_lists", "order_outside", lists(abc, [], order=[0, 1, 2, 3, 99, 5, 6, 7]))
+put("tokenizer_lists", "counts", lists(abc, [], counts=(2**32 - 1, 2**32 - 1, 2**32 - 1, 5)))
+put("tokenizer_lists", "split_character", lists(["\u00e4"], [])[:16] + struct.pack("<II", 1, 0) + b"\xc3\xa4")
+
 # ---- json ----
 put("json", "config", json.dumps({"hidden_size": 896, "eps": 1e-6, "tied": True, "name": "x\u0000\u00e4", "none": None,
                                   "list": [1, 2.0, -3], "text_config": {"layers": [{"x": 1}, {"x": "y"}]}}))
