@@ -64,6 +64,12 @@ enum eye_export_pixels {
     EYE_EXPORT_PIXELS_U8_FLAT   /* the same as [S S,3], one picture */
 };
 
+enum eye_export_int8 { /* of a model whose tower is static int8 (eye_convert_opts.vision_type): tower and projector */
+    EYE_EXPORT_INT8_NUMBERS = 0, /* the numbers its weights stand for; ranges of activations are left out */
+    EYE_EXPORT_INT8_QDQ,         /* QuantizeLinear and DequantizeLinear where eyelet rounds; what reads 16 bits is floats */
+    EYE_EXPORT_INT8_ENCODINGS    /* NUMBERS, and beside the graph a JSON file with the range of each tensor by name */
+};
+
 #define EYE_EXPORT_MAX_STEPS 8
 struct eye_export_opts { /* all zero = defaults */
     uint32_t graphs;         /* EYE_EXPORT_…; 0 = VISION (if the model sees), EMBEDDER and KV */
@@ -77,6 +83,7 @@ struct eye_export_opts { /* all zero = defaults */
     bool tower_only;         /* VISION without projector: -> vision_features [B,N,Cv] */
     int32_t image_side;      /* 0 = the model's own */
     enum eye_export_pixels pixels;
+    enum eye_export_int8 int8;
     bool last_logits;        /* logits [B,1,V] of the last row only: blocks of a prompt need no others */
     int32_t seq_len;         /* T of static graphs; 0 = 512, or what the model has */
     int32_t cache_len;       /* KV: P of a call with one new token; 0 = 1023, or what the model has. The context is P + 1 */
@@ -100,7 +107,9 @@ struct eye_export_report {
         char name[64];                 /* in the folder */
         const char *graph;             /* "vision", "decoder-kv" */
         char data_name[64];            /* its weights, or "" when they are in it */
+        char encodings[64];            /* its JSON file, or "" */
         uint64_t n_nodes, n_inputs, n_outputs, bytes, data_bytes;
+        uint64_t n_int8;               /* convolutions and matrices that are int8 in it */
     } file[EYE_EXPORT_MAX_FILES];
     size_t n_files;
     char warning[256];                 /* what eye_model_open would log, or "" */

@@ -22,10 +22,10 @@ static enum eye_status convolve(struct eye_walk *w, const struct eye_node *n, co
                                 const int64_t *dims, struct eye_err *err) {
     struct eye_draft *d = w->d;
     const struct eye_value *k = value(w, n, 1), *b = value(w, n, 2);
-    const char *in[3] = {eye_walk_in(w, n->in[0], EYE_LAY_FIRST)};
+    const char *in[3] = {eye_walk_factor(w, n, EYE_LAY_FIRST)};
     EyeOnnx__NodeProto *node;
-    EYE_TRY(eye_draft_weight(d, w->scratch, k, EYE_FORM_ROWS, rank, dims, &in[1], err));
-    if (b) EYE_TRY(eye_draft_weight(d, w->scratch, b, EYE_FORM_ROWS, 0, NULL, &in[2], err));
+    EYE_TRY(eye_walk_weight(w, n, EYE_FORM_ROWS, rank, dims, &in[1], err));
+    if (b) EYE_TRY(eye_walk_bias(w, n, &in[2], err));
     const char *y = eye_draft_node(d, "Conv", in, b ? 3 : 2, &node);
     const int64_t shape[2] = {k->rank == 4 ? k->dims[2] : 1, k->rank == 4 ? k->dims[3] : 1}, dilations[2] = {1, 1},
                   strides[2] = {a->stride, a->stride}, pads[4] = {a->pad_top, a->pad_left, a->pad_bottom, a->pad_right};
@@ -43,10 +43,11 @@ enum eye_status eye_emit_conv2d(struct eye_walk *w, const struct eye_node *n, st
 }
 
 /* x W^T: W turned round when the file is written, unless the graph has the table itself as well (a tied embedding). */
-static enum eye_status matrix(struct eye_walk *w, const struct eye_value *m, const char **out, struct eye_err *err) {
+static enum eye_status matrix(struct eye_walk *w, const struct eye_node *n, const char **out, struct eye_err *err) {
     static const int64_t swap[] = {1, 0};
-    if (eye_strmap_get(&w->d->made, m->name, strlen(m->name)) < 0)
-        return eye_draft_weight(w->d, w->scratch, m, EYE_FORM_TRANSPOSED, 0, NULL, out, err);
+    const struct eye_value *m = value(w, n, 1);
+    if (eye_walk_is_int8(w, n) || eye_strmap_get(&w->d->made, m->name, strlen(m->name)) < 0)
+        return eye_walk_weight(w, n, EYE_FORM_TRANSPOSED, 0, NULL, out, err);
     EYE_TRY(eye_draft_weight(w->d, w->scratch, m, EYE_FORM_ROWS, 0, NULL, out, err));
     *out = eye_draft_transpose(w->d, *out, 2, swap);
     return EYE_OK;
@@ -60,8 +61,8 @@ enum eye_status eye_emit_linear(struct eye_walk *w, const struct eye_node *n, st
     const char *k, *bias;
     if (is_fused(n)) return fused(n, err);
     if (x->rank == 4 && eye_walk_layout(w, n->in[0]) == EYE_LAY_FIRST) return convolve(w, n, &one, 4, dims, err);
-    EYE_TRY(matrix(w, m, &k, err));
-    const char *y = eye_draft_2(w->d, "MatMul", eye_walk_in(w, n->in[0], EYE_LAY_PLAIN), k);
+    EYE_TRY(matrix(w, n, &k, err));
+    const char *y = eye_draft_2(w->d, "MatMul", eye_walk_factor(w, n, EYE_LAY_PLAIN), k);
     if (b) {
         EYE_TRY(eye_walk_vector(w, n->in[2], x->rank, EYE_LAY_PLAIN, &bias, err));
         y = eye_draft_2(w->d, "Add", y, bias);

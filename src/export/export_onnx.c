@@ -19,6 +19,7 @@ struct exporter {
     struct eye_checkpoint ckpt;
     struct eye_vlm m;
     struct eye_graph graph[EYE_N_PART];
+    const bool *rounds[EYE_N_PART]; /* int8: eye_qdq_read's */
     bool built[EYE_N_PART];
     struct eye_weight_scratch scratch;
     int opset;
@@ -33,6 +34,7 @@ struct sheet { /* one ONNX graph in the making */
     struct eye_onnx m;
     struct eye_draft d;
     struct eye_sequence seq; /* of its decoder */
+    struct eye_qdq qdq;
     char path[EYE_PATH_MAX];
 };
 
@@ -61,14 +63,17 @@ static enum eye_status need_part(struct exporter *x, enum eye_part part, struct 
     if (x->built[part]) return EYE_OK;
     EYE_TRY(eye_vlm_graph(&x->m, part, part == EYE_PART_VISION ? x->side : 0, &x->graph[part], err));
     x->built[part] = true;
-    return eye_graph_fold(&x->graph[part], err);
+    EYE_TRY(eye_graph_fold(&x->graph[part], err));
+    if (!x->o->int8 || (part != EYE_PART_VISION && part != EYE_PART_PROJECTOR)) return EYE_OK;
+    return eye_qdq_read(&x->m, part, part == EYE_PART_VISION ? x->side : 0, &x->graph[part], &x->rounds[part], err);
 }
 
 /* Appends a part's nodes: tensor *io goes in, and what comes out is *io then. seq: the decoder's, or any that has its T. */
 static enum eye_status add_part(struct exporter *x, struct sheet *s, enum eye_part part, struct eye_sequence *seq,
                                 const char **io, struct eye_err *err) {
     EYE_TRY(need_part(x, part, err));
-    struct eye_walk w = {.d = &s->d, .g = &x->graph[part], .scratch = &x->scratch, .seq = seq, .batch = x->batch};
+    struct eye_walk w = {.d = &s->d, .g = &x->graph[part], .scratch = &x->scratch, .seq = seq, .batch = x->batch,
+                         .qdq = &s->qdq, .rounds = x->rounds[part]};
     return eye_walk(&w, *io, part == EYE_PART_VISION ? EYE_LAY_FIRST : EYE_LAY_PLAIN, io, err);
 }
 
@@ -292,6 +297,17 @@ static void count(struct exporter *x, const struct graph_kind *k, const struct s
         if (eye_onnx_is_external(g->initializer[i])) snprintf(f->data_name, sizeof f->data_name, "%s", data_name);
 }
 
+/* Beside vision_encoder.onnx: vision_encoder.encodings.json. */
+static enum eye_status write_encodings(struct exporter *x, const struct sheet *s, struct eye_export_report_file *f,
+                                       struct eye_err *err) {
+    char path[EYE_PATH_MAX];
+    for (size_t i = 0; i < s->qdq.n; i++) f->n_int8 += s->qdq.encoding[i].row_scale != NULL;
+    if (s->qdq.form != EYE_EXPORT_INT8_ENCODINGS || s->qdq.n == 0) return EYE_OK;
+    snprintf(f->encodings, sizeof f->encodings, "%.*s.encodings.json", (int)strlen(f->name) - 5, f->name);
+    EYE_TRY(path_of(x, f->encodings, path, err));
+    return eye_qdq_write(&s->qdq, path, err);
+}
+
 static void measure(const struct exporter *x, struct eye_export_report_file *f) {
     char path[EYE_PATH_MAX];
     struct eye_err why;
@@ -311,6 +327,7 @@ static enum eye_status write_sheets(struct exporter *x, const struct graph_kind 
                                     .cancel = on_cancel, .progress = on_progress, .ctx = x};
     EYE_TRY(eye_onnx_write(file, n, &w, err));
     for (size_t i = 0; i < n; i++) count(x, k, &sheet[i], data_name);
+    for (size_t i = 0; i < n; i++) EYE_TRY(write_encodings(x, &sheet[i], &x->report.file[first + i], err));
     for (size_t i = first; i < x->report.n_files; i++) measure(x, &x->report.file[i]);
     x->n_done++;
     return EYE_OK;
@@ -322,6 +339,7 @@ static enum eye_status open_sheet(struct exporter *x, const struct graph_kind *k
     if (several) snprintf(steps, sizeof steps, "_ar%lld", (long long)n_new);
     snprintf(name, sizeof name, "%s%s.onnx", k->file, steps);
     EYE_TRY(path_of(x, name, s->path, err));
+    s->qdq = (struct eye_qdq){.form = x->o->int8, .alloc = x->o->alloc};
     name[strlen(name) - 5] = 0;
     EYE_TRY(eye_onnx_new(&s->m, name, x->opset, x->o->alloc, err));
     eye_draft_init(&s->d, &s->m, x->opset, x->real, x->o->alloc);
@@ -371,6 +389,7 @@ static enum eye_status export_kind(struct exporter *x, const struct graph_kind *
     if (st == EYE_OK) st = write_sheets(x, k, sheet, n, err);
     if (st != EYE_OK) (void)eye_fail_in(err, st, "%s graph", k->name);
     for (size_t i = 0; i < n_open; i++) {
+        eye_qdq_clear(&sheet[i].qdq);
         eye_draft_clear(&sheet[i].d);
         eye_onnx_clear(&sheet[i].m);
     }
@@ -385,13 +404,16 @@ static enum eye_status check_opts(const struct eye_export_opts *o, struct eye_er
     if (o->graphs & ~(uint32_t)EYE_EXPORT_ALL) return eye_fail(err, EYE_E_ARG, "graphs: unknown bits in 0x%x", o->graphs);
     if ((unsigned)o->target > EYE_TARGET_QNN || (unsigned)o->axes > EYE_AXES_DYNAMIC ||
         (unsigned)o->mask > EYE_EXPORT_MASK_ADDED || (unsigned)o->kv_style > EYE_EXPORT_KV_GENIE ||
-        (unsigned)o->kv_out > EYE_EXPORT_KV_OUT_WINDOW || (unsigned)o->pixels > EYE_EXPORT_PIXELS_U8_FLAT)
-        return eye_fail(err, EYE_E_ARG, "target, axes, mask, pixels, kv_style or kv_out is not one of its enum's values");
+        (unsigned)o->kv_out > EYE_EXPORT_KV_OUT_WINDOW || (unsigned)o->pixels > EYE_EXPORT_PIXELS_U8_FLAT ||
+        (unsigned)o->int8 > EYE_EXPORT_INT8_ENCODINGS)
+        return eye_fail(err, EYE_E_ARG, "target, axes, mask, pixels, int8, kv_style or kv_out is not one of its enum's values");
     if (o->opset && (o->opset < 14 || o->opset > 18)) return eye_fail(err, EYE_E_ARG, "opset %d: expected 14 to 18", o->opset);
     if (o->image_side < 0 || o->seq_len < 0 || o->cache_len < 0 || o->n_steps < 0 || o->n_steps > EYE_EXPORT_MAX_STEPS)
         return eye_fail(err, EYE_E_ARG, "a size is negative, or there are more than %d step sizes", EYE_EXPORT_MAX_STEPS);
     if (o->target == EYE_TARGET_QNN && o->axes == EYE_AXES_DYNAMIC)
         return eye_fail(err, EYE_E_ARG, "QNN compiles static shapes only: dynamic axes do not go with it");
+    if (o->int8 == EYE_EXPORT_INT8_QDQ && o->f16)
+        return eye_fail(err, EYE_E_ARG, "int8 as QDQ: DequantizeLinear gives f32 before opset 19; leave the precision fp32");
     return EYE_OK;
 }
 
@@ -437,6 +459,11 @@ static enum eye_status settle(struct exporter *x, struct eye_export_opts *o, str
     if (o->graphs == EYE_EXPORT_ALL && !eye_vlm_sees(&x->m)) o->graphs &= ~eyes;
     if ((o->graphs & eyes) && !eye_vlm_sees(&x->m))
         return eye_fail(err, EYE_E_ARG, "%s: a model of text: it has no vision graphs", x->ckpt.path);
+    if (o->int8 && !(o->graphs & eyes))
+        return eye_fail(err, EYE_E_ARG, "int8 is for vision tower and projector, and no graph asked for has them");
+    if (o->int8 && x->m.vision_type != EYE_W_I8)
+        return eye_fail(err, EYE_E_ARG, "%s: its vision tower is not int8: make a file whose is with "
+                        "eyelet convert CHECKPOINT -o FILE.gguf --vision int8 --calibration DIR", x->ckpt.path);
     x->opset = o->opset ? o->opset : DEFAULT_OPSET;
     x->real = o->f16 ? EYE_ONNX_F16 : EYE_ONNX_F32;
     x->ints = o->ids32 ? EYE_ONNX_I32 : EYE_ONNX_I64;

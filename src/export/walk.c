@@ -57,7 +57,8 @@ enum eye_layout eye_walk_layout(const struct eye_walk *w, eye_val v) {
 }
 
 void eye_walk_out(struct eye_walk *w, eye_val v, enum eye_layout layout, const char *name) {
-    w->name[v][of_rank(w->g->value[v].rank, layout)] = name;
+    layout = of_rank(w->g->value[v].rank, layout);
+    w->name[v][layout] = eye_walk_made(w, v, layout, name);
 }
 
 const char *eye_walk_rename(struct eye_walk *w, const char *x, const char *name) {
@@ -107,7 +108,8 @@ static enum eye_status emit(struct eye_walk *w, const struct eye_node *n, struct
 enum eye_status eye_walk(struct eye_walk *w, const char *in, enum eye_layout layout, const char **out, struct eye_err *err) {
     const struct eye_graph *g = w->g;
     w->name = eye_arena_alloc(&w->d->m->arena, (g->n_values + 1) * sizeof *w->name);
-    if (!w->name) return eye_fail_nomem(err, g->n_values * sizeof *w->name);
+    if (w->rounds) w->bytes = eye_arena_alloc(&w->d->m->arena, (g->n_values + 1) * sizeof *w->bytes);
+    if (!w->name || (w->rounds && !w->bytes)) return eye_fail_nomem(err, g->n_values * sizeof *w->name);
     assert(g->n_inputs == 1 && g->n_outputs == 1);
     eye_walk_out(w, g->input[0], layout, in);
     for (size_t i = 0; i < g->n_nodes; i++) EYE_TRY(emit(w, &g->node[i], err));

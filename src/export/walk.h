@@ -6,10 +6,12 @@
  * be there in either; the other form is made once, when somebody asks, so nothing is turned round twice and whole towers stay
  * in one layout.
  * Symbols. T is a number or dynamic; so is the batch.
+ * Int8. With qdq and rounds set, what an int8 node multiplies goes through qdq.c.
  */
 #ifndef EYE_EXPORT_WALK_H
 #define EYE_EXPORT_WALK_H
 
+#include "export/qdq.h"
 #include "export/sequence.h"
 #include "export/weights.h"
 
@@ -25,7 +27,10 @@ struct eye_walk {
     struct eye_weight_scratch *scratch;
     struct eye_sequence *seq;
     int64_t batch;                    /* 0 = dynamic */
+    struct eye_qdq *qdq;              /* of the ONNX graph */
+    const bool *rounds;               /* [n_values] eye_qdq_read's; NULL: nothing here is int8 */
     const char *(*name)[EYE_N_LAY];   /* [n_values] tensors that are there; in the draft's arena */
+    const char *(*bytes)[EYE_N_LAY];  /* the same, rounded to bytes; where rounds is set */
 };
 
 /* Emits all nodes of g. The graph's only input is tensor `in`, of that layout; *out = its only output, plain. g and its weights
@@ -51,6 +56,16 @@ size_t eye_walk_shape(const struct eye_walk *w, eye_val v, eye_val like, int64_t
 static inline int64_t eye_walk_axis(const struct eye_walk *w, eye_val v, int axis) {
     return w->g->value[v].rank == 4 ? axis : axis + 1;
 }
+
+/* qdq.c. What becomes of a result that is rounded for all who read it. */
+const char *eye_walk_made(struct eye_walk *w, eye_val v, enum eye_layout layout, const char *x);
+/* What n, a convolution or matrix, multiplies: its main input; its weight, as eye_draft_weight has it; a convolution's bias. */
+bool eye_walk_is_int8(const struct eye_walk *w, const struct eye_node *n);
+const char *eye_walk_factor(struct eye_walk *w, const struct eye_node *n, enum eye_layout layout);
+EYE_MUST_CHECK enum eye_status eye_walk_weight(struct eye_walk *w, const struct eye_node *n, enum eye_weight_form form,
+                                               size_t rank, const int64_t *dims, const char **out, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_walk_bias(struct eye_walk *w, const struct eye_node *n, const char **out,
+                                             struct eye_err *err);
 
 typedef enum eye_status eye_emit_fn(struct eye_walk *w, const struct eye_node *n, struct eye_err *err);
 #define EYE_OPS_EXPORTED

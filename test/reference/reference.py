@@ -21,6 +21,7 @@ from PIL import Image
 import compose
 import fastvlm
 import onnx_export
+import onnx_qdq
 import onnx_tools
 import smolvlm
 import train
@@ -181,6 +182,10 @@ def main():
             s.passed += o.passed
             s.failed += o.failed
             x = onnx_export.OnnxSuite(os.path.abspath(a.build), a.work or tmp)
+            x.all()
+            s.passed += x.passed
+            s.failed += x.failed
+            x = onnx_qdq.Suite(os.path.abspath(a.build), os.path.join(a.work or tmp, "qdq"))
             x.all()
             s.passed += x.passed
             s.failed += x.failed

@@ -11,7 +11,7 @@ struct export_opts {
     const char *model, *out, *mmproj, *step;
     struct arg_list graph;
     int32_t precision, opset, target, axes, kv_style, kv_out, mask, ids;
-    int32_t image_side, pixels, seq_len, cache_len;
+    int32_t image_side, pixels, int8, seq_len, cache_len;
     bool external, tower_only, last_logits, rope_inputs, json, quiet;
 };
 
@@ -19,7 +19,8 @@ struct export_opts {
 static const char *const precisions[] = {"fp32", "fp16", NULL}, *const targets[] = {"plain", "qnn", NULL},
                   *const axes[] = {"auto", "static", "dynamic", NULL}, *const styles[] = {"plain", "dot", "genie", NULL},
                   *const kv_outs[] = {"new", "window", NULL}, *const masks[] = {"auto", "keys", "full", "added", NULL},
-                  *const ids[] = {"int64", "int32", NULL}, *const pixels[] = {"nchw", "u8", "u8-flat", NULL};
+                  *const ids[] = {"int64", "int32", NULL}, *const pixels[] = {"nchw", "u8", "u8-flat", NULL},
+                  *const int8_forms[] = {"numbers", "qdq", "encodings", NULL};
 
 #define T struct export_opts
 static const struct arg export_args[] = {
@@ -45,6 +46,9 @@ static const struct arg export_args[] = {
      0, 8192},
     {ARG_CHOICE, 0, "pixels", "FORM", "pixel_values: real numbers, or bytes [B,S,S,3] or [S S,3] that the graph normalises",
      offsetof(T, pixels), .choices = pixels},
+    {ARG_CHOICE, 0, "int8", "FORM",
+     "of an int8 tower: the numbers its weights stand for, QuantizeLinear and DequantizeLinear, or numbers and a JSON file of "
+     "ranges", offsetof(T, int8), .choices = int8_forms},
     {ARG_GROUP, .help = "Decoder"},
     {ARG_FLAG, 0, "last-logits", NULL, "logits of the last row only", offsetof(T, last_logits)},
     {ARG_INT, 0, "seq-len", "N", "tokens of static graphs; 0 = 512, or what the model has", offsetof(T, seq_len), 0, 1 << 24},
@@ -106,20 +110,24 @@ static int print(struct ui *ui, const struct export_opts *o, const struct eye_ex
     json_t *files = o->json ? json_array() : NULL;
     for (size_t i = 0; i < r->n_files; i++) {
         const struct eye_export_report_file *f = &r->file[i];
-        char size[32], data[32], with[128] = "";
+        char size[32], data[32], with[128] = "", int8[128] = "";
         if (o->json) {
-            json_array_append_new(files, json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:s*,s:I}", "file", f->name, "graph", f->graph,
-                                                   "nodes",
-                                                   (json_int_t)f->n_nodes, "inputs", (json_int_t)f->n_inputs, "outputs",
-                                                   (json_int_t)f->n_outputs, "bytes", (json_int_t)f->bytes, "data",
-                                                   *f->data_name ? f->data_name : NULL, "data_bytes",
-                                                   (json_int_t)f->data_bytes));
+            json_array_append_new(
+                files, json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:s*,s:I,s:I,s:s*}", "file", f->name, "graph", f->graph, "nodes",
+                                 (json_int_t)f->n_nodes, "inputs", (json_int_t)f->n_inputs, "outputs",
+                                 (json_int_t)f->n_outputs, "bytes", (json_int_t)f->bytes, "data",
+                                 *f->data_name ? f->data_name : NULL, "data_bytes", (json_int_t)f->data_bytes, "int8",
+                                 (json_int_t)f->n_int8, "encodings", *f->encodings ? f->encodings : NULL));
             continue;
         }
         if (*f->data_name)
             snprintf(with, sizeof with, ", weights in %s (%s)", f->data_name, cli_bytes(f->data_bytes, data, sizeof data));
-        printf("%s: %s, %llu nodes, %llu inputs, %llu outputs, %s%s\n", f->name, f->graph, (unsigned long long)f->n_nodes,
-               (unsigned long long)f->n_inputs, (unsigned long long)f->n_outputs, cli_bytes(f->bytes, size, sizeof size), with);
+        if (f->n_int8)
+            snprintf(int8, sizeof int8, ", %llu products int8%s%s", (unsigned long long)f->n_int8,
+                     *f->encodings ? ", ranges in " : "", f->encodings);
+        printf("%s: %s, %llu nodes, %llu inputs, %llu outputs, %s%s%s\n", f->name, f->graph, (unsigned long long)f->n_nodes,
+               (unsigned long long)f->n_inputs, (unsigned long long)f->n_outputs, cli_bytes(f->bytes, size, sizeof size), with,
+               int8);
     }
     return o->json ? json_print(ui, json_pack("{s:o,s:o}", "folder", json_outside(o->out), "files", files)) : EXIT_DONE;
 }
@@ -133,7 +141,7 @@ static int run(void *opts, char *const *operand, int n_operands) {
     struct eye_export_opts x = {
         .mmproj = o->mmproj, .f16 = o->precision == 1, .opset = o->opset, .target = (enum eye_target)o->target,
         .axes = (enum eye_axes)o->axes, .external = o->external, .tower_only = o->tower_only, .image_side = o->image_side,
-        .pixels = (enum eye_export_pixels)o->pixels, .last_logits = o->last_logits,
+        .pixels = (enum eye_export_pixels)o->pixels, .int8 = (enum eye_export_int8)o->int8, .last_logits = o->last_logits,
         .seq_len = o->seq_len, .cache_len = o->cache_len, .kv_style = (enum eye_export_kv_style)o->kv_style,
         .kv_out = (enum eye_export_kv_out)o->kv_out, .mask = (enum eye_export_mask)o->mask, .rope_inputs = o->rope_inputs,
         .ids32 = o->ids == 1, .progress = on_progress, .progress_ctx = &ui, .cancel = ui_interrupted,
@@ -156,6 +164,7 @@ static const struct example examples[] = {
      "eyelet export onnx FastVLM-0.5B -o npu --precision fp16 --target qnn --kv-style genie"},
     {"Prompts in blocks of 128 tokens, answers one by one, weights once",
      "eyelet export onnx FastVLM-0.5B -o npu --graph decoder-kv --step 1,32,128"},
+    {"An int8 vision tower for runtimes that know QDQ", "eyelet export onnx small.gguf -o npu --graph vision --int8 qdq"},
     {"Projector, embedder and decoder in one graph", "eyelet export onnx FastVLM-0.5B -o onnx --graph decoder-with-projection"},
     {NULL, NULL},
 };
