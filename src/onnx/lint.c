@@ -68,8 +68,8 @@ static enum eye_status refuse(struct linter *l, const EyeOnnx__NodeProto *n, con
     return st;
 }
 
-/* Rows of a constant, by numbers that come in from outside: tables of embeddings, of angles. Other gathers shuffle activations or
- * shapes, which the NPU does slowly or, where an index counts from the end, not at all. */
+/* Rows of a constant, by numbers that come in from outside: tables of embeddings, of angles. Other gathers shuffle activations
+ * or shapes, which the NPU does slowly or, where an index counts from the end, not at all. */
 static bool is_row_lookup(const struct linter *l, const EyeOnnx__NodeProto *n) {
     const EyeOnnx__GraphProto *g = l->m->model->graph;
     const EyeOnnx__AttributeProto *axis = eye_onnx_attr(n, "axis");

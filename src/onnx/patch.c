@@ -423,8 +423,8 @@ static enum eye_status know_all(struct patcher *p) {
         for (size_t k = 0; k < n->n_output; k++) {
             EYE_TRY(take_name(p, n->output[k], NULL, NULL));
             EYE_TRY(eye_strmap_put(&p->makers, n->output[k], strlen(n->output[k]), (int32_t)i, NULL, p->err));
-            const EyeOnnx__AttributeProto *value = strcmp(eye_onnx_str(n->op_type), "Constant") == 0 ? eye_onnx_attr(n,
-                                                                                                                     "value") : NULL;
+            bool constant = strcmp(eye_onnx_str(n->op_type), "Constant") == 0;
+            const EyeOnnx__AttributeProto *value = constant ? eye_onnx_attr(n, "value") : NULL;
             if (value && value->t) EYE_TRY(take_name(p, n->output[k], NULL, value->t));
         }
         for (size_t a = 0; a < n->n_attribute; a++) {

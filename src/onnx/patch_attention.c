@@ -4,10 +4,11 @@
  *   positions held after this call - 1, total_sequence_length [], cos, sin [positions, dims/2], position_ids, attention_bias
  *   -> output [B,S,H*D], present_key, present_value
  *
- * Heads of one group share their keys: queries [B,H,S,D] are read as [B,Hkv,G*S,D], so no key is ever repeated. New keys are turned,
- * then joined to the past. Of the past's P positions the first seqlens_k + 1 - S hold something (all of them, unless the caller
- * keeps a buffer that is longer); new tokens are causal among themselves. Position j of the past is at j, new token i at held + i,
- * and a query sees what stands at most at its own position. So the mask is a comparison of positions; or it is an input. */
+ * Heads of one group share their keys: queries [B,H,S,D] are read as [B,Hkv,G*S,D], so no key is ever repeated. New keys are
+ * turned, then joined to the past. Of the past's P positions the first seqlens_k + 1 - S hold something (all of them, unless
+ * the caller keeps a buffer that is longer); new tokens are causal among themselves. Position j of the past is at j, new
+ * token i at held + i, and a query sees what stands at most at its own position. So the mask is a comparison of positions;
+ * or it is an input. */
 #include <math.h>
 #include <string.h>
 
@@ -34,8 +35,8 @@ static enum eye_status refuse_rest(struct patcher *p, const EyeOnnx__NodeProto *
     } inputs[] = {{11, "head_sink"}, {12, "k_scale"}, {13, "v_scale"}};
     for (size_t i = 0; i < EYE_COUNT(inputs); i++)
         if (*eye_patch_in(n, inputs[i].i)) return eye_patch_refuse(p, n, "its input %s is not taken apart", inputs[i].name);
-    if (eye_patch_out(n, 3) || eye_patch_int(n, "qk_output", 0)) return eye_patch_refuse(p, n,
-                                                                                         "its output output_qk is not taken apart");
+    bool scores = eye_patch_out(n, 3) || eye_patch_int(n, "qk_output", 0);
+    if (scores) return eye_patch_refuse(p, n, "its output output_qk is not taken apart");
     if (eye_patch_int(n, "causal", 1) != 1) return eye_patch_refuse(p, n, "attention that is not causal");
     if (eye_patch_int(n, "smooth_softmax", 0) > 0) return eye_patch_refuse(p, n, "smooth_softmax is not taken apart");
     if (eye_patch_int(n, "sliding_window_cache", 0)) return eye_patch_refuse(p, n, "sliding_window_cache is not taken apart");

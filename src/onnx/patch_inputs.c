@@ -25,7 +25,9 @@ static enum eye_status patch_mask(struct patcher *p) {
     struct eye_onnx_shape s = v ? eye_onnx_shape_of(v) : (struct eye_onnx_shape){0};
     if (s.type != EYE_ONNX_I64 && s.type != EYE_ONNX_I32)
         return eye_fail(p->err, EYE_E_ARG, "%s: no input attention_mask of integers", p->m->where);
-    int32_t type = p->o->mask_type == EYE_ONNX_MASK_I32 ? EYE_ONNX_I32 : p->o->mask_type == EYE_ONNX_MASK_I64 ? EYE_ONNX_I64 : s.type;
+    int32_t type = p->o->mask_type == EYE_ONNX_MASK_I32   ? EYE_ONNX_I32
+                   : p->o->mask_type == EYE_ONNX_MASK_I64 ? EYE_ONNX_I64
+                                                          : s.type;
     if (type == s.type && !p->o->mask_nonzero) return EYE_OK;
     p->scope = "attention_mask";
     const char *x = "attention_mask";

@@ -5,8 +5,8 @@
  *   SkipSimplifiedLayerNormalization  x, skip, gamma, bias -> y, -, 1/rms, sum  last axis, epsilon 1e-12; sum = x + skip + bias
  *                                     is what is normalised
  *
- * Epsilons are the node's; where it says none, the operator's own default, which differs between the two. Squares of f16 numbers
- * overflow at 256 and vanish below 2^-12: so f16 is widened for the mean, as the operators do. */
+ * Epsilons are the node's; where it says none, the operator's own default, which differs between the two. Squares of f16
+ * numbers overflow at 256 and vanish below 2^-12: so f16 is widened for the mean, as the operators do. */
 #include <string.h>
 
 #include "onnx/patch.h"

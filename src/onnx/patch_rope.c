@@ -1,6 +1,6 @@
 /* onnx/patch_rope: rotary position embedding taken apart. Of the first `dims` channels of each head, pairs (a, b) become
- * (a cos - b sin, b cos + a sin). Which channels are a pair is the node's to say: halves (i, i + dims/2), or interleaved (2i, 2i + 1).
- * With the wrong one a model speaks nonsense.
+ * (a cos - b sin, b cos + a sin). Which channels are a pair is the node's to say: halves (i, i + dims/2), or interleaved
+ * (2i, 2i + 1). With the wrong one a model speaks nonsense.
  *
  *   com.microsoft.RotaryEmbedding  x [B,S,H*D] or [B,H,S,D], positions [B,S] or [1] (of the first token), cos, sin [P, dims/2]
  *

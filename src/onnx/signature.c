@@ -1,5 +1,5 @@
-/* onnx/signature: what a graph's inputs and outputs should be, and whether they are. A signature is JSON, of a file or of our own
- * (signature_texts.c):
+/* onnx/signature: what a graph's inputs and outputs should be, and whether they are. A signature is JSON, of a file or our
+ * own (signature_texts.c):
  *
  *   {"name": "decoder", "static": true,
  *    "inputs":  [{"name": "inputs_embeds", "type": "float", "shape": [1, "n", "hidden"]}, …],
@@ -224,8 +224,8 @@ static enum eye_status read_signature(struct matcher *k, const struct eye_onnx_c
     }
     struct eye_json_at root = eye_json_root(&k->json);
     if (!json_is_object(root.v)) return eye_json_fail(&root, NULL, "expected an object with \"inputs\" and \"outputs\"", err);
-    if (!(k->spec = eye_arena_alloc(&k->arena, MAX_SPECS * sizeof *k->spec))) return eye_fail_nomem(err,
-                                                                                                    MAX_SPECS * sizeof *k->spec);
+    k->spec = eye_arena_alloc(&k->arena, MAX_SPECS * sizeof *k->spec);
+    if (!k->spec) return eye_fail_nomem(err, MAX_SPECS * sizeof *k->spec);
     EYE_TRY(eye_json_str(&root, "name", name, &k->name, NULL, err));
     EYE_TRY(eye_json_bool(&root, "static", false, &k->is_static, err));
     EYE_TRY(read_list(k, &root, "inputs", false, err));

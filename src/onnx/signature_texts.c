@@ -3,10 +3,11 @@
  * the caller owns, in three styles of names and key layouts. */
 #include "onnx/view.h"
 
+#define HALVES "\"shapes\": [[1, 1, \"n\", \"head_dim/2\"], [1, \"n\", \"head_dim/2\"]]"
 #define POSITIONS \
     "{\"either\": [[{\"name\": \"position_ids\", \"type\": \"int\", \"shape\": [1, \"n\"]}]," \
-    "  [{\"name\": \"position_ids_sin\", \"type\": \"float\", \"shapes\": [[1, 1, \"n\", \"head_dim/2\"], [1, \"n\", \"head_dim/2\"]]}," \
-    "   {\"name\": \"position_ids_cos\", \"type\": \"float\", \"shapes\": [[1, 1, \"n\", \"head_dim/2\"], [1, \"n\", \"head_dim/2\"]]}]]}"
+    "  [{\"name\": \"position_ids_sin\", \"type\": \"float\", " HALVES "}," \
+    "   {\"name\": \"position_ids_cos\", \"type\": \"float\", " HALVES "}]]}"
 #define ROWS "{\"name\": \"inputs_embeds\", \"type\": \"float\", \"shape\": [1, \"n\", \"hidden\"]}"
 #define LOGITS "{\"name\": \"logits\", \"type\": \"float\", \"shape\": [1, \"n\", \"vocab\"]}"
 #define MASK_2 "[1, \"cache+n\"]"
@@ -24,7 +25,8 @@
 #define ROW_KEYS(p) "[1, \"kv_heads\", \"" p "\", \"head_dim\"]"
 #define TURNED_KEYS(p) "[1, \"kv_heads\", \"head_dim\", \"" p "\"]"
 #define PREFILL(key) \
-    "{\"name\": \"prefill\", \"inputs\": [{\"name\": \"inputs_embeds\", \"type\": \"float\", \"shape\": [\"batch\", \"n\", \"hidden\"]}," \
+    "{\"name\": \"prefill\"," \
+    " \"inputs\": [{\"name\": \"inputs_embeds\", \"type\": \"float\", \"shape\": [\"batch\", \"n\", \"hidden\"]}," \
     " {\"name\": \"attention_mask\", \"type\": \"int\", \"shape\": [\"batch\", \"n\"]}," \
     " {\"name\": \"position_ids\", \"type\": \"int\", \"shape\": [\"batch\", \"n\"]}]," \
     " \"outputs\": [{\"name\": \"logits\", \"type\": \"float\", \"shape\": [\"batch\", \"n\", \"vocab\"]}," key "]}"
@@ -39,7 +41,8 @@
 
 const struct eye_onnx_signature_text eye_onnx_signature_texts[] = {
     {"vision", -1,
-     "{\"name\": \"vision\", \"inputs\": [{\"name\": \"pixel_values\", \"type\": \"float\", \"shape\": [\"batch\", 3, \"side\", \"side\"]}],"
+     "{\"name\": \"vision\","
+     " \"inputs\": [{\"name\": \"pixel_values\", \"type\": \"float\", \"shape\": [\"batch\", 3, \"side\", \"side\"]}],"
      " \"outputs\": [{\"name\": \"image_features\", \"type\": \"float\", \"shape\": [\"batch\", \"rows\", \"hidden\"]}]}"},
     {"vision-tower", -1,
      "{\"name\": \"vision-tower\","
@@ -53,7 +56,8 @@ const struct eye_onnx_signature_text eye_onnx_signature_texts[] = {
      "{\"name\": \"embedder\", \"inputs\": [{\"name\": \"input_ids\", \"type\": \"int\", \"shape\": [\"batch\", \"n\"]}],"
      " \"outputs\": [{\"name\": \"inputs_embeds\", \"type\": \"float\", \"shape\": [\"batch\", \"n\", \"hidden\"]}]}"},
     {"decoder", -1,
-     "{\"name\": \"decoder\", \"inputs\": [{\"name\": \"inputs_embeds\", \"type\": \"float\", \"shape\": [\"batch\", \"n\", \"hidden\"]}],"
+     "{\"name\": \"decoder\","
+     " \"inputs\": [{\"name\": \"inputs_embeds\", \"type\": \"float\", \"shape\": [\"batch\", \"n\", \"hidden\"]}],"
      " \"outputs\": [{\"name\": \"logits\", \"type\": \"float\", \"shape\": [\"batch\", \"n\", \"vocab\"]}]}"},
     {"decoder-with-projection", -1,
      "{\"name\": \"decoder-with-projection\","

@@ -19,7 +19,8 @@ struct eye_onnx_shape eye_onnx_shape_of(const EyeOnnx__ValueInfoProto *v) {
         const EyeOnnx__TensorShapeProto__Dimension *d = t->shape->dim[i];
         bool fixed = d->value_case == EYE_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE && d->dim_value >= 0;
         s.dim[i] = fixed ? d->dim_value : -1;
-        s.param[i] = d->value_case == EYE_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM ? eye_onnx_str(d->dim_param) : "";
+        bool named = d->value_case == EYE_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
+        s.param[i] = named ? eye_onnx_str(d->dim_param) : "";
     }
     return s;
 }

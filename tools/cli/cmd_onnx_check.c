@@ -79,8 +79,8 @@ const struct command cmd_onnx_check = {
     .name = "onnx check",
     .usage = "FILE [--signature NAME] [--kv-style STYLE] [--cache-len N] [--json]",
     .summary = "inputs and outputs against a signature: missing, unexpected, mismatched",
-    .details = "Without --signature: does the graph make sense by itself, and are its weights there. Exit status 1 if anything is\n"
-               "wrong. Signatures and their files: doc/ONNX.md.",
+    .details = "Without --signature: does the graph make sense by itself, and are its weights there. Exit status 1 if\n"
+               "anything is wrong. Signatures and their files: doc/ONNX.md.",
     .args = check_args, .examples = examples, .opts_bytes = sizeof(struct check_opts), .operand = "FILE",
     .min_operands = 1, .max_operands = 1, .run = run,
 };

@@ -74,8 +74,8 @@ static int run(void *opts, char *const *operand, int n_operands) {
 static const struct example examples[] = {
     {"Into plain operators, to the same results", "eyelet onnx patch model.onnx plain.onnx"},
     {"For an NPU with a cache of its own",
-     "eyelet onnx patch model.onnx npu.onnx --present new --mask i32 --rope-inputs --size batch_size=1 --size sequence_length=1 "
-     "--size past_sequence_length=1023 --size total_sequence_length=1024"},
+     "eyelet onnx patch model.onnx npu.onnx --present new --turned-keys --mask i32 --rope-inputs "
+     "--size batch_size=1 --size sequence_length=1 --size past_sequence_length=1023 --size total_sequence_length=1024"},
     {NULL, NULL},
 };
 
@@ -83,8 +83,8 @@ const struct command cmd_onnx_patch = {
     .name = "onnx patch",
     .usage = "IN OUT [--present new] [--mask i64|i32|added] [--rope-inputs]",
     .summary = "take fused normalization, rotation and attention apart into plain operators",
-    .details = "Epsilons, styles of rotation, scales and windows are the nodes' own; what cannot be taken apart is refused by name.\n"
-               "Fails if there is nothing to patch. OUT may be IN.",
+    .details = "Epsilons, styles of rotation, scales and windows are the nodes' own; what cannot be taken apart is refused by\n"
+               "name. Fails if there is nothing to patch. OUT may be IN.",
     .args = patch_args, .examples = examples, .opts_bytes = sizeof(struct patch_opts), .operand = "IN OUT",
     .min_operands = 2, .max_operands = 2, .run = run,
 };

@@ -52,8 +52,8 @@ const struct command cmd_onnx_rename = {
     .name = "onnx rename",
     .usage = "IN OUT [FROM=TO…] [--to genie|plain] [--layers N]",
     .summary = "rename tensors of an ONNX file, everywhere they occur",
-    .details = "Fails if nothing matched, or if two tensors would get one name. OUT may be IN. In another folder the data files are\n"
-               "copied to OUT.data.",
+    .details = "Fails if nothing matched, or if two tensors would get one name. OUT may be IN. In another folder the data\n"
+               "files are copied to OUT.data.",
     .args = rename_args, .examples = examples, .opts_bytes = sizeof(struct rename_opts), .operand = "IN OUT",
     .min_operands = 2, .max_operands = 258, .run = run,
 };
