@@ -1,11 +1,11 @@
 #!/bin/sh
-# Makes the default model anew, from pictures and captions to models/captioner.gguf: trains a student by its recipe, rounds it to int8
-# and 4 bits for training pictures, and judges all three on pictures that it was not trained on.
+# Makes the default model anew, from pictures and captions to models/captioner.gguf: trains a student by two recipes, one after the
+# other, rounds it to int8 and 4 bits for training pictures, and judges all three on pictures that it was not trained on.
 # Usage: scripts/default_model.sh DATA [OUT]
 #   DATA  flickr8k/ (images/, captions.txt, Flickr_8k.{train,dev}Images.txt), captions_text/, weights/, as recipes/flickr8k.json
 #         names them
 #   OUT   folder of the run, default_model unless given. Stopped, the same command goes on where it was.
-# RECIPE=recipes/flickr8k.json, BUILD=build, SPLIT=dev. It takes hours on two cores.
+# BUILD=build, SPLIT=dev. It takes hours on two cores.
 set -eu
 if [ $# -lt 1 ]; then
     sed -n '4,7p' "$0" >&2
@@ -16,17 +16,22 @@ data=$1
 out=${2:-default_model}
 eyelet=$root/${BUILD:-build}/eyelet
 mkdir -p "$out/calibration"
-resume=
-if [ -d "$out/run/checkpoints" ]; then resume=--resume; fi
-# shellcheck disable=SC2086
-"$eyelet" train caption "${RECIPE:-$root/recipes/flickr8k.json}" -o "$out/run" --data "$data" $resume
+train() { # recipe, folder of the run, further arguments
+    recipe=$1
+    run=$2
+    shift 2
+    if [ -d "$run/checkpoints" ]; then set -- "$@" --resume; fi
+    "$eyelet" train caption "$recipe" -o "$run" --data "$data" "$@"
+}
+train "$root/recipes/flickr8k.json" "$out/run"
+train "$root/recipes/flickr8k_cider.json" "$out/run_cider" --set student.path="$out/run/student"
 
 # Ranges and rounding see training pictures only.
 awk 'NR % 94 == 1 { sub(/\r$/, ""); print }' "$data/flickr8k/Flickr_8k.trainImages.txt" | while read -r name; do
     cp "$data/flickr8k/images/$name" "$out/calibration/"
 done
 cp "$data/flickr8k/captions.txt" "$out/calibration/"
-SPLIT=${SPLIT:-dev} CALIBRATION=$out/calibration "$root/scripts/before_after.sh" "$out/run/student" "$data/flickr8k" "$out"
+SPLIT=${SPLIT:-dev} CALIBRATION=$out/calibration "$root/scripts/before_after.sh" "$out/run_cider/student" "$data/flickr8k" "$out"
 mkdir -p "$root/models"
 cp "$out/int8.gguf" "$root/models/captioner.gguf"
 echo "models/captioner.gguf: $(wc -c <"$out/int8.gguf") bytes; meson setup --reconfigure ${BUILD:-build} finds it"
