@@ -73,9 +73,8 @@ static int run(void *opts, char *const *operand, int n_operands) {
 
 static const struct example examples[] = {
     {"Into plain operators, to the same results", "eyelet onnx patch model.onnx plain.onnx"},
-    {"For an NPU with a cache of its own",
-     "eyelet onnx patch model.onnx npu.onnx --present new --turned-keys --mask i32 --rope-inputs "
-     "--size batch_size=1 --size sequence_length=1 --size past_sequence_length=1023 --size total_sequence_length=1024"},
+    {"For an NPU whose caller owns the cache", "eyelet onnx patch model.onnx npu.onnx --present new --turned-keys --mask i32"},
+    {"With numbers for symbolic sizes", "eyelet onnx patch model.onnx npu.onnx --size batch_size=1 --size sequence_length=1"},
     {NULL, NULL},
 };
 
