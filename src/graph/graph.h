@@ -252,9 +252,13 @@ enum eye_wtype eye_wtype_for(enum eye_wtype want, int64_t k);
  * of each channel of v, or NULL; rules in equalize.c. */
 EYE_MUST_CHECK enum eye_status eye_graph_equalize(struct eye_graph *g, const float *const *x_max, size_t n_values,
                                                   struct eye_err *err);
-/* int8_weights: weights of nodes that fit and whose input has a range become int8, a scale per row. mean[v] (v < n_values): mean of
- * each channel of v, or NULL: biases then take back what rounding did to the node's mean. */
-EYE_MUST_CHECK enum eye_status eye_graph_int8_weights(struct eye_graph *g, const double *const *mean, size_t n_values,
+/* What calibration knows of the numbers a node reads; zero = nothing. */
+struct eye_int8_input {
+    const double *mean;  /* of each channel: biases take back what rounding did to the node's mean */
+    const float *u, *d;  /* of linears: covariance of the c channels = u diag(d) u^T, u [c, c] upper triangular with ones */
+};
+/* int8_weights: weights of nodes that fit and whose input has a range become int8, a scale per row. in[v] (v < n_values): of v. */
+EYE_MUST_CHECK enum eye_status eye_graph_int8_weights(struct eye_graph *g, const struct eye_int8_input *in, size_t n_values,
                                                       struct eye_err *err);
 /* lay_int8, after fuse: nodes with a range on their input and int8 weights (dtype i8, row_scale) multiply integers, and the edges
  * between them become u8 or i16; see int8.c. */

@@ -1,5 +1,7 @@
-/* Weights of int8 nodes: each row q scale, q in -127 … 127, the scale that loses least; and what rounding does to a node's
- * mean taken off its bias (Nagel et al. 2019, bias correction): b += sum (w - q scale) mean(x). */
+/* Weights of int8 nodes: each row q scale, q in -127 … 127, the scale that loses least; in matrices whose inputs' covariance is
+ * known each weight also makes up for the errors of those before it (GPTQ as LDLQ, arXiv 2307.13304: pack/rounding.h), where that is
+ * better; and what rounding does to a node's mean is taken off its bias (Nagel et al. 2019, bias correction):
+ * b += sum (w - q scale) mean(x). */
 #include "graph/graph_impl.h"
 
 #include <math.h>
@@ -48,8 +50,9 @@ struct job {
     struct eye_graph *g;
     struct eye_node *n;
     int64_t rows, row, taps;
+    float *target, *err, *part; /* [row] each, where in.u is */
     bool depthwise;
-    const double *mean; /* of the input's channels, or NULL */
+    struct eye_int8_input in;
 };
 
 /* Input channel of element i of row o. */
@@ -57,19 +60,58 @@ static int64_t channel(const struct job *j, int64_t o, int64_t i) {
     return j->depthwise ? o / (j->rows / j->n->attr.groups) : i / j->taps;
 }
 
-static bool quantize_rows(const struct job *j, const struct eye_value *w, int8_t *q, float *scale, float *bias) {
+static int8_t level(double w, float scale) {
+    double t = nearbyint(w / (double)scale);
+    return (int8_t)(t > 127 ? 127 : t < -127 ? -127 : t);
+}
+
+/* err H err^T of the errors of a row. */
+static double spread(const struct job *j, const float *err) {
+    double sum = 0;
+    float *part = j->part;
+    memset(part, 0, (size_t)j->row * sizeof *part);
+    for (int64_t i = 0; i < j->row; i++) {
+        const float *u = j->in.u + i * j->row;
+        part[i] += err[i];
+        for (int64_t k = i + 1; k < j->row; k++) part[k] += err[i] * u[k];
+    }
+    for (int64_t k = 0; k < j->row; k++) sum += (double)j->in.d[k] * (double)part[k] * (double)part[k];
+    return sum;
+}
+
+/* The row w plainly, or with each error handed on to the columns behind it. */
+static void round_row(const struct job *j, const float *w, float scale, int8_t *q) {
+    float *target = j->target, *err = j->err;
+    for (int64_t i = 0; i < j->row; i++) q[i] = level((double)w[i], scale);
+    if (!j->in.u) return;
+    for (int64_t i = 0; i < j->row; i++) err[i] = w[i] - scale * (float)q[i];
+    double plain = spread(j, err);
+    memcpy(target, w, (size_t)j->row * sizeof *target);
+    for (int64_t i = 0; i < j->row; i++) {
+        const float *u = j->in.u + i * j->row;
+        err[i] = w[i] - scale * (float)level((double)target[i], scale);
+        for (int64_t k = i + 1; k < j->row; k++) target[k] += err[i] * u[k];
+    }
+    if (!(spread(j, err) < plain)) return;
+    for (int64_t i = 0; i < j->row; i++) q[i] = level((double)target[i], scale);
+}
+
+static bool quantize_rows(struct job *j, const struct eye_value *w, int8_t *q, float *scale, float *bias) {
     float *row = eye_arena_alloc(&j->g->arena, (size_t)j->row * sizeof *row + 1);
     if (!row) return false;
+    if (j->in.u) {
+        j->target = eye_arena_alloc(&j->g->arena, 3 * (size_t)j->row * sizeof *row);
+        if (!j->target) return false;
+        j->err = j->target + j->row;
+        j->part = j->err + j->row;
+    }
     for (int64_t o = 0; o < j->rows; o++) {
         double drift = 0;
         eye_weight_row(w, o, row);
         scale[o] = row_scale(row, j->row);
-        for (int64_t i = 0; i < j->row; i++) {
-            double t = nearbyint((double)row[i] / (double)scale[o]);
-            t = t > 127 ? 127 : t < -127 ? -127 : t;
-            q[o * j->row + i] = (int8_t)t;
-            if (j->mean) drift += ((double)row[i] - t * (double)scale[o]) * j->mean[channel(j, o, i)];
-        }
+        round_row(j, row, scale[o], q + o * j->row);
+        for (int64_t i = 0; i < j->row && j->in.mean; i++)
+            drift += ((double)row[i] - q[o * j->row + i] * (double)scale[o]) * j->in.mean[channel(j, o, i)];
         if (bias) bias[o] = (float)((double)bias[o] + drift);
     }
     return true;
@@ -100,7 +142,8 @@ static bool become_int8(struct job *j) {
     return true;
 }
 
-enum eye_status eye_graph_int8_weights(struct eye_graph *g, const double *const *mean, size_t n_values, struct eye_err *err) {
+enum eye_status eye_graph_int8_weights(struct eye_graph *g, const struct eye_int8_input *in, size_t n_values,
+                                       struct eye_err *err) {
     for (size_t k = 0; k < g->n_nodes; k++) {
         struct eye_node *n = &g->node[k];
         if (!eye_graph_int8_fits(g, n) || !(g->value[n->in[0]].quant.scale > 0)) continue;
@@ -108,7 +151,8 @@ enum eye_status eye_graph_int8_weights(struct eye_graph *g, const double *const 
         struct job j = {.g = g, .n = n, .rows = w->dims[0], .row = 1, .taps = w->rank == 4 ? w->dims[2] * w->dims[3] : 1};
         for (int i = 1; i < w->rank; i++) j.row *= w->dims[i];
         j.depthwise = n->op == EYE_OP_conv2d && n->attr.groups > 1;
-        if ((size_t)n->in[0] < n_values) j.mean = mean[n->in[0]];
+        if ((size_t)n->in[0] < n_values) j.in = in[n->in[0]];
+        if (n->op != EYE_OP_linear) j.in.u = NULL;
         if (!become_int8(&j)) return eye_fail(err, EYE_E_NOMEM, "int8 weights: out of memory");
     }
     return EYE_OK;

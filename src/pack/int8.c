@@ -11,11 +11,14 @@
 #include "engine/engine.h"
 #include "eyelet/experimental.h"
 #include "pack/calibration.h"
+#include "pack/dense.h"
+#include "pack/rounding.h"
 
 #define EQUALIZE_PICTURES 16u /* the largest of a channel needs no more */
 #define EVERY_NTH_HELD_OUT 4u
 #define COST_PICTURES 4u     /* what rounding a value costs is judged by so many */
 #define FLOAT_MAP (1 << 20)  /* numbers of a map that depthwise convolutions read as floats: 4 MiB, which caches hold */
+#define MOST_COVARIANCE 2048 /* channels: 16 MiB a value */
 #define COST_MARGIN_DB 1.0   /* left for the weights */
 
 struct part { /* one graph under observation */
@@ -26,6 +29,8 @@ struct part { /* one graph under observation */
     eye_val *of;              /* [n_values] the value whose channels seen counts */
     eye_val rounded;          /* instead of counting: numbers of this value are rounded as they pass; EYE_NONE: of none */
     bool counts;
+    const struct eye_engine *e;
+    enum eye_status status;   /* of what the observer did */
     size_t n_values;
     struct eye_arena arena;
     int64_t t;                /* rows of one run */
@@ -80,8 +85,11 @@ static enum eye_status watch(struct part *p, eye_val v, struct eye_err *err) {
 }
 
 static void on_value(void *ctx, eye_val v, void *data, size_t n) {
-    const struct part *p = ctx;
-    if (p->counts && (size_t)v < p->n_values && p->seen[v]) eye_seen_add(p->seen[v], data, n);
+    struct part *p = ctx;
+    struct eye_seen *s = p->counts && (size_t)v < p->n_values ? p->seen[v] : NULL;
+    if (s) eye_seen_add(s, data, n);
+    if (s && s->gram && p->status == EYE_OK)
+        p->status = eye_dense_gram(p->e, n / (size_t)s->n_channels, (size_t)s->n_channels, data, data, s->gram, NULL);
     if (p->counts || p->rounded == EYE_NONE || v != through_views(p->g, p->rounded)) return;
     const struct eye_quant *q = &p->g->value[p->rounded].quant;
     for (float *x = data, *end = x + n; x < end; x++) *x = (float)eye_quant_round(q, (double)*x);
@@ -95,9 +103,22 @@ static void part_close(struct part *p) {
     p->plan = NULL;
 }
 
-static enum eye_status part_open(struct part *p, const struct eye_engine *e, int64_t t, struct eye_err *err) {
+/* Covariances of what linears read. */
+static enum eye_status add_grams(struct part *p, struct eye_err *err) {
+    for (size_t k = 0; k < p->g->n_nodes; k++) {
+        const struct eye_node *n = &p->g->node[k];
+        struct eye_seen *s = n->op == EYE_OP_linear && wanted(p->g, n) ? p->seen[n->in[0]] : NULL;
+        if (!s || s->gram || s->n_channels > MOST_COVARIANCE) continue;
+        s->gram = eye_arena_alloc(&p->arena, (size_t)(s->n_channels * s->n_channels) * sizeof *s->gram);
+        if (!s->gram) return eye_fail_nomem(err, (size_t)(s->n_channels * s->n_channels) * sizeof *s->gram);
+    }
+    return EYE_OK;
+}
+
+static enum eye_status part_open(struct part *p, const struct eye_engine *e, int64_t t, bool grams, struct eye_err *err) {
     struct eye_plan_opts o = {.max_t = t};
     p->t = t;
+    p->e = e;
     p->counts = true;
     p->n_values = p->g->n_values;
     p->seen = eye_arena_alloc(&p->arena, p->n_values * sizeof *p->seen);
@@ -105,6 +126,7 @@ static enum eye_status part_open(struct part *p, const struct eye_engine *e, int
     if (!p->seen || !p->of) return eye_fail_nomem(err, p->n_values * sizeof *p->seen);
     for (size_t k = 0; k < p->g->n_nodes; k++)
         if (wanted(p->g, &p->g->node[k])) EYE_TRY(watch(p, p->g->node[k].in[0], err));
+    if (grams) EYE_TRY(add_grams(p, err));
     struct eye_bind bind = {.t = t};
     int64_t n = 0;
     if (!eye_value_elems(&p->g->value[p->g->output[0]], &bind, &n))
@@ -121,7 +143,8 @@ static enum eye_status part_run(struct part *p, float *x, size_t n, struct eye_e
     struct eye_io in = {p->g->input[0], x}, out = {p->g->output[0], p->out};
     struct eye_bind bind = {.t = p->t};
     on_value(p, in.v, x, n);
-    return eye_exec_run(p->exec, NULL, &bind, &in, 1, &out, 1, NULL, NULL, err);
+    EYE_TRY(eye_exec_run(p->exec, NULL, &bind, &in, 1, &out, 1, NULL, NULL, err));
+    return p->status == EYE_OK ? EYE_OK : eye_fail(err, p->status, "int8: out of memory");
 }
 
 /* ---- pictures ---- */
@@ -150,10 +173,10 @@ static enum eye_status load_pixels(struct calibrate *c, size_t i, struct eye_err
 }
 
 /* Up to most pictures through both graphs. */
-static enum eye_status observe(struct calibrate *c, size_t most, struct eye_err *err) {
+static enum eye_status observe(struct calibrate *c, size_t most, bool grams, struct eye_err *err) {
     struct eye_graph *v = c->vision.g;
-    EYE_TRY(part_open(&c->vision, &c->e, 1, err));
-    EYE_TRY(part_open(&c->projector, &c->e, eye_dim(v, v->output[0], 0), err));
+    EYE_TRY(part_open(&c->vision, &c->e, 1, grams, err));
+    EYE_TRY(part_open(&c->projector, &c->e, eye_dim(v, v->output[0], 0), grams, err));
     size_t n_features = (size_t)(eye_dim(v, v->output[0], 0) * eye_dim(v, v->output[0], 1));
     for (size_t i = 0, n = 0; i < c->set.n && n < most; i++) {
         if (held_out(c, i)) continue;
@@ -184,18 +207,52 @@ static void set_ranges(struct part *p, enum eye_range_method method) {
             p->g->value[v].quant = eye_seen_range(p->seen[v], method);
 }
 
-static enum eye_status make_int8(struct part *p, struct eye_err *err) {
-    const double **mean = eye_arena_alloc(&p->arena, p->n_values * sizeof *mean);
-    if (!mean) return eye_fail_nomem(err, p->n_values * sizeof *mean);
+/* The mean's share is taken off: biases see to that. */
+static enum eye_status factor(const struct part *p, const struct eye_seen *s, const double *mean, struct eye_moments *m,
+                              struct eye_rounder *r, struct eye_err *err) {
+    size_t k = (size_t)s->n_channels;
+    *m = (struct eye_moments){.k = k, .n = (size_t)s->n_rows, .h = s->gram};
+    m->diag = eye_alloc_raw(p->g->alloc, k * sizeof *m->diag);
+    if (!m->diag) return eye_fail_nomem(err, k * sizeof *m->diag);
+    for (size_t i = 0; i < k; i++)
+        for (size_t j = 0; j < k; j++) m->h[i * k + j] -= (float)((double)s->n_rows * mean[i] * mean[j]);
+    for (size_t i = 0; i < k; i++) m->diag[i] = m->h[i * k + i] = EYE_MAX(m->h[i * k + i], 0);
+    return eye_rounder_init(r, p->e, m, err);
+}
+
+static enum eye_status collect(struct part *p, struct eye_int8_input *in, struct eye_moments *m, struct eye_rounder *r,
+                               struct eye_err *err) {
     for (size_t v = 0; v < p->n_values; v++) {
         struct eye_seen *s = p->seen[v];
-        if (!(p->g->value[v].quant.scale > 0) || !s) continue;
-        double *m = eye_arena_alloc(&p->arena, (size_t)s->n_channels * sizeof *m);
-        if (!m) return eye_fail_nomem(err, (size_t)s->n_channels * sizeof *m);
-        for (int64_t i = 0; i < s->n_channels; i++) m[i] = s->channel_sum[i] / (double)s->n_rows;
-        mean[v] = m;
+        if (!(p->g->value[v].quant.scale > 0) || !s || !s->n_rows) continue;
+        double *mean = eye_arena_alloc(&p->arena, (size_t)s->n_channels * sizeof *mean);
+        if (!mean) return eye_fail_nomem(err, (size_t)s->n_channels * sizeof *mean);
+        for (int64_t i = 0; i < s->n_channels; i++) mean[i] = s->channel_sum[i] / (double)s->n_rows;
+        in[v].mean = mean;
+        size_t first = 0; /* a value and a view of it are seen as one */
+        while (p->seen[first] != s) first++;
+        in[v].u = in[first].u;
+        in[v].d = in[first].d;
+        if (!s->gram || in[v].u) continue;
+        EYE_TRY(factor(p, s, mean, &m[v], &r[v], err));
+        in[v].u = r[v].u;
+        in[v].d = r[v].d;
     }
-    return eye_graph_int8_weights(p->g, mean, p->n_values, err);
+    return EYE_OK;
+}
+
+static enum eye_status make_int8(struct part *p, struct eye_err *err) {
+    struct eye_int8_input *in = eye_arena_alloc(&p->arena, p->n_values * sizeof *in);
+    struct eye_moments *m = eye_arena_alloc(&p->arena, p->n_values * sizeof *m);
+    struct eye_rounder *r = eye_arena_alloc(&p->arena, p->n_values * sizeof *r);
+    if (!in || !m || !r) return eye_fail_nomem(err, p->n_values * sizeof *r);
+    enum eye_status st = collect(p, in, m, r, err);
+    if (st == EYE_OK) st = eye_graph_int8_weights(p->g, in, p->n_values, err);
+    for (size_t v = 0; v < p->n_values; v++) {
+        if (r[v].m) eye_rounder_clear(&r[v]);
+        eye_alloc_free(p->g->alloc, m[v].diag, m[v].k * sizeof *m[v].diag);
+    }
+    return st;
 }
 
 /* ---- what costs most gets more bits ---- */
@@ -346,12 +403,12 @@ static enum eye_status calibrate(struct calibrate *c, struct eye_err *err) {
     size_t n = 0;
     for (size_t i = 0; i < c->set.n; i++) n += !held_out(c, i);
     c->total = n + EYE_MIN(n, EQUALIZE_PICTURES);
-    EYE_TRY(observe(c, EQUALIZE_PICTURES, err));
+    EYE_TRY(observe(c, EQUALIZE_PICTURES, false, err));
     EYE_TRY(equalize(&c->vision, err));
     EYE_TRY(equalize(&c->projector, err));
     part_close(&c->vision);
     part_close(&c->projector);
-    EYE_TRY(observe(c, SIZE_MAX, err));
+    EYE_TRY(observe(c, SIZE_MAX, true, err));
     set_ranges(&c->vision, c->opts->method);
     set_ranges(&c->projector, c->opts->method);
     if (c->opts->snr_db > 0) EYE_TRY(more_bits(c, err));

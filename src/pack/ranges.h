@@ -16,6 +16,7 @@ struct eye_seen { /* zeroed = nothing yet */
     uint64_t n_rows;
     float *channel_max;         /* [n_channels] largest magnitude */
     double *channel_sum;        /* [n_channels] */
+    float *gram;                /* [n_channels, n_channels] sum of x x^T, the owner's to count; or NULL */
 };
 /* rows of n_channels; the arrays are the caller's. Numbers that are not finite are left out. */
 void eye_seen_add(struct eye_seen *s, const float *x, size_t n);

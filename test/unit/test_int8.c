@@ -276,10 +276,10 @@ static void test_weights(void **state) {
     ok(eye_graph_finish(&g, &err));
     double mean[K];
     for (int i = 0; i < K; i++) mean[i] = 1;
-    const double *means[8] = {[0] = mean};
+    const struct eye_int8_input in[1] = {{.mean = mean}};
     assert_int_equal(x, 0);
     g.value[x].quant = (struct eye_quant){1, 0};
-    ok(eye_graph_int8_weights(&g, means, 1, &err));
+    ok(eye_graph_int8_weights(&g, in, 1, &err));
     const struct eye_value *q = &g.value[g.node[0].in[1]], *bias = &g.value[g.node[0].in[2]];
     assert_int_equal(q->dtype, EYE_I8);
     for (int r = 0; r < N; r++) {
@@ -297,6 +297,50 @@ static void test_weights(void **state) {
         assert_true(fabs(sum + (double)shift - want) < 1e-4);
     }
     eye_graph_clear(&g);
+}
+
+/* Where inputs go together, rounding errors of a row cancel in what they cost; never more than plainly. */
+static void test_covariance(void **state) {
+    enum { N = 6, K = 50 };
+    static float w[N * K], u[K * K], d[K];
+    double cost[2][N] = {{0}};
+    struct eye_rng rng;
+    eye_rng_seed(&rng, 4);
+    for (int i = 0; i < N * K; i++) w[i] = (float)(eye_rng_unit(&rng) - 0.5);
+    for (int i = 0; i < K; i++) {
+        d[i] = 0.1f + (float)eye_rng_unit(&rng);
+        u[i * K + i] = 1;
+        for (int k = i + 1; k < K; k++) u[i * K + k] = (float)eye_rng_unit(&rng) * 0.6f;
+    }
+    for (int known = 0; known < 2; known++) {
+        struct eye_graph g;
+        eye_graph_init(&g, NULL);
+        eye_val x = eye_input(&g, "x", EYE_F32, 2, (int64_t[]){1, K});
+        struct eye_tensor t = {.data = w, .dtype = EYE_F32, .rank = 2, .dims = {N, K}};
+        eye_output(&g, eye_linear(&g, x, eye_weight(&g, "w", &t), EYE_NONE));
+        ok(eye_graph_finish(&g, &err));
+        assert_int_equal(x, 0);
+        g.value[x].quant = (struct eye_quant){1, 0, 0};
+        const struct eye_int8_input in[1] = {{.u = u, .d = d}};
+        ok(eye_graph_int8_weights(&g, in, (size_t)known, &err));
+        for (int r = 0; r < N; r++) {
+            float row[K];
+            eye_weight_row(&g.value[g.node[0].in[1]], r, row);
+            for (int k = 0; k < K; k++) {
+                double part = 0;
+                for (int i = 0; i <= k; i++) part += (double)(w[r * K + i] - row[i]) * (double)u[i * K + k];
+                cost[known][r] += (double)d[k] * part * part;
+            }
+        }
+        eye_graph_clear(&g);
+    }
+    double plain = 0, better = 0;
+    for (int r = 0; r < N; r++) {
+        plain += cost[0][r];
+        better += cost[1][r];
+        assert_true(cost[1][r] <= 1.001 * cost[0][r]);
+    }
+    if (!(better < 0.6 * plain)) fail_msg("%g of plain rounding's cost is left", better / plain);
 }
 
 static void test_ranges(void **state) {
@@ -511,7 +555,7 @@ int main(void) {
         cmocka_unit_test(test_against_oracle), cmocka_unit_test(test_same_everywhere), cmocka_unit_test(test_edges),
         cmocka_unit_test(test_equalize),       cmocka_unit_test(test_weights),         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_families),       cmocka_unit_test(test_again),           cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_broken_metadata), cmocka_unit_test(test_precision),
+        cmocka_unit_test(test_broken_metadata), cmocka_unit_test(test_precision), cmocka_unit_test(test_covariance),
     };
     return cmocka_run_group_tests(tests, NULL, stop);
 }
