@@ -118,9 +118,17 @@ void eye_map_close(struct eye_map *m) {
     *m = (struct eye_map){0};
 }
 
-void eye_map_fetch(const void *p, size_t n) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), ahead = (uintptr_t)p % page;
-    if (n) (void)madvise((void *)((uintptr_t)p - ahead), n + ahead, MADV_WILLNEED); /* advice: refusing it is no error */
+void eye_map_huge(const struct eye_map *m) {
+#ifdef MADV_HUGEPAGE
+    if (m->mapped) (void)madvise((void *)(uintptr_t)m->p, m->size, MADV_HUGEPAGE); /* refused: plain pages */
+#endif
+}
+
+void eye_file_forget(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    close(fd);
 }
 
 bool eye_path_is_dir(const char *path) {

@@ -17,8 +17,10 @@ EYE_MUST_CHECK enum eye_status eye_map_open(struct eye_map *m, const char *path,
 /* "-" reads standard input. */
 EYE_MUST_CHECK enum eye_status eye_map_open_stdin(struct eye_map *m, size_t max_bytes, struct eye_err *err);
 void eye_map_close(struct eye_map *m);
-/* These bytes of a mapping will be read soon: the system may begin to fetch them. Of other memory nothing comes. */
-void eye_map_fetch(const void *p, size_t n);
+/* Asks for huge pages under a mapping, which the page cache has for what is read from now on (Linux 6.16 on ext4, earlier on
+ * xfs); and for what a file has in the page cache to be forgotten, so that it will be read that way. No promise. */
+void eye_map_huge(const struct eye_map *m);
+void eye_file_forget(const char *path);
 bool eye_path_is_dir(const char *path);
 bool eye_path_exists(const char *path);
 /* Folder of the running program, without a slash at its end. False = the system does not say, or cap is too small. */

@@ -195,7 +195,9 @@ static enum eye_status write_file(struct compile *c, const char *out, struct eye
     EYE_TRY(put_absent(c, err));
     EYE_TRY(eye_gguf_set_alignment(&c->w, EYE_COMPILED_ALIGNMENT, err));
     EYE_TRY(add_tensors(c, err));
-    return eye_gguf_write(&c->w, out, err);
+    EYE_TRY(eye_gguf_write(&c->w, out, err));
+    eye_file_forget(out); /* written in small pages; read again, it comes in huge ones */
+    return EYE_OK;
 }
 
 /* ---- the model to compile ---- */

@@ -314,10 +314,6 @@ enum eye_status eye_model_plan(struct eye_model *m, enum eye_part part, const st
             eye_graph_clear(&p->graph);
             return m->ckpt.is_compiled ? eye_fail_in(err, st, "%s", m->ckpt.path) : st;
         }
-        for (size_t i = 0; o.packed && !o.packed->copy && i < eye_plan_n_parts(p->plan); i++) {
-            struct eye_plan_part ready = eye_plan_part(p->plan, i);
-            eye_map_fetch(ready.data, ready.bytes);
-        }
         if (m->opts.progress) m->opts.progress(m->opts.progress_ctx, what[part], 1);
     }
     *plan = p->plan;
