@@ -376,7 +376,7 @@ def real_case(suite, model):
     n = len(t.embeddings)
     for precision, rel in (("fp32", 1e-3), ("fp16", REL16)):
         x = Exported(suite, model, "model-" + precision, "--graph", "vision", "--graph", "embedder", "--graph", "decoder-kv", "--precision", precision,
-                     "--cache-len", n + 20, "--step", "1,64")
+                     "--cache-len", n + 84, "--step", "1,64")
         if t.sees:
             vision(suite, t, x, rel)
         block, one = Cache(x, "decoder_kv_ar64.onnx", t), Cache(x, "decoder_kv_ar1.onnx", t)
