@@ -537,7 +537,7 @@ interrupted() { # signal, exit code, arguments…
     # shellcheck disable=SC2086
     $wrapper "$eyelet" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null &
     pid=$!
-    sleep "${wrapper:+1}1"
+    sleep "${wrapper:+1}2"
     kill -"$signal" $pid
     wait $pid
     rc=$?
