@@ -4,7 +4,7 @@
 
 #include "kernels/peak.h"
 
-#if defined(__ARM_FEATURE_BF16)
+#if defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
 static inline float32x4_t step_bf16(float32x4_t acc, bfloat16x8_t f) { return vbfmmlaq_f32(acc, f, f); }
 static inline double sum_f32(float32x4_t v) { return (double)vaddvq_f32(v); }
 #define BOTH(one) vreinterpretq_bf16_u16(vdupq_n_u16((uint16_t)(eye_f32_bits(one) >> 16)))
