@@ -199,7 +199,10 @@ static int inspect(struct run *r, struct row *row, struct forward *f) {
     int code = st == EYE_OK ? EXIT_DONE : ui_fail(r->ui, &err);
     if (st == EYE_OK) {
         row->weight_bytes = mem.weights;
-        for (size_t i = 0; i < n; i++) row->change = fmax(row->change, fabs((double)other[i] - (double)row->logits[i]));
+        for (size_t i = 0; i < n; i++) {
+            double moved = fabs((double)other[i] - (double)row->logits[i]); /* no fmax: gcc 12 for aarch64 fails on it here */
+            row->change = moved > row->change ? moved : row->change;
+        }
         if (!count_steps(row, f)) code = ui_failf(r->ui, "out of memory");
     }
     free(other);
