@@ -114,30 +114,39 @@ static enum eye_status read_captions(struct eye_calibration *c, const char *dir,
 
 /* ---- choosing ---- */
 
-static bool readable(struct eye_calibration *c, const char *path, struct eye_err *why) {
+static enum eye_status look(struct eye_calibration *c, const char *path, bool *readable, struct eye_err *err) {
     struct eye_image img;
     struct eye_image_opts opts = {.alloc = c->arena.alloc};
-    if (eye_image_load(path, &opts, &img, why) == EYE_OK) {
+    struct eye_err why = {0};
+    void *list = c->unreadable;
+    *readable = eye_image_load(path, &opts, &img, &why) == EYE_OK;
+    if (*readable) {
         eye_image_free(&img);
-        return true;
+        return EYE_OK;
     }
-    if (c->n_unreadable++ == 0) snprintf(c->first_unreadable, sizeof c->first_unreadable, "%.*s",
-                                                (int)sizeof c->first_unreadable - 1, why->text);
-    return false;
+    char *text = eye_arena_strdup(&c->arena, why.text, strlen(why.text));
+    if (!text) return eye_fail_nomem(err, strlen(why.text));
+    EYE_TRY(eye_alloc_grow(c->arena.alloc, &list, &c->unreadable_cap, c->n_unreadable + 1, sizeof *c->unreadable, err));
+    c->unreadable = list;
+    c->unreadable[c->n_unreadable++] = text;
+    if (c->n_unreadable == 1)
+        snprintf(c->first_unreadable, sizeof c->first_unreadable, "%.*s", (int)sizeof c->first_unreadable - 1, text);
+    return EYE_OK;
 }
 
 /* The sorted names in at most max equal stretches; each gives its first picture that can be read. */
 static enum eye_status choose(struct eye_calibration *c, const struct names *names, const char *dir, size_t max,
                               struct eye_strmap *by_file, struct eye_err *err) {
     size_t n = EYE_MIN(names->n, max);
-    struct eye_err why = {0};
+    bool readable = false;
     c->item = eye_arena_alloc(&c->arena, n * sizeof *c->item);
     if (!c->item) return eye_fail_nomem(err, n * sizeof *c->item);
     for (size_t i = 0; i < n; i++) {
         for (size_t k = i * names->n / n; k < (i + 1) * names->n / n; k++) {
             char *path = eye_arena_printf(&c->arena, "%s/%s", dir, names->name[k]);
             if (!path) return eye_fail_nomem(err, strlen(dir));
-            if (!readable(c, path, &why)) continue;
+            EYE_TRY(look(c, path, &readable, err));
+            if (!readable) continue;
             EYE_TRY(eye_strmap_put(by_file, names->name[k], strlen(names->name[k]), (int32_t)c->n, NULL, err));
             c->item[c->n++] = (struct eye_calibration_item){path, ""};
             break;
@@ -183,6 +192,7 @@ enum eye_status eye_calibration_open(struct eye_calibration *c, const char *dir,
 }
 
 void eye_calibration_close(struct eye_calibration *c) {
+    eye_alloc_free(c->arena.alloc, (void *)c->unreadable, c->unreadable_cap * sizeof *c->unreadable);
     eye_arena_clear(&c->arena);
     memset(c, 0, sizeof *c);
 }

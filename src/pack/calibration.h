@@ -21,7 +21,8 @@ struct eye_calibration {
     struct eye_arena arena;
     struct eye_calibration_item *item; /* in order of their file names; each was decoded once */
     size_t n, n_captions;
-    size_t n_unreadable;               /* skipped on the way */
+    size_t n_unreadable, unreadable_cap; /* skipped on the way */
+    const char **unreadable;           /* [n_unreadable] why: each begins with its path */
     char first_unreadable[256];        /* why, of one of them; "" */
 };
 

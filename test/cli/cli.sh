@@ -393,6 +393,21 @@ prints '"end_to_end": {' convert "$model" -o "$tmp/c.gguf" --decoder q8_0 --cali
 run convert "$model" -o "$tmp/c.gguf" --report "$tmp/r.json" --json -q
 if grep -q '"end_to_end_missing": "no pictures' "$tmp/r.json"; then good; else bad 'a report in JSON'; fi
 
+# ---- calibrate ----
+usage '--images is missing: a folder of pictures (or --random, for noise); see "eyelet help calibrate"' calibrate "$model" -o "$tmp/set"
+usage '--images or --random, not both; see "eyelet help calibrate"' calibrate "$model" -o "$tmp/set" --images "$tmp" --random
+fails 'no pictures; expected ' calibrate "$model" -o "$tmp/set" --images "$tmp/no-pictures"
+echo broken >"$tmp/pictures/p0.jpg"
+run calibrate "$model" -o "$tmp/set" --images "$tmp/pictures" --samples 3
+if [ "$rc" = 0 ] && grep -q 'left out: .*p0.jpg' "$tmp/err" && grep -q 'warning: 1 pictures cannot be read' "$tmp/err"; then good; else bad 'a broken picture in a set'; fi
+rm "$tmp/pictures/p0.jpg"
+ok=yes
+while read -r f; do [ -s "$f" ] || ok=no; done <"$tmp/set/input_list.txt"
+if [ $ok = yes ] && [ "$(wc -l <"$tmp/set/input_list.txt")" = 3 ] && [ "$(ls "$tmp/set"/*.raw | wc -l)" = 3 ]; then good; else bad 'list and files'; fi
+run calibrate "$model" -o "$tmp/set" --random --samples 2 --layout hwc-u8
+if [ "$rc" = 0 ] && grep -q 'warning: these samples are noise' "$tmp/err" && [ "$(ls "$tmp/set"/*.raw | wc -l)" = 2 ]; then good; else bad 'noise'; fi
+prints '"removed": 0' calibrate "$model" -o "$tmp/set" --random --samples 2 --layout hwc-u8 --json -q
+
 # ---- export ----
 usage '-o is missing: the folder to write to; see "eyelet help export onnx"' export onnx "$model"
 usage '"export" needs a second word: onnx, genie, lut; see "eyelet help"' export
