@@ -127,6 +127,7 @@ struct eye_quality_opts { /* all zero = defaults */
     const char *pairs;         /* folder of pictures with captions, as for calibration; of it every fourth pair is used */
     uint32_t max_pairs;        /* 0 = 64: the same number as in eye_convert_opts gives pairs that calibration did not see */
     int32_t n_greedy;          /* tokens of each greedy answer; 0 = 32 */
+    bool per_layer;            /* of an int8 tower: fill layer */
     void (*progress)(void *ctx, double done_0_to_1);
     void *progress_ctx;
     eye_cancel_fn *cancel;
@@ -134,7 +135,13 @@ struct eye_quality_opts { /* all zero = defaults */
     const struct eye_alloc *alloc;
 };
 
-struct eye_quality { /* of b against a */
+struct eye_quality_layer {     /* an int8 tower's or projector's: b's weights with rounded activations against floats */
+    char name[64];             /* of its weight */
+    const char *input;         /* "u8" or "i16" */
+    double snr_db, cosine;     /* of what it makes, with all that was lost before it; infinite = the same */
+};
+
+struct eye_quality { /* of b against a; give it back with eye_quality_clear */
     uint64_t n_pairs, n_images;
     bool held_out;             /* false: the folder has one pair, calibration may have seen it */
     uint64_t n_unreadable;     /* pictures left out */
@@ -147,7 +154,11 @@ struct eye_quality { /* of b against a */
     double edit_distance;      /* mean over answers: edits from a's tokens to b's / the longer one's length */
     uint64_t n_features;       /* of the vision tower, over all pictures; 0 = no picture */
     double features_cosine, features_snr_db; /* infinite = the same */
+    struct eye_quality_layer *layer; /* [n_layers] with per_layer, in the order they run */
+    uint64_t n_layers, layers_cap;
+    const struct eye_alloc *alloc;   /* private */
 };
+void eye_quality_clear(struct eye_quality *q);
 /* a, b: checkpoints of one model, b rounded; both run as stored. Returns EYE_OK; ARG (not one model; no pairs); what
  * eye_model_open, sessions and calibration return. */
 EYE_MUST_CHECK enum eye_status eye_quality_measure(const char *a, const char *b, const struct eye_quality_opts *opts,

@@ -108,6 +108,7 @@ struct eye_value {
     bool transposed;             /* weights [N,K]: data is [K,N] (GPT-2's Conv1D), of a plain dtype; read by eye_weight_row too */
     bool trainable;              /* weights: data is f32, plain, and changes between runs: nothing may be packed from it beforehand */
     struct eye_quant quant;      /* results and inputs: the range calibration found */
+    float rel_rms;               /* weights that eye_graph_int8_weights made: |w - q scale| / |w|; else 0 */
 };
 
 #define EYE_MAX_IN 6

@@ -53,6 +53,7 @@ struct job {
     float *target, *err, *part; /* [row] each, where in.u is */
     bool depthwise;
     struct eye_int8_input in;
+    double lost, all; /* squared, of all rows */
 };
 
 /* Input channel of element i of row o. */
@@ -110,8 +111,12 @@ static bool quantize_rows(struct job *j, const struct eye_value *w, int8_t *q, f
         eye_weight_row(w, o, row);
         scale[o] = row_scale(row, j->row);
         round_row(j, row, scale[o], q + o * j->row);
-        for (int64_t i = 0; i < j->row && j->in.mean; i++)
-            drift += ((double)row[i] - q[o * j->row + i] * (double)scale[o]) * j->in.mean[channel(j, o, i)];
+        for (int64_t i = 0; i < j->row; i++) {
+            double e = (double)row[i] - q[o * j->row + i] * (double)scale[o];
+            j->lost += e * e;
+            j->all += (double)row[i] * (double)row[i];
+            if (j->in.mean) drift += e * j->in.mean[channel(j, o, i)];
+        }
         if (bias) bias[o] = (float)((double)bias[o] + drift);
     }
     return true;
@@ -133,6 +138,7 @@ static bool become_int8(struct job *j) {
     eye_val v = eye_weight(g, w.name, &t);
     if (v == EYE_NONE) return false;
     g->value[v].row_scale = scale;
+    g->value[v].rel_rms = j->all > 0 ? (float)sqrt(j->lost / j->all) : 0;
     eye_node_set_in(g, j->n, 1, v);
     if (!has_bias) return true;
     struct eye_tensor b = {.data = bias, .dtype = EYE_F32, .rank = 1, .dims = {j->rows}};

@@ -161,6 +161,25 @@ static enum eye_status add_small(struct convert *c, const char *name, const stru
     return eye_gguf_add_tensor(&c->writer, name, &t, NULL, NULL, err);
 }
 
+/* The entry of a matrix or kernel in int8. */
+static enum eye_status add_int8_entry(struct convert *c, const char *name, const struct eye_value *w, struct eye_err *err) {
+    struct eye_convert_report *r = &c->report;
+    size_t cap = r->tensor_cap;
+    void *list = r->tensor;
+    if (!c->opts->per_tensor) return EYE_OK;
+    EYE_TRY(eye_alloc_grow(r->alloc, &list, &cap, r->n_matrices + 1, sizeof *r->tensor, err));
+    r->tensor = list;
+    r->tensor_cap = cap;
+    struct eye_convert_tensor *e = &r->tensor[r->n_matrices++];
+    *e = (struct eye_convert_tensor){.type = "int8", .rel_rms = (double)w->rel_rms, .weighted = -1, .weighted_plain = -1};
+    e->bytes = (uint64_t)w->dims[0] * sizeof(float);
+    uint64_t n = 1;
+    for (int i = 0; i < w->rank; i++) n *= (uint64_t)w->dims[i];
+    e->bytes += n;
+    snprintf(e->name, sizeof e->name, "%s", name);
+    return EYE_OK;
+}
+
 /* Int8 rows as they are, their scales beside them. */
 static enum eye_status add_int8(struct convert *c, const char *name, const struct eye_value *w, struct eye_err *err) {
     struct eye_tensor t = {.data = w->data, .dtype = EYE_I8, .rank = w->rank},
@@ -170,6 +189,7 @@ static enum eye_status add_int8(struct convert *c, const char *name, const struc
     if (strlen(scales) >= 64) return eye_fail(err, EYE_E_LIMIT, "tensor name \"%s\" is too long for GGUF", scales);
     memcpy(t.dims, w->dims, sizeof t.dims);
     c->report.n_tensors++;
+    EYE_TRY(add_int8_entry(c, name, w, err));
     EYE_TRY(eye_gguf_add_tensor(&c->writer, name, &t, NULL, NULL, err));
     return eye_gguf_add_tensor(&c->writer, scales, &s, NULL, NULL, err);
 }

@@ -5,6 +5,7 @@
 
 #include "eyelet/experimental.h"
 #include "eyelet/image.h"
+#include "pack/layers.h"
 #include "pack/pairs.h"
 
 #define GREEDY_TOKENS 32
@@ -29,6 +30,7 @@ struct judge {
     double kl, agree, first, edits;
     double dot, aa, bb, ee; /* sums over features: a b, a^2, b^2, (a - b)^2 */
     size_t *distance;       /* [2][n_greedy + 1] rows of the edit distance's table */
+    struct eye_layers *layers; /* NULL: not asked for, or b is not int8 */
 };
 
 /* ---- distributions ---- */
@@ -161,6 +163,7 @@ static enum eye_status judge_pair(struct judge *j, const struct eye_pair *p, str
     enum eye_status st = judge_answer(j, p, &img, err);
     if (st == EYE_OK) st = judge_greedy(j, &img, err);
     if (st == EYE_OK) st = judge_features(j, &img, err);
+    if (st == EYE_OK && j->layers) st = eye_layers_add(j->layers, &img, err);
     eye_image_free(&img);
     j->q->n_images++;
     return st;
@@ -207,6 +210,9 @@ static enum eye_status measure(struct judge *j, const char *a, const char *b, st
     eye_model_get_info(j->side[0].model, &info);
     opts.n_ctx = (int32_t)EYE_MIN((size_t)info.n_ctx, j->pairs.longest + j->n_greedy + 1);
     for (int i = 0; i < 2; i++) EYE_TRY(eye_session_new(j->side[i].model, &opts, &j->side[i].s, err));
+    const struct eye_vlm *vlm = &j->side[1].model->vlm;
+    if (j->o->per_layer && eye_vlm_sees(vlm) && vlm->vision_type == EYE_W_I8)
+        EYE_TRY(eye_layers_new(&j->layers, j->side[1].model, err));
     n_judged = j->pairs.nothing_held_out ? j->pairs.n : j->pairs.n_held_out;
     for (size_t i = 0; i < j->pairs.n; i++) {
         if (!eye_pair_judges(&j->pairs, i)) continue;
@@ -217,12 +223,18 @@ static enum eye_status measure(struct judge *j, const char *a, const char *b, st
     j->q->held_out = !j->pairs.nothing_held_out;
     j->q->n_unreadable = j->pairs.n_unreadable;
     conclude(j);
-    return EYE_OK;
+    return j->layers ? eye_layers_conclude(j->layers, j->q, err) : EYE_OK;
+}
+
+void eye_quality_clear(struct eye_quality *q) {
+    eye_alloc_free(q->alloc, q->layer, q->layers_cap * sizeof *q->layer);
+    q->layer = NULL;
+    q->n_layers = q->layers_cap = 0;
 }
 
 enum eye_status eye_quality_measure(const char *a, const char *b, const struct eye_quality_opts *opts, struct eye_quality *out,
                                     struct eye_err *err) {
-    struct eye_quality q = {0};
+    struct eye_quality q = {.alloc = opts->alloc};
     struct judge j = {.o = opts, .q = &q, .n_greedy = opts->n_greedy > 0 ? (size_t)opts->n_greedy : GREEDY_TOKENS};
     if (!opts->pairs) return eye_fail(err, EYE_E_ARG, "quality: no folder of pairs");
     if (opts->n_greedy < 0 || opts->n_greedy > 4096)
@@ -230,6 +242,8 @@ enum eye_status eye_quality_measure(const char *a, const char *b, const struct e
     eye_arena_init(&j.arena, opts->alloc);
     enum eye_status st = measure(&j, a, b, err);
     if (st == EYE_OK) *out = q;
+    else eye_quality_clear(&q);
+    eye_layers_free(j.layers);
     for (int i = 0; i < 2; i++) {
         eye_session_free(j.side[i].s);
         eye_model_close(j.side[i].model);

@@ -484,6 +484,45 @@ static void test_precision(void **state) {
     free(exact), free(some), free(every);
 }
 
+/* What each layer costs: its weights, and its activations with all before it. */
+static void test_layers(void **state) {
+    char folder[1024], path[1024];
+    struct eye_convert_report r;
+    struct eye_quality q;
+    struct eye_convert_opts o = {.vision_type = EYE_WEIGHT_INT8, .calibration = pictures(), .vision_snr_db = 35, .per_tensor = true};
+    struct eye_quality_opts qo = {.pairs = pictures(), .n_greedy = 2, .per_layer = true};
+    size_t n_int8 = 0, n_wide = 0;
+    snprintf(folder, sizeof folder, "%s", model_folder("tiny"));
+    snprintf(path, sizeof path, "%s/layers.gguf", eye_scratch_dir());
+    ok(eye_convert(folder, path, &o, &r, &err));
+    for (size_t i = 0; i < r.n_matrices; i++) {
+        if (strcmp(r.tensor[i].type, "int8") != 0) continue;
+        n_int8++;
+        assert_true(r.tensor[i].rel_rms > 1e-4 && r.tensor[i].rel_rms < 0.02); /* 1 / (127 sqrt(12)) of the largest at best */
+        assert_true(r.tensor[i].bytes > 0);
+    }
+    assert_int_equal(n_int8, r.n_int8);
+    ok(eye_quality_measure(folder, path, &qo, &q, &err));
+    assert_int_equal(q.n_layers, r.n_int8);
+    for (size_t i = 0; i < q.n_layers; i++) {
+        const struct eye_quality_layer *l = &q.layer[i];
+        double noise = pow(10, -l->snr_db / 10); /* small, so it turns by less */
+        n_wide += strcmp(l->input, "i16") == 0;
+        if (!(l->snr_db > 12 && l->cosine > 1 - noise && l->cosine < 1 + 1e-9))
+            fail_msg("%s: %g dB, %g", l->name, l->snr_db, l->cosine);
+    }
+    assert_int_equal(n_wide, r.n_wide);
+    assert_string_equal(q.layer[0].name, "v.stem.0.conv");
+    assert_string_equal(q.layer[q.n_layers - 1].name, "mm.2");
+    assert_true(q.layer[0].snr_db > 100); /* pixels are bytes by nature: its range must be theirs */
+    assert_true(q.layer[q.n_layers - 1].snr_db < 60);
+    eye_quality_clear(&q);
+    eye_convert_report_clear(&r);
+    ok(eye_quality_measure(folder, folder, &qo, &q, &err));
+    assert_int_equal(q.n_layers, 0); /* nothing is int8 */
+    eye_quality_clear(&q);
+}
+
 /* A file made from an int8 file, with nothing asked: the same tower, no pictures needed. */
 static void test_again(void **state) {
     char again[1024];
@@ -556,6 +595,7 @@ int main(void) {
         cmocka_unit_test(test_equalize),       cmocka_unit_test(test_weights),         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_families),       cmocka_unit_test(test_again),           cmocka_unit_test(test_refused),
         cmocka_unit_test(test_broken_metadata), cmocka_unit_test(test_precision), cmocka_unit_test(test_covariance),
+        cmocka_unit_test(test_layers),
     };
     return cmocka_run_group_tests(tests, NULL, stop);
 }

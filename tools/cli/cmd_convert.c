@@ -62,7 +62,7 @@ static int print_json(struct ui *ui, const char *out, const struct eye_convert_r
 static enum eye_status judge(struct ui *ui, const struct convert_opts *o, const char *checkpoint, struct report *r,
                              struct eye_quality *q, struct eye_err *err) {
     struct eye_quality_opts opts = {.pairs = o->judge ? o->judge : o->calibration, .max_pairs = (uint32_t)o->max_pairs,
-                                    .progress = on_judging, .progress_ctx = ui, .cancel = ui_interrupted};
+                                    .per_layer = true, .progress = on_judging, .progress_ctx = ui, .cancel = ui_interrupted};
     if (!opts.pairs) r->why_not = "no pictures; give a folder of them with --judge";
     else if (o->decoder_only) r->why_not = "a decoder alone looks at no pictures";
     if (r->why_not) return EYE_OK;
@@ -83,20 +83,27 @@ static int write_report(struct ui *ui, const struct convert_opts *o, const struc
     return fclose(f) != 0 || bad ? ui_failf(ui, "%s: %s", o->report, strerror(errno)) : EXIT_DONE;
 }
 
-static int finish(struct ui *ui, const struct convert_opts *o, const char *checkpoint, const struct eye_convert_report *c) {
-    struct report r = {.convert = c};
-    struct eye_quality q;
-    struct eye_err err = {0};
+static int print(struct ui *ui, const struct convert_opts *o, const struct report *r) {
+    const struct eye_convert_report *c = r->convert;
     char in[32], out[32];
     bool here = o->report && strcmp(o->report, "-") == 0;
-    if (o->report && judge(ui, o, checkpoint, &r, &q, &err) != EYE_OK) return ui_fail(ui, &err);
-    if (o->report && !here && write_report(ui, o, &r) != EXIT_DONE) return EXIT_FAILED;
-    if (o->json) return print_json(ui, o->out, c, here ? report_json(&r) : NULL);
-    if (here) report_text(stdout, &r);
+    if (o->report && !here && write_report(ui, o, r) != EXIT_DONE) return EXIT_FAILED;
+    if (o->json) return print_json(ui, o->out, c, here ? report_json(r) : NULL);
+    if (here) report_text(stdout, r);
     else
         printf("%s: %llu tensors, %s from %s\n", o->out, (unsigned long long)c->n_tensors,
                cli_bytes(c->bytes_out, out, sizeof out), cli_bytes(c->bytes_in, in, sizeof in));
     return EXIT_DONE;
+}
+
+static int finish(struct ui *ui, const struct convert_opts *o, const char *checkpoint, const struct eye_convert_report *c) {
+    struct report r = {.convert = c};
+    struct eye_quality q = {0};
+    struct eye_err err = {0};
+    if (o->report && judge(ui, o, checkpoint, &r, &q, &err) != EYE_OK) return ui_fail(ui, &err);
+    int code = print(ui, o, &r);
+    eye_quality_clear(&q);
+    return code;
 }
 
 static int run(void *opts, char *const *operand, int n_operands) {

@@ -53,9 +53,20 @@ static void text_quality(FILE *f, const struct eye_quality *q) {
         fprintf(f, "vision features      cosine %.6f, SNR %.1f dB\n", q->features_cosine, q->features_snr_db);
 }
 
+/* Of an int8 tower: where activations lose it. */
+static void text_layers(FILE *f, const struct eye_quality *q) {
+    if (!q->n_layers) return;
+    fprintf(f, "\n%-32s %-6s %10s %11s\n", "layer (rounded activations)", "input", "SNR", "cosine");
+    for (uint64_t i = 0; i < q->n_layers; i++) {
+        const struct eye_quality_layer *l = &q->layer[i];
+        fprintf(f, "%-32s %-6s %7.1f dB %11.6f\n", l->name, l->input, l->snr_db, l->cosine);
+    }
+}
+
 void report_text(FILE *f, const struct report *r) {
     char in[32], out[32];
     text_tensors(f, r->convert);
+    if (r->quality) text_layers(f, r->quality);
     fprintf(f, "\nsize                 %s from %s\n", cli_bytes(r->convert->bytes_out, out, sizeof out),
             cli_bytes(r->convert->bytes_in, in, sizeof in));
     if (r->convert->n_fallback)
@@ -87,8 +98,18 @@ static json_t *json_tensors(const struct eye_convert_report *r) {
     return list;
 }
 
+static json_t *json_layers(const struct eye_quality *q) {
+    json_t *list = json_array();
+    for (uint64_t i = 0; list && i < q->n_layers; i++) {
+        const struct eye_quality_layer *l = &q->layer[i];
+        json_array_append_new(list, json_pack("{s:s,s:s,s:o,s:f}", "name", l->name, "input", l->input, "snr_db", number(l->snr_db),
+                                              "cosine", l->cosine));
+    }
+    return list;
+}
+
 static json_t *json_quality(const struct eye_quality *q) {
-    return json_pack("{s:I,s:I,s:b,s:I,s:I,s:o,s:o,s:f,s:f,s:f,s:I,s:I,s:f,s:f,s:I,s:f,s:o}", "pairs", (json_int_t)q->n_pairs,
+    json_t *o = json_pack("{s:I,s:I,s:b,s:I,s:I,s:o,s:o,s:f,s:f,s:f,s:I,s:I,s:f,s:f,s:I,s:f,s:o}", "pairs", (json_int_t)q->n_pairs,
                      "images", (json_int_t)q->n_images, "held_out", (int)q->held_out, "unreadable",
                      (json_int_t)q->n_unreadable, "positions", (json_int_t)q->n_positions, "kl_mean", number(q->kl_mean),
                      "kl_max", number(q->kl_max), "top1", q->top1, "perplexity", q->perplexity_b, "perplexity_checkpoint",
@@ -96,6 +117,8 @@ static json_t *json_quality(const struct eye_quality *q) {
                      "first_difference", q->first_difference, "edit_distance", q->edit_distance, "features",
                      (json_int_t)q->n_features, "features_cosine", q->features_cosine, "features_snr_db",
                      number(q->features_snr_db));
+    if (o && q->n_layers) json_object_set_new(o, "layers", json_layers(q));
+    return o;
 }
 
 json_t *report_json(const struct report *r) {
