@@ -267,7 +267,7 @@ static enum eye_status check_opts(const struct eye_samples_opts *o, struct eye_e
     if (o->max_samples > MOST_SAMPLES)
         return eye_fail(err, EYE_E_ARG, "calibration set: %u samples, expected at most %u", o->max_samples, MOST_SAMPLES);
     if (!o->pictures && !o->random)
-        return eye_fail(err, EYE_E_ARG, "calibration set: no folder of pictures; noise, whose ranges are wrong, only if asked for");
+        return eye_fail(err, EYE_E_ARG, "calibration set: no folder of pictures; noise, of wrong ranges, only if asked for");
     if (o->pictures && o->random) return eye_fail(err, EYE_E_ARG, "calibration set: pictures or noise, not both");
     return EYE_OK;
 }

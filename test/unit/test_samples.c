@@ -1,5 +1,5 @@
-/* Calibration sets for other tool chains: samples are what the model sees, in every layout; the list and the files agree, also after
- * a smaller set, a broken picture, a failure; noise only if asked for; what must be refused. */
+/* Calibration sets for other tool chains: samples are what the model sees, in every layout; the list and the files agree, also
+ * after a smaller set, a broken picture, a failure; noise only if asked for; what must be refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -168,7 +168,8 @@ static void test_list(void **state) {
     /* a smaller set: the rest goes, other files stay */
     eye_scratch_write("set/sample_1.raw", "mine", 4);
     eye_scratch_write("set/sample_007.raw", "of a larger set", 15);
-    make_set((struct eye_samples_opts){.layout = EYE_SAMPLE_HWC_U8, .max_samples = 1, .input = "pixel_values", .list_dir = "/data/c/"}, &r);
+    make_set((struct eye_samples_opts){.layout = EYE_SAMPLE_HWC_U8, .max_samples = 1, .input = "pixel_values",
+                                       .list_dir = "/data/c/"}, &r);
     assert_list("pixel_values:=/data/c/sample_000.raw\n");
     assert_int_equal(r.n_removed, 3);
     assert_int_equal(count_samples(), 2);

@@ -102,15 +102,15 @@ static json_t *json_layers(const struct eye_quality *q) {
     json_t *list = json_array();
     for (uint64_t i = 0; list && i < q->n_layers; i++) {
         const struct eye_quality_layer *l = &q->layer[i];
-        json_array_append_new(list, json_pack("{s:s,s:s,s:o,s:f}", "name", l->name, "input", l->input, "snr_db", number(l->snr_db),
-                                              "cosine", l->cosine));
+        json_array_append_new(list, json_pack("{s:s,s:s,s:o,s:f}", "name", l->name, "input", l->input, "snr_db",
+                                              number(l->snr_db), "cosine", l->cosine));
     }
     return list;
 }
 
 static json_t *json_quality(const struct eye_quality *q) {
-    json_t *o = json_pack("{s:I,s:I,s:b,s:I,s:I,s:o,s:o,s:f,s:f,s:f,s:I,s:I,s:f,s:f,s:I,s:f,s:o}", "pairs", (json_int_t)q->n_pairs,
-                     "images", (json_int_t)q->n_images, "held_out", (int)q->held_out, "unreadable",
+    json_t *o = json_pack("{s:I,s:I,s:b,s:I,s:I,s:o,s:o,s:f,s:f,s:f,s:I,s:I,s:f,s:f,s:I,s:f,s:o}", "pairs",
+                     (json_int_t)q->n_pairs, "images", (json_int_t)q->n_images, "held_out", (int)q->held_out, "unreadable",
                      (json_int_t)q->n_unreadable, "positions", (json_int_t)q->n_positions, "kl_mean", number(q->kl_mean),
                      "kl_max", number(q->kl_max), "top1", q->top1, "perplexity", q->perplexity_b, "perplexity_checkpoint",
                      q->perplexity_a, "answers", (json_int_t)q->n_answers, "answers_equal", (json_int_t)q->n_equal,
