@@ -498,7 +498,7 @@ static void test_layers(void **state) {
     for (size_t i = 0; i < r.n_matrices; i++) {
         if (strcmp(r.tensor[i].type, "int8") != 0) continue;
         n_int8++;
-        assert_true(r.tensor[i].rel_rms > 1e-4 && r.tensor[i].rel_rms < 0.02); /* 1 / (127 sqrt(12)) of the largest at best */
+        assert_true(r.tensor[i].rel_rms > 1e-4 && r.tensor[i].rel_rms < 0.05); /* to the nearest 0.01; covariance moves further */
         assert_true(r.tensor[i].bytes > 0);
     }
     assert_int_equal(n_int8, r.n_int8);
