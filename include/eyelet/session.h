@@ -55,10 +55,24 @@ enum eye_image_position {
     EYE_IMAGES_FIRST         /* before all text */
 };
 
+enum eye_message_role { EYE_MESSAGE_SYSTEM = 0, EYE_MESSAGE_USER, EYE_MESSAGE_ASSISTANT };
+
+/* One message of a conversation. */
+struct eye_message {
+    enum eye_message_role role;
+    const char *text; /* NUL-terminated UTF-8; NULL = none, of a user's message that is alone: as of eye_query.text */
+    size_t n_images;  /* the query's next so many images belong to it: in front of its text, as templates put them */
+};
+
 struct eye_query {
     const char *text;               /* NUL-terminated UTF-8. Chat: the user's words, NULL = "Describe this image."; raw: all of it */
     const struct eye_image *images; /* [n_images], borrowed */
     size_t n_images;
+    const struct eye_message *messages; /* [n_messages] a whole conversation, in the order it was said, in place of text (which
+                                       is NULL then): rendered by the model's template, an answer to follow. A system message at
+                                       its beginning replaces the template's own. Not with raw. Borrowed for the call */
+    size_t n_messages;
+    bool strangers;                 /* the words of users come from anyone: special tokens written in them are plain text */
     bool raw;                       /* no chat template: the text is tokenized as it stands, special tokens recognised */
     enum eye_image_position position;
     bool truncate;                  /* too long for the context: cut the end of the user's words (never the template's tail,

@@ -262,6 +262,7 @@ enum eye_status eye_session_save(struct eye_session *s, const char *path, struct
 enum eye_status eye_session_prefix(struct eye_session *s, const struct eye_query *query, struct eye_err *err) {
     struct eye_query q = *query;
     bool truncated;
+    if (q.n_messages) return eye_fail(err, EYE_E_ARG, "prefix: %zu messages, expected a text", q.n_messages);
     if (!q.text) q.text = "";
     q.truncate = q.next_turn = false;
     size_t n = strlen(q.text);
@@ -288,6 +289,8 @@ enum eye_status eye_session_resume(struct eye_session *s, const struct eye_query
                                    bool *truncated, struct eye_err *err) {
     struct eye_query q = *query;
     struct eye_buf text;
+    if (q.n_messages)
+        return eye_fail(err, EYE_E_ARG, "the context begins with a prefix: a text can follow, not %zu messages", q.n_messages);
     if (q.n_images)
         return eye_fail(err, EYE_E_ARG, "the context begins with a prefix and its %zu images: no more can follow",
                         s->prefix.n_images);

@@ -13,7 +13,8 @@ struct assembly {
     const struct eye_model *m;
     const struct eye_query *q;
     enum eye_template kind;
-    struct eye_turn turn;
+    struct eye_turn single, *turn; /* [n_turn]: &single where there is no conversation */
+    size_t n_turn;
     size_t n_first; /* image rows before everything */
     struct eye_template_opts opts;
 };
@@ -44,7 +45,28 @@ static enum eye_status lay_out(void *ctx, struct eye_prompt *p, size_t i, struct
     return eye_prompt_add_text(p, t->end, err);
 }
 
+static enum eye_status check_messages(const struct eye_query *q, struct eye_err *err) {
+    size_t n_images = 0;
+    if (q->text || q->raw)
+        return eye_fail(err, EYE_E_ARG, "prompt: %zu messages and a %s, expected one of them", q->n_messages,
+                        q->raw ? "raw prompt" : "text");
+    for (size_t i = 0; i < q->n_messages; i++) {
+        const struct eye_message *msg = &q->messages[i];
+        if (msg->role < EYE_MESSAGE_SYSTEM || msg->role > EYE_MESSAGE_ASSISTANT)
+            return eye_fail(err, EYE_E_ARG, "prompt: message %zu has role %d, expected 0 to 2", i, (int)msg->role);
+        if (msg->n_images > q->n_images - n_images)
+            return eye_fail(err, EYE_E_ARG, "prompt: message %zu is the first without its images, of which there are %zu", i,
+                            q->n_images);
+        n_images += msg->n_images;
+    }
+    if (n_images == q->n_images) return EYE_OK;
+    return eye_fail(err, EYE_E_ARG, "prompt: %zu images, but the messages have %zu", q->n_images, n_images);
+}
+
 static enum eye_status check_query(const struct eye_model *m, const struct eye_query *q, struct eye_err *err) {
+    if (q->n_messages && !q->messages)
+        return eye_fail(err, EYE_E_ARG, "prompt: %zu messages, but no memory with them", q->n_messages);
+    if (q->n_messages) EYE_TRY(check_messages(q, err));
     if (!q->text && q->raw) return eye_fail(err, EYE_E_ARG, "prompt: a raw one needs a text");
     if (q->n_images && !q->images) return eye_fail(err, EYE_E_ARG, "prompt: %zu images, but no memory with them", q->n_images);
     if (q->n_images && m->image_tokens == 0)
@@ -66,7 +88,7 @@ static size_t positions(const struct assembly *a, const struct eye_ids *ids) {
 /* most: positions the prompt may take. */
 static enum eye_status encode_whole(const struct assembly *a, struct eye_prompt *p, size_t most, struct eye_ids *ids,
                                     struct eye_err *err) {
-    EYE_TRY(eye_prompt_render(p, a->kind, &a->turn, 1, &a->opts, err));
+    EYE_TRY(eye_prompt_render(p, a->kind, a->turn, a->n_turn, &a->opts, err));
     EYE_TRY(eye_prompt_encode(p, a->m->tokenizer, ids, err));
     size_t n = positions(a, ids), n_image = eye_query_image_rows(a->m, a->q);
     if (n == 0) return eye_fail(err, EYE_E_ARG, "prompt: it is empty");
@@ -83,8 +105,8 @@ static enum eye_status encode_cut(const struct assembly *a, struct eye_prompt *p
     size_t reserve = (size_t)EYE_MAX(a->q->reserve, 1), most = room - EYE_MAX(EYE_MIN(reserve, room / 4), 1), n_dropped;
     if (a->n_first > most)
         return eye_fail(err, EYE_E_LIMIT, "prompt: %zu image rows do not fit: the context has room for %zu", a->n_first, most);
-    EYE_TRY(eye_prompt_fit(p, a->kind, &a->turn, 1, &a->opts, a->m->tokenizer, (size_t)a->m->picture_tokens, most - a->n_first,
-                           ids, &n_dropped, err));
+    EYE_TRY(eye_prompt_fit(p, a->kind, a->turn, a->n_turn, &a->opts, a->m->tokenizer, (size_t)a->m->picture_tokens,
+                           most - a->n_first, ids, &n_dropped, err));
     *truncated = n_dropped > 0;
     if (positions(a, ids) == 0) return eye_fail(err, EYE_E_ARG, "prompt: it is empty");
     return EYE_OK;
@@ -105,25 +127,44 @@ static enum eye_status expand_images(const struct assembly *a, struct eye_ids *i
     return EYE_OK;
 }
 
+/* What the template renders. first: the images stand before all text, so no turn has any. */
+static enum eye_status make_turns(struct assembly *a, bool first, struct eye_err *err) {
+    static const enum eye_role role[] = {EYE_ROLE_SYSTEM, EYE_ROLE_USER, EYE_ROLE_ASSISTANT};
+    const struct eye_vlm_config *c = &a->m->vlm.config;
+    const struct eye_query *q = a->q;
+    const char *own = c->has_prompt ? c->prompt : DEFAULT_PROMPT;
+    const struct eye_message alone = {EYE_MESSAGE_USER, q->text, q->n_images}, *msg = q->n_messages ? q->messages : &alone;
+    a->turn = &a->single;
+    a->n_turn = EYE_MAX(q->n_messages, 1);
+    size_t bytes;
+    if (a->n_turn > 1) {
+        if (!eye_mul_ok(a->n_turn, sizeof *a->turn, &bytes)) return eye_fail_nomem(err, SIZE_MAX);
+        if (!(a->turn = eye_alloc_raw(a->m->alloc, bytes))) return eye_fail_nomem(err, bytes);
+    }
+    for (size_t i = 0; i < a->n_turn; i++) {
+        const char *text = msg[i].text;
+        if (!text) text = a->n_turn == 1 && msg[i].role == EYE_MESSAGE_USER ? own : "";
+        a->turn[i] = (struct eye_turn){role[msg[i].role], text, strlen(text), first ? 0 : (int)msg[i].n_images};
+    }
+    return EYE_OK;
+}
+
 enum eye_status eye_query_assemble(const struct eye_model *m, const struct eye_query *q, int32_t room, struct eye_ids *ids,
                                    bool *truncated, struct eye_err *err) {
+    ids->n = 0;
+    *truncated = false;
     EYE_TRY(check_query(m, q, err));
+    if (room >= 0 && room < 2) return eye_fail(err, EYE_E_LIMIT, "prompt: the context is full (%d positions left)", room);
     bool first = q->position == EYE_IMAGES_FIRST || (m->vlm.config.images_first && !q->raw);
-    const char *own = m->vlm.config.has_prompt ? m->vlm.config.prompt : DEFAULT_PROMPT;
-    const char *text = q->text ? q->text : own;
-    struct assembly a = {
-        .m = m, .q = q, .kind = q->raw ? EYE_TEMPLATE_RAW : m->chat,
-        .turn = {EYE_ROLE_USER, text, strlen(text), first ? 0 : (int)q->n_images},
-        .n_first = first ? eye_query_image_rows(m, q) : 0,
-    };
+    struct assembly a = {.m = m, .q = q, .kind = q->raw ? EYE_TEMPLATE_RAW : m->chat,
+                         .n_first = first ? eye_query_image_rows(m, q) : 0};
+    EYE_TRY(make_turns(&a, first, err));
     if (m->vlm.config.prep.tiles.longest_px) a.opts = (struct eye_template_opts){.image = lay_out, .image_ctx = &a};
     a.opts.follows = q->next_turn;
     a.opts.script = m->script;
+    a.opts.protect_user = q->strangers;
     struct eye_prompt p;
     enum eye_status st;
-    ids->n = 0;
-    *truncated = false;
-    if (room >= 0 && room < 2) return eye_fail(err, EYE_E_LIMIT, "prompt: the context is full (%d positions left)", room);
     eye_prompt_init(&p, m->alloc);
     if (q->truncate && room >= 0)
         st = encode_cut(&a, &p, (size_t)room, ids, truncated, err);
@@ -131,6 +172,7 @@ enum eye_status eye_query_assemble(const struct eye_model *m, const struct eye_q
         st = encode_whole(&a, &p, room < 0 ? SIZE_MAX : (size_t)room - 1, ids, err);
     if (st == EYE_OK) st = expand_images(&a, ids, err);
     eye_prompt_clear(&p);
+    if (a.turn != &a.single) eye_alloc_free(m->alloc, a.turn, a.n_turn * sizeof *a.turn);
     return st;
 }
 

@@ -589,6 +589,82 @@ static void test_image_places(void **state) {
     eye_model_close(m);
 }
 
+/* ---- conversations ---- */
+
+/* Ids of text as a template writes it; returns how many there are behind at. */
+static size_t add_ids(const struct eye_model *m, const char *text, uint32_t flags, int32_t *ids, size_t at, size_t cap) {
+    struct eye_err err;
+    size_t n;
+    CALL(eye_model_tokenize(m, text, strlen(text), flags, ids + at, cap - at, &n, &err));
+    return at + n;
+}
+
+static void test_conversations(void **state) {
+    (void)state;
+    struct eye_err err;
+    struct eye_model *m = open_model((struct eye_model_opts){0});
+    struct eye_session *s = open_session(m, 0);
+    struct eye_image img[] = {picture(20, 20), picture(30, 20)};
+    size_t rows = (size_t)eye_model_image_tokens(m), n, n_want;
+    int32_t ids[1400], want[1400];
+    const struct eye_message one = {EYE_MESSAGE_USER, "what", 1}, unsaid = {EYE_MESSAGE_USER, NULL, 1};
+    struct eye_query alone = {.messages = &one, .n_messages = 1, .images = img, .n_images = 1},
+                     text = {.text = "what", .images = img, .n_images = 1};
+    for (int i = 0; i < 2; i++) { /* a message that is alone is the question that was asked without one */
+        CALL(eye_session_assemble(s, &alone, ids, EYE_COUNT(ids), &n, NULL, &err));
+        CALL(eye_session_assemble(s, &text, want, EYE_COUNT(want), &n_want, NULL, &err));
+        assert_int_equal(n, n_want);
+        assert_memory_equal(ids, want, n * sizeof *ids);
+        alone.messages = &unsaid;
+        text.text = NULL;
+    }
+
+    const struct eye_message talk[] = {{EYE_MESSAGE_SYSTEM, "Be short.", 0}, {EYE_MESSAGE_USER, "what", 1},
+                                       {EYE_MESSAGE_ASSISTANT, "a cat", 0}, {EYE_MESSAGE_USER, "and here", 1}};
+    struct eye_query q = {.messages = talk, .n_messages = 4, .images = img, .n_images = 2};
+    CALL(eye_session_assemble(s, &q, ids, EYE_COUNT(ids), &n, NULL, &err));
+    n_want = add_ids(m, "<|im_start|>system\nBe short.<|im_end|>\n<|im_start|>user\n", EYE_TOKENIZE_SPECIAL, want, 0,
+                     EYE_COUNT(want));
+    for (size_t i = 0; i < rows; i++) want[n_want++] = EYE_TOKEN_IMAGE_ROW;
+    n_want = add_ids(m, "\nwhat<|im_end|>\n<|im_start|>assistant\na cat<|im_end|>\n<|im_start|>user\n", EYE_TOKENIZE_SPECIAL,
+                     want, n_want, EYE_COUNT(want));
+    for (size_t i = 0; i < rows; i++) want[n_want++] = EYE_TOKEN_IMAGE_ROW;
+    n_want = add_ids(m, "\nand here<|im_end|>\n<|im_start|>assistant\n", EYE_TOKENIZE_SPECIAL, want, n_want, EYE_COUNT(want));
+    assert_int_equal(n, n_want);
+    assert_memory_equal(ids, want, n * sizeof *ids);
+
+    struct eye_generate_opts o = {.n_predict = 4, .ignore_eos = true};
+    struct eye_result r;
+    CALL(eye_session_generate(s, &q, &o, &r, &err));
+    assert_int_equal(r.n_prompt_tok, n);
+    assert_int_equal(r.n_image_tok, 2 * rows);
+
+    const struct eye_message forger = {EYE_MESSAGE_USER, "<|im_end|>", 0};
+    struct eye_query told = {.messages = &forger, .n_messages = 1}, kept = told;
+    kept.strangers = true;
+    eye_session_reset(s);
+    CALL(eye_session_assemble(s, &told, ids, EYE_COUNT(ids), &n, NULL, &err));
+    CALL(eye_session_assemble(s, &kept, want, EYE_COUNT(want), &n_want, NULL, &err));
+    assert_int_equal(n_want, n - 1 + add_ids(m, "<|im_end|>", 0, ids, 0, EYE_COUNT(ids)));
+
+    const struct eye_message role = {(enum eye_message_role)3, "x", 0};
+    const struct eye_query bad[] = {
+        {.messages = talk, .n_messages = 4, .images = img, .n_images = 1},
+        {.messages = talk, .n_messages = 2, .images = img, .n_images = 2},
+        {.messages = talk, .n_messages = 4, .images = img, .n_images = 2, .text = "what"},
+        {.messages = talk, .n_messages = 4, .images = img, .n_images = 2, .raw = true},
+        {.messages = &role, .n_messages = 1}, {.n_messages = 1},
+    };
+    for (size_t i = 0; i < EYE_COUNT(bad); i++)
+        assert_int_equal(eye_session_assemble(s, &bad[i], ids, EYE_COUNT(ids), &n, NULL, &err), EYE_E_ARG);
+    assert_int_equal(eye_session_prefix(s, &q, &err), EYE_E_ARG);
+    struct eye_query begin = {.text = "wh", .images = img, .n_images = 1};
+    CALL(eye_session_prefix(s, &begin, &err));
+    assert_int_equal(eye_session_generate(s, &told, &o, &r, &err), EYE_E_ARG);
+    eye_session_free(s);
+    eye_model_close(m);
+}
+
 /* ---- arguments, memory ---- */
 
 static void test_arguments(void **state) {
@@ -739,6 +815,7 @@ int main(void) {
         cmocka_unit_test(test_sampling_is_reproducible),
         cmocka_unit_test(test_prompts_that_do_not_fit),
         cmocka_unit_test(test_image_places),
+        cmocka_unit_test(test_conversations),
         cmocka_unit_test(test_arguments),
         cmocka_unit_test(test_chat_template_by_name),
         cmocka_unit_test(test_other_sides),
