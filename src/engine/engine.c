@@ -59,7 +59,7 @@ size_t eye_exec_rows(const struct eye_exec *x, eye_val v) {
 }
 
 void eye_exec_tasks(struct eye_exec *x, size_t work, size_t n_tasks, eye_task_fn *fn, void *ctx) {
-    if (n_tasks > 1 && work >= EYE_INLINE_WORK)
+    if (n_tasks > 1 && work >= EYE_INLINE_WORK && !x->alone)
         eye_pool_run(x->plan->e->pool, (int)n_tasks, fn, ctx);
     else
         for (size_t i = 0; i < n_tasks; i++) fn(ctx, (int)i, 0);

@@ -102,6 +102,9 @@ void eye_kv_copy(struct eye_kv *kv, int64_t dst_slot, int64_t src_slot, int64_t 
 struct eye_exec;
 EYE_MUST_CHECK enum eye_status eye_exec_new(struct eye_exec **x, const struct eye_plan *plan, struct eye_err *err);
 void eye_exec_free(struct eye_exec *x);
+/* Its runs stay on the caller's thread: they need no pool, so several such execs may run at once, each on a thread, inside one
+ * task each of the pool or beside it. Same results. */
+void eye_exec_alone(struct eye_exec *x);
 
 struct eye_io { eye_val v; void *data; }; /* caller's memory, contiguous, shape as bound */
 /* Runs the bind's T rows (its ctx is not read: the cache knows). in: every input of the graph. out: any values that are graph

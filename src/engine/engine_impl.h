@@ -90,7 +90,7 @@ struct eye_exec {
     uint8_t *activations, *scratch;
     size_t scratch_bytes;
     uint64_t *ns;           /* [n_steps] */
-    bool timing;
+    bool timing, alone;
     eye_observe_fn *observe; /* or NULL */
     void *observe_ctx;
 };

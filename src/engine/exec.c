@@ -156,6 +156,8 @@ enum eye_status eye_exec_run(struct eye_exec *x, struct eye_kv *kv, const struct
     return EYE_OK;
 }
 
+void eye_exec_alone(struct eye_exec *x) { x->alone = true; }
+
 /* ---- timing, observing ---- */
 
 void eye_exec_observe(struct eye_exec *x, eye_observe_fn *fn, void *ctx) {

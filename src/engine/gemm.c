@@ -167,5 +167,5 @@ void eye_gemm_run(struct eye_exec *x, const struct eye_gemm *j) {
     size_t mr = j->w->ukr->mr, n_blocks = eye_ceil_div(j->m, j->w->block_rows);
     struct gemm_run r = {.x = x, .j = j, .range_cols = j->w->range_cols};
     r.block_rows = eye_ceil_div(eye_ceil_div(j->m, mr), n_blocks) * mr; /* even blocks */
-    eye_pool_run(x->plan->e->pool, (int)eye_ceil_div(j->m, r.block_rows), block_task, &r);
+    eye_exec_tasks(x, SIZE_MAX, eye_ceil_div(j->m, r.block_rows), block_task, &r);
 }

@@ -108,7 +108,7 @@ static enum eye_status run_ffn(struct eye_exec *x, const struct eye_step *s, str
     }
     size_t mr = d->w1.ukr->mr, n_blocks = eye_ceil_div(r.m, d->w1.block_rows);
     r.block_rows = eye_ceil_div(eye_ceil_div(r.m, mr), n_blocks) * mr;
-    eye_pool_run(x->plan->e->pool, (int)eye_ceil_div(r.m, r.block_rows), ffn_task, &r);
+    eye_exec_tasks(x, SIZE_MAX, eye_ceil_div(r.m, r.block_rows), ffn_task, &r);
     return EYE_OK;
 }
 

@@ -208,11 +208,11 @@ static bool on_text(void *ctx, const char *text, size_t bytes) {
 static void end_answer(struct answer *t) {
     struct eye_session *s = t->d->s;
     if (!t->q->tokens_out) {
-        s->piece.len = 0;
-        eye_detok_flush(&t->detok, &s->piece);
-        if (s->piece.len) eye_answer_add(&s->answer, s->piece.p, s->piece.len);
-        eye_answer_finish(&s->answer);
-        t->a->result.text_bytes = s->answer.len;
+        s->reply.piece.len = 0;
+        eye_detok_flush(&t->detok, &s->reply.piece);
+        if (s->reply.piece.len) eye_answer_add(&s->reply.answer, s->reply.piece.p, s->reply.piece.len);
+        eye_answer_finish(&s->reply.answer);
+        t->a->result.text_bytes = s->reply.answer.len;
     }
     if (!t->begun) give(t, "", -1);
     if (t->q->piece) t->q->piece(t->q->piece_ctx, EYE_GENIE_END, NULL, -1);
@@ -237,13 +237,13 @@ static enum eye_status start(struct answer *t, struct eye_err *err) {
     t->opts.n_stop = t->q->tokens_out ? 0 : d->c.n_stop;
     t->opts.on_text = on_text;
     t->opts.on_text_ctx = t;
-    EYE_TRY(eye_session_reserve(s, &t->opts, err));
-    EYE_TRY(eye_sampler_start(&s->sampler, &t->opts, err));
-    if (d->restored) s->sampler.rng = d->rng;
-    EYE_TRY(eye_answer_start(&s->answer, s->text, s->text_bytes, &t->opts, err));
+    EYE_TRY(eye_reply_reserve(&s->reply, &t->opts, err));
+    EYE_TRY(eye_sampler_start(&s->reply.sampler, &t->opts, err));
+    if (d->restored) s->reply.sampler.rng = d->rng;
+    EYE_TRY(eye_answer_start(&s->reply.answer, s->reply.text, s->reply.text_bytes, &t->opts, err));
     eye_detok_init(&t->detok, d->model->tokenizer, false);
-    t->a->result.text = s->text;
-    t->a->result.tokens = s->tokens;
+    t->a->result.text = s->reply.text;
+    t->a->result.tokens = s->reply.tokens;
     return EYE_OK;
 }
 
@@ -254,21 +254,21 @@ static bool take(struct answer *t, int32_t id) {
     struct eye_result *r = &t->a->result;
     d->last_tok = id;
     d->n_generated++;
-    eye_sampler_accept(&s->sampler, id);
+    eye_sampler_accept(&s->reply.sampler, id);
     if (is_end(d, id)) {
         r->finish = EYE_FINISH_STOP;
         return true;
     }
-    s->tokens[r->n_tokens++] = id;
+    s->reply.tokens[r->n_tokens++] = id;
     bool stop = false;
     if (t->q->tokens_out) {
         stop = give(t, NULL, id);
     } else {
-        s->piece.len = 0;
-        eye_detok_push(&t->detok, id, &s->piece);
-        stop = s->piece.len && eye_answer_add(&s->answer, s->piece.p, s->piece.len);
+        s->reply.piece.len = 0;
+        eye_detok_push(&t->detok, id, &s->reply.piece);
+        stop = s->reply.piece.len && eye_answer_add(&s->reply.answer, s->reply.piece.p, s->reply.piece.len);
     }
-    r->finish = stop && s->answer.stopped ? EYE_FINISH_STOP : stop ? EYE_FINISH_CALLER : EYE_FINISH_LENGTH;
+    r->finish = stop && s->reply.answer.stopped ? EYE_FINISH_STOP : stop ? EYE_FINISH_CALLER : EYE_FINISH_LENGTH;
     return stop || (d->c.max_tokens >= 0 && (int64_t)r->n_tokens >= d->c.max_tokens);
 }
 
@@ -278,7 +278,7 @@ static enum eye_status run(struct answer *t, struct eye_err *err) {
     struct eye_session *s = d->s;
     struct eye_result *r = &t->a->result;
     for (;;) {
-        int32_t id = eye_sampler_pick(&s->sampler, s->logits);
+        int32_t id = eye_sampler_pick(&s->reply.sampler, s->logits);
         uint64_t now = eye_now_ns();
         if (!t->first_ns) {
             t->first_ns = now;
@@ -307,7 +307,7 @@ static enum eye_status finish(struct answer *t, size_t n_prompt, uint64_t prefil
     d->last_tok = -1;
     if (d->c.max_tokens == 0) return EYE_OK; /* only to fill the context */
     enum eye_status st = run(t, err);
-    d->rng = d->s->sampler.rng;
+    d->rng = d->s->reply.sampler.rng;
     d->restored = true;
     end_answer(t);
     return st;
@@ -333,7 +333,7 @@ enum eye_status eye_genie_query_tokens(struct eye_genie_dialog *d, const int32_t
     if (goes_on) EYE_TRY(feed(d, d->last_tok, NULL, err)); /* what the last answer ended with */
     for (size_t i = 0; d->table.path && i < n; i++) EYE_TRY(feed(d, ids[i], i + 1 == n ? d->s->logits : NULL, err));
     if (!d->table.path) EYE_TRY(eye_session_append(d->s, ids, n, NULL, d->s->logits, err));
-    for (size_t i = 0; i < n; i++) eye_sampler_accept(&d->s->sampler, ids[i]);
+    for (size_t i = 0; i < n; i++) eye_sampler_accept(&d->s->reply.sampler, ids[i]);
     return finish(&t, n + goes_on, begin, err);
 }
 

@@ -4,18 +4,22 @@
 
 #include <string.h>
 
+enum eye_status eye_answer_check(const struct eye_generate_opts *opts, struct eye_err *err) {
+    for (size_t i = 0; i < opts->n_stop; i++) {
+        if (!opts->stop[i] || !opts->stop[i][0]) return eye_fail(err, EYE_E_ARG, "stop string %zu is empty", i + 1);
+        /* A continuation byte in front could match in the middle of a character and split it. */
+        if (((unsigned char)opts->stop[i][0] & 0xC0) == 0x80)
+            return eye_fail(err, EYE_E_ARG, "stop string %zu begins in the middle of a UTF-8 character", i + 1);
+    }
+    return EYE_OK;
+}
+
 enum eye_status eye_answer_start(struct eye_answer *a, char *text, size_t cap, const struct eye_generate_opts *opts,
                                  struct eye_err *err) {
     *a = (struct eye_answer){.text = text, .cap = cap, .stop = opts->stop, .n_stop = opts->n_stop, .on_text = opts->on_text,
                              .ctx = opts->on_text_ctx};
     text[0] = '\0';
-    for (size_t i = 0; i < a->n_stop; i++) {
-        if (!a->stop[i] || !a->stop[i][0]) return eye_fail(err, EYE_E_ARG, "stop string %zu is empty", i + 1);
-        /* A continuation byte in front could match in the middle of a character and split it. */
-        if (((unsigned char)a->stop[i][0] & 0xC0) == 0x80)
-            return eye_fail(err, EYE_E_ARG, "stop string %zu begins in the middle of a UTF-8 character", i + 1);
-    }
-    return EYE_OK;
+    return eye_answer_check(opts, err);
 }
 
 static void give(struct eye_answer *a, size_t end) {

@@ -18,7 +18,9 @@ struct eye_answer {
     void *ctx;
 };
 
-/* Stop strings must be valid: not empty, beginning with a character. */
+/* ARG: a stop string that is empty or does not begin with a character. */
+EYE_MUST_CHECK enum eye_status eye_answer_check(const struct eye_generate_opts *opts, struct eye_err *err);
+/* Checks, too. */
 EYE_MUST_CHECK enum eye_status eye_answer_start(struct eye_answer *a, char *text, size_t cap,
                                                 const struct eye_generate_opts *opts, struct eye_err *err);
 /* Appends a piece (complete UTF-8 characters). True = the answer is over: stopped or wanted_end. A piece that does not fit is

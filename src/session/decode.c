@@ -8,10 +8,12 @@
 
 #include <string.h>
 
-enum eye_status eye_decoder_init(struct eye_decoder *d, const struct eye_part_plan *const part[EYE_N_DECODE], size_t rows,
-                                 size_t head_rows, int64_t n_slots, const struct eye_alloc *alloc, struct eye_err *err) {
+/* shared NULL: a cache of its own. */
+static enum eye_status init(struct eye_decoder *d, const struct eye_part_plan *const part[EYE_N_DECODE], size_t rows,
+                            size_t head_rows, struct eye_kv *shared, int64_t n_slots, const struct eye_alloc *alloc,
+                            struct eye_err *err) {
     enum eye_status st;
-    *d = (struct eye_decoder){.alloc = alloc, .rows = rows, .head_rows = head_rows};
+    *d = (struct eye_decoder){.alloc = alloc, .rows = rows, .head_rows = head_rows, .kv = shared, .shares_kv = shared != NULL};
     const struct eye_graph *head = &part[EYE_DECODE_HEAD]->graph;
     d->width = (size_t)eye_dim(head, head->input[0], -1);
     d->vocab = (size_t)eye_dim(head, head->output[0], -1);
@@ -19,7 +21,7 @@ enum eye_status eye_decoder_init(struct eye_decoder *d, const struct eye_part_pl
         d->part[i] = part[i];
         EYE_TRY_GOTO(eye_exec_new(&d->exec[i], part[i]->plan, err));
     }
-    EYE_TRY_GOTO(eye_kv_new(&d->kv, part[EYE_DECODE_DECODER]->plan, n_slots, err));
+    if (!shared) EYE_TRY_GOTO(eye_kv_new(&d->kv, part[EYE_DECODE_DECODER]->plan, n_slots, err));
     size_t bytes = rows * d->width * sizeof(float);
     d->ids = eye_alloc_zero(alloc, rows * sizeof *d->ids);
     d->embeds = eye_alloc_zero(alloc, bytes);
@@ -35,10 +37,23 @@ fail:
     return st;
 }
 
+enum eye_status eye_decoder_init(struct eye_decoder *d, const struct eye_part_plan *const part[EYE_N_DECODE], size_t rows,
+                                 size_t head_rows, int64_t n_slots, const struct eye_alloc *alloc, struct eye_err *err) {
+    return init(d, part, rows, head_rows, NULL, n_slots, alloc, err);
+}
+
+enum eye_status eye_decoder_share(struct eye_decoder *d, const struct eye_decoder *of, struct eye_err *err) {
+    return init(d, of->part, of->rows, of->head_rows, of->kv, 0, of->alloc, err);
+}
+
+void eye_decoder_alone(struct eye_decoder *d) {
+    for (int i = 0; i < EYE_N_DECODE; i++) eye_exec_alone(d->exec[i]);
+}
+
 void eye_decoder_clear(struct eye_decoder *d) {
     size_t bytes = d->rows * d->width * sizeof(float);
     for (int i = 0; i < EYE_N_DECODE; i++) eye_exec_free(d->exec[i]);
-    eye_kv_free(d->kv);
+    if (!d->shares_kv) eye_kv_free(d->kv);
     eye_alloc_free(d->alloc, d->ids, d->rows * sizeof *d->ids);
     eye_alloc_free(d->alloc, d->embeds, bytes);
     eye_alloc_free(d->alloc, d->hidden, bytes);

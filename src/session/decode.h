@@ -18,6 +18,7 @@ struct eye_decoder { /* memory of one user; not for two threads at once */
     const struct eye_part_plan *part[EYE_N_DECODE]; /* borrowed */
     struct eye_exec *exec[EYE_N_DECODE];
     struct eye_kv *kv;
+    bool shares_kv;              /* another's: not ours to free */
     size_t rows, head_rows;      /* of one run, at most */
     size_t width, vocab;
     int32_t *ids;                /* [rows] */
@@ -31,6 +32,10 @@ struct eye_decoder { /* memory of one user; not for two threads at once */
 EYE_MUST_CHECK enum eye_status eye_decoder_init(struct eye_decoder *d, const struct eye_part_plan *const part[EYE_N_DECODE],
                                                 size_t rows, size_t head_rows, int64_t n_slots, const struct eye_alloc *alloc,
                                                 struct eye_err *err);
+/* One more on the cache of `of`, which outlives it: the two may run at once, each on a thread, if both are alone and their calls see
+ * no slot that the other's write. */
+EYE_MUST_CHECK enum eye_status eye_decoder_share(struct eye_decoder *d, const struct eye_decoder *of, struct eye_err *err);
+void eye_decoder_alone(struct eye_decoder *d); /* eye_exec_alone */
 void eye_decoder_clear(struct eye_decoder *d);
 
 /* Next tokens of one sequence. */

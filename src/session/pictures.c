@@ -31,24 +31,33 @@ static struct eye_preproc preproc(const struct eye_model *m) {
     return pp;
 }
 
+enum eye_status eye_model_cut_by(const struct eye_model *m, struct eye_pool *pool, const struct eye_image *img, bool only_whole,
+                                 uint8_t *u8, struct eye_err *err) {
+    struct eye_preproc pp = preproc(m);
+    if (m->tiled) return eye_tiles_u8(&m->tiling, img, only_whole, u8, pool, m->alloc, err);
+    return eye_preproc_u8(&pp, img, u8, NULL, pool, m->alloc, err);
+}
+
 enum eye_status eye_model_cut(struct eye_model *m, const struct eye_image *img, bool only_whole, uint8_t *u8,
                               struct eye_err *err) {
-    struct eye_preproc pp = preproc(m);
     pthread_mutex_lock(&m->lock);
     enum eye_status st = eye_model_engine(m, err);
-    if (st == EYE_OK)
-        st = m->tiled ? eye_tiles_u8(&m->tiling, img, only_whole, u8, m->engine.pool, m->alloc, err)
-                      : eye_preproc_u8(&pp, img, u8, NULL, m->engine.pool, m->alloc, err);
+    if (st == EYE_OK) st = eye_model_cut_by(m, m->engine.pool, img, only_whole, u8, err);
     pthread_mutex_unlock(&m->lock);
     return st;
 }
 
+enum eye_status eye_model_normalise_by(const struct eye_model *m, struct eye_pool *pool, const uint8_t *u8,
+                                       enum eye_preproc_layout layout, float *pixels, struct eye_err *err) {
+    struct eye_preproc pp = preproc(m);
+    return eye_preproc_f32(&pp, u8, layout, pixels, pool, err);
+}
+
 enum eye_status eye_model_normalise(struct eye_model *m, const uint8_t *u8, enum eye_preproc_layout layout, float *pixels,
                                     struct eye_err *err) {
-    struct eye_preproc pp = preproc(m);
     pthread_mutex_lock(&m->lock);
     enum eye_status st = eye_model_engine(m, err);
-    if (st == EYE_OK) st = eye_preproc_f32(&pp, u8, layout, pixels, m->engine.pool, err);
+    if (st == EYE_OK) st = eye_model_normalise_by(m, m->engine.pool, u8, layout, pixels, err);
     pthread_mutex_unlock(&m->lock);
     return st;
 }

@@ -36,7 +36,7 @@ static enum eye_status check_range(const char *name, double v, double min, doubl
     return eye_fail(err, EYE_E_ARG, "sampling: %s is %g, expected %g to %g", name, v, min, max);
 }
 
-enum eye_status eye_sampler_start(struct eye_sampler *s, const struct eye_generate_opts *opts, struct eye_err *err) {
+enum eye_status eye_sampler_check(const struct eye_generate_opts *opts, struct eye_err *err) {
     EYE_TRY(check_range("temperature", opts->temperature, 0, 1000, err));
     EYE_TRY(check_range("top_k", opts->top_k, 0, INT32_MAX, err));
     EYE_TRY(check_range("top_p", opts->top_p, 0, 1, err));
@@ -44,7 +44,11 @@ enum eye_status eye_sampler_start(struct eye_sampler *s, const struct eye_genera
     EYE_TRY(check_range("repeat_penalty", opts->repeat_penalty, 0, 1000, err));
     EYE_TRY(check_range("frequency_penalty", opts->frequency_penalty, -1000, 1000, err));
     EYE_TRY(check_range("presence_penalty", opts->presence_penalty, -1000, 1000, err));
-    EYE_TRY(check_range("penalty_last_n", opts->penalty_last_n, -1, INT32_MAX, err));
+    return check_range("penalty_last_n", opts->penalty_last_n, -1, INT32_MAX, err);
+}
+
+enum eye_status eye_sampler_start(struct eye_sampler *s, const struct eye_generate_opts *opts, struct eye_err *err) {
+    EYE_TRY(eye_sampler_check(opts, err));
     s->opts = *opts;
     struct eye_generate_opts *o = &s->opts;
     if (o->top_p == 0) o->top_p = 1;

@@ -27,7 +27,9 @@ struct eye_sampler {
 EYE_MUST_CHECK enum eye_status eye_sampler_init(struct eye_sampler *s, int32_t n_vocab, int32_t max_window,
                                                 const struct eye_alloc *alloc, struct eye_err *err);
 void eye_sampler_clear(struct eye_sampler *s);
-/* Begins an answer: checks and takes the options, seeds, forgets the window. ARG names the option that is out of range. */
+/* ARG names the option that is out of range. */
+EYE_MUST_CHECK enum eye_status eye_sampler_check(const struct eye_generate_opts *opts, struct eye_err *err);
+/* Begins an answer: checks and takes the options, seeds, forgets the window. */
 EYE_MUST_CHECK enum eye_status eye_sampler_start(struct eye_sampler *s, const struct eye_generate_opts *opts,
                                                  struct eye_err *err);
 /* Adds a token of prompt or answer to the window. Ids outside the vocabulary (image rows) are skipped. */

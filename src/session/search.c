@@ -27,15 +27,14 @@ struct hunt { /* of one prompt */
 };
 struct candidate { double logprob; int32_t beam, token; };
 
-struct search {
+struct eye_hunts {
     struct eye_decoder *d;
-    const struct eye_search_opts *o;
-    const struct eye_search_prompt *prompt;
+    struct eye_search_opts opts;
+    const struct eye_search_opts *o; /* &opts */
+    struct eye_search_prompt *prompt; /* [n_prompts] */
     size_t n_prompts;
     int64_t first_slot, region_slots;
     struct hunt *hunt;               /* [n_prompts] */
-    struct eye_decode_call *call;    /* [n_prompts * n_beams] */
-    float *logits;                   /* [n_prompts * n_beams, vocab] */
 };
 
 static int64_t region_slots(const struct eye_search_opts *o) { return EYE_ALIGN_UP((int64_t)o->max_tok, EYE_ATTN_LANES); }
@@ -44,7 +43,7 @@ int64_t eye_search_slots(const struct eye_search_opts *o, size_t n_prompts) {
     return (int64_t)n_prompts * o->n_beams * region_slots(o);
 }
 
-static int64_t slot_of(const struct search *s, size_t i_prompt, int32_t region) {
+static int64_t slot_of(const struct eye_hunts *s, size_t i_prompt, int32_t region) {
     return s->first_slot + ((int64_t)i_prompt * s->o->n_beams + region) * s->region_slots;
 }
 
@@ -117,7 +116,7 @@ static void merge(struct candidate *list, int32_t *n, int32_t cap, struct candid
 }
 
 /* Twice as many candidates as beams: if half of them end an answer, the others still fill the beams. */
-static int32_t candidates(const struct search *s, const struct hunt *h, struct candidate *list) {
+static int32_t candidates(const struct eye_hunts *s, const struct hunt *h, struct candidate *list) {
     int32_t n = 0, cap = EYE_MIN(2 * s->o->n_beams, (int32_t)s->d->vocab);
     struct candidate row[2 * EYE_MAX_BEAMS];
     for (int32_t b = 0; b < h->n_live; b++) {
@@ -130,7 +129,7 @@ static int32_t candidates(const struct search *s, const struct hunt *h, struct c
     return n;
 }
 
-static struct candidate draw(const struct search *s, const struct hunt *h, size_t i_prompt, int32_t b) {
+static struct candidate draw(const struct eye_hunts *s, const struct hunt *h, size_t i_prompt, int32_t b) {
     struct { uint64_t prompt, sample, position; } key = {i_prompt, (uint64_t)h->live[b].region, (uint64_t)h->live[b].n};
     const float *x = h->logits + (size_t)(h->live[b].n ? b : 0) * s->d->vocab;
     size_t vocab = s->d->vocab, v = 0;
@@ -159,7 +158,7 @@ static void add_next(struct hunt *h, int32_t *n, const struct candidate *c) {
 }
 
 /* Regions for the chosen: see the head of this file. */
-static void move_regions(struct search *s, size_t i_prompt, struct hunt *h, int32_t n_next) {
+static void move_regions(struct eye_hunts *s, size_t i_prompt, struct hunt *h, int32_t n_next) {
     bool taken[EYE_MAX_BEAMS] = {false}, has_own[EYE_MAX_BEAMS] = {false};
     for (int32_t i = 0; i < n_next; i++) {
         has_own[i] = !taken[h->next[i].region];
@@ -184,7 +183,7 @@ static void become_next(struct hunt *h, int32_t n_next) {
     h->n_live = n_next;
 }
 
-static void choose_samples(const struct search *s, size_t i_prompt, struct hunt *h) {
+static void choose_samples(const struct eye_hunts *s, size_t i_prompt, struct hunt *h) {
     int32_t n_next = 0;
     for (int32_t b = 0; b < h->n_live; b++) {
         struct candidate c = draw(s, h, i_prompt, b);
@@ -194,7 +193,7 @@ static void choose_samples(const struct search *s, size_t i_prompt, struct hunt 
     become_next(h, n_next);
 }
 
-static void choose_beams(struct search *s, size_t i_prompt, struct hunt *h) {
+static void choose_beams(struct eye_hunts *s, size_t i_prompt, struct hunt *h) {
     struct candidate list[2 * EYE_MAX_BEAMS];
     int32_t n = candidates(s, h, list), n_next = 0, n_tok = h->live[0].n + 1;
     for (int32_t i = 0; i < n && n_next < s->o->n_beams; i++) {
@@ -208,7 +207,7 @@ static void choose_beams(struct search *s, size_t i_prompt, struct hunt *h) {
 }
 
 /* From the logits of a step to the beams of the next. */
-static void choose(struct search *s, size_t i_prompt) {
+static void choose(struct eye_hunts *s, size_t i_prompt) {
     struct hunt *h = &s->hunt[i_prompt];
     if (h->n_live == 0) return;
     if (s->o->sample) choose_samples(s, i_prompt, h);
@@ -221,15 +220,14 @@ static void choose(struct search *s, size_t i_prompt) {
 /* ---- running ---- */
 
 /* One row for each live beam. */
-static size_t lay_out(struct search *s) {
+size_t eye_hunts_lay_out(const struct eye_hunts *s, struct eye_decode_call *call) {
     size_t n = 0;
     for (size_t p = 0; p < s->n_prompts; p++) {
-        struct hunt *h = &s->hunt[p];
-        h->logits = s->logits + n * s->d->vocab;
+        const struct hunt *h = &s->hunt[p];
         for (int32_t b = 0; b < h->n_live; b++) {
             const struct beam *live = &h->live[b];
             int32_t cached = live->n - 1;
-            s->call[n++] = (struct eye_decode_call){
+            call[n++] = (struct eye_decode_call){
                 .ids = &live->token[cached], .n = 1, .n_logits = 1,
                 .at = {.pos = s->prompt[p].n + cached, .prefix = s->prompt[p].slot, .n_prefix = s->prompt[p].n,
                        .slot = slot_of(s, p, live->region) + cached, .n_own = cached}};
@@ -238,15 +236,22 @@ static size_t lay_out(struct search *s) {
     return n;
 }
 
-static bool take_memory(struct search *s, struct eye_arena *a) {
-    size_t rows = s->n_prompts * (size_t)s->o->n_beams, bytes = (size_t)s->o->max_tok * sizeof(int32_t);
-    s->hunt = eye_arena_alloc(a, s->n_prompts * sizeof *s->hunt);
-    s->call = eye_arena_alloc(a, rows * sizeof *s->call);
-    s->logits = eye_arena_alloc(a, rows * s->d->vocab * sizeof *s->logits);
-    if (!s->hunt || !s->call || !s->logits) return false;
+void eye_hunts_choose(struct eye_hunts *s, const float *logits) {
     for (size_t p = 0; p < s->n_prompts; p++) {
+        s->hunt[p].logits = logits;
+        logits += (size_t)s->hunt[p].n_live * s->d->vocab;
+        choose(s, p);
+    }
+}
+
+static bool take_memory(struct eye_hunts *s, struct eye_arena *a) {
+    size_t bytes = (size_t)s->o->max_tok * sizeof(int32_t);
+    s->hunt = eye_arena_alloc(a, s->n_prompts * sizeof *s->hunt);
+    if (!s->hunt) return false;
+    for (size_t p = 0; p < s->n_prompts; p++) {
+        struct hunt *h = &s->hunt[p];
+        *h = (struct hunt){.n_live = 0};
         for (int32_t b = 0; b < s->o->n_beams; b++) {
-            struct hunt *h = &s->hunt[p];
             h->live[b] = (struct beam){.token = eye_arena_alloc(a, bytes), .region = b};
             h->next[b].token = eye_arena_alloc(a, bytes);
             h->kept[b].token = eye_arena_alloc(a, bytes);
@@ -257,7 +262,7 @@ static bool take_memory(struct search *s, struct eye_arena *a) {
 }
 
 /* One beam to begin with, at the prompt's own logits; samples differ from the first token on. */
-static void begin(struct search *s) {
+static void begin(struct eye_hunts *s) {
     for (size_t p = 0; p < s->n_prompts; p++) {
         s->hunt[p].n_live = s->o->sample ? s->o->n_beams : 1;
         s->hunt[p].logits = s->prompt[p].logits;
@@ -265,23 +270,7 @@ static void begin(struct search *s) {
     }
 }
 
-static enum eye_status give(const struct search *s, struct eye_arena *arena, struct eye_search_answer *answer,
-                            struct eye_err *err) {
-    for (size_t p = 0; p < s->n_prompts; p++) {
-        for (int32_t b = 0; b < s->o->n_beams; b++) {
-            const struct kept *k = &s->hunt[p].kept[EYE_MIN(b, s->hunt[p].n_kept - 1)];
-            size_t bytes = (size_t)k->n * sizeof(int32_t);
-            int32_t *tokens = eye_arena_alloc(arena, bytes + 1);
-            if (!tokens) return eye_fail_nomem(err, bytes);
-            memcpy(tokens, k->token, bytes);
-            answer[p * (size_t)s->o->n_beams + (size_t)b] =
-                (struct eye_search_answer){tokens, (size_t)k->n, k->logprob, k->ended};
-        }
-    }
-    return EYE_OK;
-}
-
-static enum eye_status check(const struct search *s, struct eye_err *err) {
+static enum eye_status check(const struct eye_hunts *s, struct eye_err *err) {
     const struct eye_search_opts *o = s->o;
     if (o->n_beams < 1 || o->n_beams > EYE_MAX_BEAMS)
         return eye_fail(err, EYE_E_ARG, "%d beams: expected 1 to %d", o->n_beams, EYE_MAX_BEAMS);
@@ -294,21 +283,64 @@ static enum eye_status check(const struct search *s, struct eye_err *err) {
     return EYE_OK;
 }
 
+enum eye_status eye_hunts_begin(struct eye_hunts **out, struct eye_decoder *d, const struct eye_search_opts *o,
+                                const struct eye_search_prompt *prompt, size_t n_prompts, int64_t first_slot,
+                                struct eye_arena *arena, struct eye_err *err) {
+    struct eye_hunts *s = eye_arena_alloc(arena, sizeof *s);
+    if (!s) return eye_fail_nomem(err, sizeof *s);
+    *s = (struct eye_hunts){.d = d, .opts = *o, .n_prompts = n_prompts, .first_slot = first_slot, .region_slots = region_slots(o)};
+    s->o = &s->opts;
+    EYE_TRY(check(s, err));
+    s->prompt = eye_arena_alloc(arena, n_prompts * sizeof *s->prompt);
+    if (!s->prompt || !take_memory(s, arena)) return eye_fail_nomem(err, n_prompts * sizeof *s->hunt);
+    memcpy(s->prompt, prompt, n_prompts * sizeof *prompt);
+    begin(s);
+    *out = s;
+    return EYE_OK;
+}
+
+struct eye_search_answer eye_hunts_answer(const struct eye_hunts *s, size_t i_prompt, int32_t i_beam) {
+    const struct hunt *h = &s->hunt[i_prompt];
+    const struct kept *k = &h->kept[EYE_MIN(i_beam, h->n_kept - 1)];
+    return (struct eye_search_answer){k->token, (size_t)k->n, k->logprob, k->ended};
+}
+
+/* ---- all at once ---- */
+
+static enum eye_status give(const struct eye_hunts *s, struct eye_arena *arena, struct eye_search_answer *answer,
+                            struct eye_err *err) {
+    for (size_t p = 0; p < s->n_prompts; p++) {
+        for (int32_t b = 0; b < s->o->n_beams; b++) {
+            struct eye_search_answer *a = &answer[p * (size_t)s->o->n_beams + (size_t)b];
+            *a = eye_hunts_answer(s, p, b);
+            size_t bytes = a->n * sizeof(int32_t);
+            int32_t *tokens = eye_arena_alloc(arena, bytes + 1);
+            if (!tokens) return eye_fail_nomem(err, bytes);
+            if (bytes) memcpy(tokens, a->tokens, bytes);
+            a->tokens = tokens;
+        }
+    }
+    return EYE_OK;
+}
+
 enum eye_status eye_search(struct eye_decoder *d, const struct eye_search_opts *o, const struct eye_search_prompt *prompt,
                            size_t n_prompts, int64_t first_slot, struct eye_arena *arena, struct eye_search_answer *answer,
                            bool (*cancel)(void *), void *cancel_ctx, struct eye_err *err) {
-    struct search s = {.d = d, .o = o, .prompt = prompt, .n_prompts = n_prompts, .first_slot = first_slot,
-                       .region_slots = region_slots(o)};
+    struct eye_hunts *s = NULL;
     struct eye_arena own;
-    EYE_TRY(check(&s, err));
     eye_arena_init(&own, d->alloc);
-    enum eye_status st = take_memory(&s, &own) ? EYE_OK : eye_fail_nomem(err, n_prompts * d->vocab * sizeof(float));
-    if (st == EYE_OK) begin(&s);
-    for (size_t n; st == EYE_OK && (n = lay_out(&s)) > 0;) {
-        st = eye_decode(d, s.call, n, s.logits, cancel, cancel_ctx, err);
-        for (size_t p = 0; p < n_prompts && st == EYE_OK; p++) choose(&s, p);
+    enum eye_status st = eye_hunts_begin(&s, d, o, prompt, n_prompts, first_slot, &own, err);
+    if (st == EYE_OK) {
+        size_t rows = n_prompts * (size_t)o->n_beams;
+        struct eye_decode_call *call = eye_arena_alloc(&own, rows * sizeof *call);
+        float *logits = eye_arena_alloc(&own, rows * d->vocab * sizeof *logits);
+        if (!call || !logits) st = eye_fail_nomem(err, rows * d->vocab * sizeof *logits);
+        for (size_t n; st == EYE_OK && (n = eye_hunts_lay_out(s, call)) > 0;) {
+            st = eye_decode(d, call, n, logits, cancel, cancel_ctx, err);
+            if (st == EYE_OK) eye_hunts_choose(s, logits);
+        }
     }
-    if (st == EYE_OK) st = give(&s, arena, answer, err);
+    if (st == EYE_OK) st = give(s, arena, answer, err);
     eye_arena_clear(&own);
     return st;
 }

@@ -40,4 +40,18 @@ EYE_MUST_CHECK enum eye_status eye_search(struct eye_decoder *d, const struct ey
                                           struct eye_arena *arena, struct eye_search_answer *answer, bool (*cancel)(void *),
                                           void *cancel_ctx, struct eye_err *err);
 
+/* ---- the same step by step: among the calls of others ---- */
+struct eye_hunts;
+/* The first tokens are chosen from the prompts' logits, which are not needed any more then. All memory is arena's. prompt and o are
+ * copied; what o points to is not. */
+EYE_MUST_CHECK enum eye_status eye_hunts_begin(struct eye_hunts **hunts, struct eye_decoder *d, const struct eye_search_opts *o,
+                                               const struct eye_search_prompt *prompt, size_t n_prompts, int64_t first_slot,
+                                               struct eye_arena *arena, struct eye_err *err);
+/* The next rows, one for each live beam, into call [n_prompts * n_beams]. 0 = the search is over. */
+size_t eye_hunts_lay_out(const struct eye_hunts *h, struct eye_decode_call *call);
+/* From their logits [rows, vocab] to the beams of the next step. */
+void eye_hunts_choose(struct eye_hunts *h, const float *logits);
+/* When it is over. Its tokens are the arena's. */
+struct eye_search_answer eye_hunts_answer(const struct eye_hunts *h, size_t i_prompt, int32_t i_beam);
+
 #endif

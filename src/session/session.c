@@ -14,20 +14,11 @@
 /* ---- new, free ---- */
 
 struct eye_exec *eye_session_exec(const struct eye_session *s, enum eye_part part) {
-    if (part == EYE_PART_VISION) return s->vision;
-    return part == EYE_PART_PROJECTOR ? s->projector : s->decoder.exec[part - EYE_PART_EMBED];
+    if (part == EYE_PART_VISION) return s->eyes.vision;
+    return part == EYE_PART_PROJECTOR ? s->eyes.projector : s->decoder.exec[part - EYE_PART_EMBED];
 }
 
-/* These three want the lock held. */
-static enum eye_status exec_for(struct eye_session *s, enum eye_part part, struct eye_exec **x, struct eye_err *err) {
-    const struct eye_plan *plan;
-    if (*x) return EYE_OK;
-    EYE_TRY(eye_model_plan(s->model, part, &plan, err));
-    EYE_TRY(eye_exec_new(x, plan, err));
-    eye_exec_timing(*x, s->time_ops);
-    return EYE_OK;
-}
-
+/* These two want the lock held. */
 static enum eye_status take_memory(struct eye_session *s, struct eye_err *err) {
     struct eye_model *m = s->model;
     const struct eye_part_plan *part[EYE_N_DECODE];
@@ -45,15 +36,10 @@ static enum eye_status take_memory(struct eye_session *s, struct eye_err *err) {
 }
 
 static enum eye_status take_image_memory(struct eye_session *s, struct eye_err *err) {
-    struct eye_model *m = s->model;
-    size_t side = (size_t)m->opts.image_side, most = eye_model_max_pictures(m);
-    size_t features = (size_t)m->picture_tokens * (size_t)m->vlm.config.vision.channels * sizeof *s->features;
-    EYE_TRY(exec_for(s, EYE_PART_VISION, &s->vision, err));
-    EYE_TRY(exec_for(s, EYE_PART_PROJECTOR, &s->projector, err));
-    if (!s->pixels_u8) s->pixels_u8 = eye_alloc_raw(s->alloc, most * side * side * 3);
-    if (!s->pixels) s->pixels = eye_alloc_raw(s->alloc, side * side * 3 * sizeof *s->pixels);
-    if (!s->features) s->features = eye_alloc_raw(s->alloc, features);
-    return s->pixels_u8 && s->pixels && s->features ? EYE_OK : eye_fail_nomem(err, side * side * 3 * (most + 4) + features);
+    EYE_TRY(eye_eyes_open(&s->eyes, s->model, err));
+    eye_exec_timing(s->eyes.vision, s->time_ops);
+    eye_exec_timing(s->eyes.projector, s->time_ops);
+    return EYE_OK;
 }
 
 enum eye_status eye_session_new(struct eye_model *m, const struct eye_session_opts *opts, struct eye_session **session,
@@ -74,7 +60,7 @@ enum eye_status eye_session_new(struct eye_model *m, const struct eye_session_op
     s->n_ctx = o.n_ctx ? o.n_ctx : m->opts.n_ctx;
     s->pending = -1;
     s->prompt.alloc = m->alloc;
-    eye_buf_init(&s->piece, m->alloc);
+    eye_reply_init(&s->reply, m, s->n_ctx);
     eye_buf_init(&s->prefix.text, m->alloc);
     pthread_mutex_lock(&m->lock);
     m->n_sessions++;
@@ -93,25 +79,15 @@ void eye_session_free(struct eye_session *s) {
     if (!s) return;
     struct eye_model *m = s->model;
     const struct eye_vlm_config *c = &m->vlm.config;
-    size_t side = (size_t)m->opts.image_side;
-    eye_exec_free(s->vision);
-    eye_exec_free(s->projector);
+    eye_eyes_clear(&s->eyes);
     eye_decoder_clear(&s->decoder);
+    eye_reply_clear(&s->reply);
     eye_alloc_free(s->alloc, s->logits, (size_t)c->text.vocab * sizeof *s->logits);
-    eye_alloc_free(s->alloc, s->pixels_u8, eye_model_max_pictures(m) * side * side * 3);
-    eye_alloc_free(s->alloc, s->pixels, side * side * 3 * sizeof *s->pixels);
-    eye_alloc_free(s->alloc, s->features, (size_t)m->picture_tokens * (size_t)c->vision.channels * sizeof *s->features);
-    eye_sampler_clear(&s->sampler);
     eye_ids_clear(&s->prompt);
-    eye_buf_clear(&s->piece);
     eye_buf_clear(&s->prefix.text);
     eye_alloc_free(s->alloc, s->prefix.image, s->prefix.image_cap * sizeof *s->prefix.image);
     eye_alloc_free(s->alloc, s->past, (size_t)s->n_ctx * sizeof *s->past);
-    eye_alloc_free(s->alloc, s->tokens, (size_t)s->n_ctx * sizeof *s->tokens);
-    eye_pages_free(s->text, s->text_bytes);
     eye_alloc_free(s->alloc, s->image_rows, s->image_rows_cap * sizeof *s->image_rows);
-    eye_alloc_free(s->alloc, s->logprobs, s->logprobs_cap * sizeof *s->logprobs);
-    eye_alloc_free(s->alloc, s->top, s->top_cap * sizeof *s->top);
     eye_alloc_free(s->alloc, s, sizeof *s);
     pthread_mutex_lock(&m->lock);
     m->n_sessions--;
@@ -147,53 +123,28 @@ static bool between_steps(void *ctx) {
 
 #define LONG_ROWS 32 /* fewer are done before a bar could be read */
 
-/* Vision or projector. Wants the lock held. */
-static enum eye_status run_part(struct eye_session *s, enum eye_part part, int64_t t, void *in, float *out, struct eye_err *err) {
-    const struct eye_graph *g = &s->model->part[part].graph;
-    const struct eye_model_opts *o = &s->model->opts;
-    struct eye_io i = {g->input[0], in}, r = {g->output[0], out};
-    struct watch w = {.s = s, .n_steps = g->n_nodes, .what = part == EYE_PART_VISION ? "looking at the image" : NULL};
-    enum eye_status st = eye_exec_run(eye_session_exec(s, part), NULL, &(struct eye_bind){.t = t}, &i, 1, &r, 1, between_steps,
-                                      &w, err);
-    if (w.what && o->progress) o->progress(o->progress_ctx, w.what, 1);
-    return st;
-}
-
-/* The picture in s->pixels to its rows. */
-static enum eye_status run_vision(struct eye_session *s, float *out, struct eye_timings *t, struct eye_err *err) {
+/* Picture i of those in s->eyes. */
+static enum eye_status see(struct eye_session *s, size_t i, float *out, struct eye_timings *t, struct eye_err *err) {
     struct eye_model *m = s->model;
+    struct watch w = {.s = s, .n_steps = m->part[EYE_PART_VISION].graph.n_nodes, .what = "looking at the image"};
     pthread_mutex_lock(&m->lock);
-    uint64_t begin = eye_now_ns();
-    enum eye_status st = run_part(s, EYE_PART_VISION, 1, s->pixels, s->features, err);
-    uint64_t middle = eye_now_ns();
-    if (st == EYE_OK) st = run_part(s, EYE_PART_PROJECTOR, m->picture_tokens, s->features, out, err);
+    enum eye_status st = eye_eyes_see(&s->eyes, i, out, t, between_steps, &w, err);
+    if (m->opts.progress) m->opts.progress(m->opts.progress_ctx, w.what, 1);
     pthread_mutex_unlock(&m->lock);
-    t->vision_us += (middle - begin) / 1000;
-    t->projector_us += (eye_now_ns() - middle) / 1000;
     return st;
 }
 
 enum eye_status eye_session_look(struct eye_session *s, const struct eye_image *img, float *out, struct eye_timings *timings,
                                  struct eye_err *err) {
     struct eye_model *m = s->model;
-    struct eye_tiles tiles;
     struct eye_timings t = {0};
-    size_t bytes = (size_t)m->opts.image_side * (size_t)m->opts.image_side * 3;
-    size_t rows = (size_t)m->picture_tokens * (size_t)m->vlm.config.text.hidden;
-    EYE_TRY(eye_model_tiles(m, img, &tiles, err));
+    size_t n = 0, rows = (size_t)m->picture_tokens * (size_t)m->vlm.config.text.hidden;
     pthread_mutex_lock(&m->lock);
     enum eye_status st = take_image_memory(s, err);
+    if (st == EYE_OK) st = eye_eyes_take(&s->eyes, img, &n, &t, err);
     pthread_mutex_unlock(&m->lock);
     if (st != EYE_OK) return st;
-    uint64_t begin = eye_now_ns();
-    EYE_TRY(eye_model_cut(m, img, false, s->pixels_u8, err));
-    t.preprocess_us = (eye_now_ns() - begin) / 1000;
-    for (size_t i = 0; i < (size_t)tiles.n; i++) {
-        begin = eye_now_ns();
-        EYE_TRY(eye_model_normalise(m, s->pixels_u8 + i * bytes, EYE_PREPROC_HWC, s->pixels, err));
-        t.preprocess_us += (eye_now_ns() - begin) / 1000;
-        EYE_TRY(run_vision(s, out + i * rows, &t, err));
-    }
+    for (size_t i = 0; i < n; i++) EYE_TRY(see(s, i, out + i * rows, &t, err));
     if (timings) {
         timings->preprocess_us += t.preprocess_us;
         timings->vision_us += t.vision_us;

@@ -13,10 +13,9 @@
 #include "image/preproc.h"
 #include "image/tiles.h"
 #include "model/vlm.h"
-#include "session/answer.h"
 #include "session/decode.h"
-#include "session/sampler.h"
-#include "session/search.h"
+#include "session/eyes.h"
+#include "session/reply.h"
 #include "text/template.h"
 
 #define EYE_BEAM_TOK 128
@@ -62,7 +61,7 @@ struct eye_session {
     struct eye_session_opts opts;
     int32_t n_ctx, n_past;
     int32_t pending;               /* last token of an answer: chosen, its position is taken, not yet run; -1 = none */
-    struct eye_exec *vision, *projector; /* with the first image */
+    struct eye_eyes eyes;          /* open with the first image */
     struct eye_decoder decoder;
     float *logits;                 /* [n_vocab] */
     int32_t *past;                 /* [n_ctx] what stands at each position; EYE_TOKEN_IMAGE_ROW for image rows */
@@ -72,24 +71,11 @@ struct eye_session {
         size_t n_images, image_cap;
         struct eye_buf text;       /* its first words */
     } prefix;
-    struct eye_sampler sampler;    /* ready with the first generation */
+    struct eye_reply reply;        /* of the last generation */
     bool time_ops;
-    /* made with the first image */
-    uint8_t *pixels_u8;            /* [most pictures of an image, side, side, 3] */
-    float *pixels, *features;      /* of one: [1, side, side, 3], [picture_tokens, C] */
-    /* of the last generation */
-    struct eye_ids prompt;         /* EYE_TOKEN_IMAGE_ROW for image rows */
-    struct eye_buf piece;
-    struct eye_answer answer;
-    int32_t *tokens;               /* [n_ctx] */
-    char *text;                    /* [text_bytes] */
-    size_t text_bytes;
+    struct eye_ids prompt;         /* of the last generation; EYE_TOKEN_IMAGE_ROW for image rows */
     float *image_rows;             /* [image_rows_cap] */
     size_t image_rows_cap;
-    struct eye_logprob *logprobs;  /* [logprobs_cap] */
-    size_t logprobs_cap;
-    struct eye_candidate *top;     /* [top_cap] scratch for logprobs */
-    size_t top_cap;
 };
 
 /* ---- model.c ---- */
@@ -130,6 +116,11 @@ EYE_MUST_CHECK enum eye_status eye_model_cut(struct eye_model *m, const struct e
 /* One picture to the tower's input, f32. */
 EYE_MUST_CHECK enum eye_status eye_model_normalise(struct eye_model *m, const uint8_t *u8, enum eye_preproc_layout layout,
                                                    float *pixels, struct eye_err *err);
+/* The same by a pool that nobody else uses meanwhile; NULL = by this thread alone. */
+EYE_MUST_CHECK enum eye_status eye_model_cut_by(const struct eye_model *m, struct eye_pool *pool, const struct eye_image *img,
+                                                bool only_whole, uint8_t *u8, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_model_normalise_by(const struct eye_model *m, struct eye_pool *pool, const uint8_t *u8,
+                                                      enum eye_preproc_layout layout, float *pixels, struct eye_err *err);
 
 /* ---- session.c ---- */
 /* The part's executor; NULL = not made yet. */
@@ -146,9 +137,6 @@ EYE_MUST_CHECK enum eye_status eye_session_look(struct eye_session *s, const str
                                                 struct eye_timings *timings, struct eye_err *err);
 
 /* ---- generate.c ---- */
-/* Memory of a generation: tokens, text, piece, sampler, log probabilities. */
-EYE_MUST_CHECK enum eye_status eye_session_reserve(struct eye_session *s, const struct eye_generate_opts *opts,
-                                                   struct eye_err *err);
 /* All images of q to s->image_rows. t may be NULL. */
 EYE_MUST_CHECK enum eye_status eye_session_encode_images(struct eye_session *s, const struct eye_query *q,
                                                          struct eye_timings *t, struct eye_err *err);
