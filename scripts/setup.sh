@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what eyelet needs, by Debian package; does nothing where everything is there already.
 # Usage: scripts/setup.sh          what building needs
-#        scripts/setup.sh test     and what only the tests use: cmocka, and on x86-64 the arm64 cross compiler, libraries and qemu
+#        scripts/setup.sh test     and what only the tests use: cmocka, pytest, and on x86-64 the arm64 cross compiler, libraries and qemu
 set -eu
 need=""
 want() { # package, then a test that it is there
@@ -26,6 +26,9 @@ arm64=no
 if [ "${1:-}" = test ]; then
     want libcmocka-dev pkg-config --exists cmocka
     want g++ command -v c++
+    want python3-numpy /usr/bin/python3 -c "import numpy" # the three of them: tests of the Python package
+    want python3-pil /usr/bin/python3 -c "import PIL"
+    want python3-pytest /usr/bin/python3 -c "import pytest"
     if [ "$(uname -m)" = x86_64 ] && command -v dpkg >/dev/null 2>&1; then
         want qemu-user-static command -v qemu-aarch64-static
         want gcc-aarch64-linux-gnu command -v aarch64-linux-gnu-gcc

@@ -64,6 +64,9 @@ typedef void eye_log_fn(void *ctx, enum eye_log_level level, const char *id, con
 typedef void eye_progress_fn(void *ctx, const char *what, double done);
 /* Asked now and then while something long runs; true makes the call return EYE_E_CANCELLED. */
 typedef bool eye_cancel_fn(void *ctx);
+/* An eye_cancel_fn for those who have no function to give: bindings of other languages, signal handlers. ctx is the address of one
+ * byte: not 0 = stop. Any thread may set it at any time. */
+EYE_API bool eye_cancel_flag(void *ctx);
 
 struct eye_model_opts { /* all-zero = defaults */
     int32_t n_threads;                  /* threads that compute, the caller's included; 0 = processors this process may use */

@@ -1,6 +1,7 @@
 /* model: opening (files, configuration, tokenizer), then parts on demand: graph -> fold -> quantize -> fuse -> plan with packed
  * weights. Nothing is packed before a session needs it, so asking for sizes or tokens stays cheap. */
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -27,6 +28,10 @@ void eye_model_log(const struct eye_model *m, enum eye_log_level level, const ch
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     m->opts.log(m->opts.log_ctx, level, id, text);
+}
+
+bool eye_cancel_flag(void *ctx) {
+    return atomic_load_explicit((atomic_uchar *)ctx, memory_order_relaxed) != 0;
 }
 
 /* ---- opening ---- */
