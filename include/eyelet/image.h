@@ -88,6 +88,14 @@ EYE_API EYE_MUST_CHECK enum eye_status eye_image_wrap(struct eye_image *img, con
 /* Frees what img owns and zeroes it; fine on a zeroed or wrapped image, on NULL and twice. */
 EYE_API void eye_image_free(struct eye_image *img);
 
+#define EYE_IMAGE_MAX_THUMBNAIL 1024
+/* A small copy as the bytes of a file: WebP, in a build without libwebp PNG (or PPM, without libspng too).
+ * side   pixels of its longer side at most, 1 to EYE_IMAGE_MAX_THUMBNAIL; a smaller picture keeps its size.
+ * out    [cap] bytes, caller's; a WebP of 160 pixels takes 2 to 10 KB. *n  bytes written.
+ * Returns EYE_OK; EYE_E_ARG; EYE_E_LIMIT (cap is too small: names both numbers); EYE_E_NOMEM. Threads: any. */
+EYE_API EYE_MUST_CHECK enum eye_status eye_image_thumbnail(const struct eye_image *img, int side, uint8_t *out, size_t cap,
+                                                           size_t *n, struct eye_err *err);
+
 /* "JPEG", "PNG", ...; never NULL. */
 EYE_API const char *eye_image_format_name(enum eye_image_format format);
 

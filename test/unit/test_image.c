@@ -783,6 +783,29 @@ static int teardown(void **state) {
     return 0;
 }
 
+static void test_thumbnail(void **state) {
+    static uint8_t pixels[300 * 100 * 3], file[20000];
+    struct eye_image img, small;
+    struct eye_err err = {0};
+    size_t n;
+    (void)state;
+    memset(pixels, 200, sizeof pixels);
+    assert_int_equal(eye_image_wrap(&img, pixels, 300, 100, 0, &err), EYE_OK);
+    assert_int_equal(eye_image_thumbnail(&img, 64, file, sizeof file, &n, &err), EYE_OK);
+    assert_int_equal(eye_image_decode(file, n, NULL, &small, &err), EYE_OK);
+    assert_int_equal(small.width, 64);
+    assert_int_equal(small.height, 21);
+    assert_in_range(small.rgb[0], 190, 210); /* WebP loses a little */
+    eye_image_free(&small);
+    assert_int_equal(eye_image_thumbnail(&img, 1024, file, sizeof file, &n, &err), EYE_OK); /* never enlarged */
+    assert_int_equal(eye_image_decode(file, n, NULL, &small, &err), EYE_OK);
+    assert_int_equal(small.width, 300);
+    eye_image_free(&small);
+    assert_int_equal(eye_image_thumbnail(&img, 0, file, sizeof file, &n, &err), EYE_E_ARG);
+    assert_int_equal(eye_image_thumbnail(&img, 1025, file, sizeof file, &n, &err), EYE_E_ARG);
+    assert_int_equal(eye_image_thumbnail(&img, 64, file, 10, &n, &err), EYE_E_LIMIT);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_format_gives_pillows_pixels),
@@ -807,6 +830,7 @@ int main(void) {
         cmocka_unit_test(preprocessing_refuses_nonsense),
         cmocka_unit_test(resize_survives_lack_of_memory),
         cmocka_unit_test(hostile_files_behave),
+        cmocka_unit_test(test_thumbnail),
     };
     return cmocka_run_group_tests_name("image", tests, setup, teardown);
 }
