@@ -783,7 +783,7 @@ static int teardown(void **state) {
     return 0;
 }
 
-static void test_thumbnail(void **state) {
+static void thumbnails_are_small_pictures(void **state) {
     static uint8_t pixels[300 * 100 * 3], file[20000];
     struct eye_image img, small;
     struct eye_err err = {0};
@@ -830,7 +830,7 @@ int main(void) {
         cmocka_unit_test(preprocessing_refuses_nonsense),
         cmocka_unit_test(resize_survives_lack_of_memory),
         cmocka_unit_test(hostile_files_behave),
-        cmocka_unit_test(test_thumbnail),
+        cmocka_unit_test(thumbnails_are_small_pictures),
     };
     return cmocka_run_group_tests_name("image", tests, setup, teardown);
 }

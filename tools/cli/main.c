@@ -7,7 +7,7 @@
 #include "cli.h"
 #include "docs.h"
 
-static const struct command *const commands[] = {&cmd_run, &cmd_chat, &cmd_cache, &cmd_probe, &cmd_tokens, &cmd_convert, &cmd_calibrate,
+static const struct command *const commands[] = {&cmd_run, &cmd_chat, &cmd_batch, &cmd_cache, &cmd_probe, &cmd_tokens, &cmd_convert, &cmd_calibrate,
                                                &cmd_compile, &cmd_inspect, &cmd_bench, &cmd_doctor, &cmd_train, &cmd_distill,
                                                &cmd_eval, &cmd_data_info, &cmd_data_check, &cmd_data_split, &cmd_data_cache,
                                                &cmd_data_synth, &cmd_data_tokenizer, &cmd_export_onnx, &cmd_export_genie, &cmd_export_lut,
@@ -53,7 +53,7 @@ static bool lacks_second_word(const char *group, const char *second) {
 
 static int unknown_command(const char *name, const char *second) {
     if (lacks_second_word(name, second)) return EXIT_USAGE;
-    static const char *const planned[] = {"batch", "pull", "serve"};
+    static const char *const planned[] = {"pull", "serve"};
     for (size_t i = 0; i < sizeof planned / sizeof planned[0]; i++)
         if (strcmp(planned[i], name) == 0) return args_usage(NULL, "\"%s\" is not in this version (%s)", name, eye_version());
     const char *names[N_COMMANDS + 1] = {"help"};

@@ -91,6 +91,13 @@ void ui_progress(void *ctx, const char *what, double done) {
         return;
     }
     if (ui->bar_drawn && now - ui->last_draw_us < 50000) return;
+    if (done < 0) { /* nobody knows how far it is */
+        fprintf(stderr, "\r\x1b[K%s", what);
+        fflush(stderr);
+        ui->bar_drawn = true;
+        ui->last_draw_us = now;
+        return;
+    }
     char bar[25];
     int full = done > 0 ? (int)(done * 24) : 0;
     for (int i = 0; i < 24; i++) bar[i] = i < full ? '=' : i == full ? '>' : ' ';

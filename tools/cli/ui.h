@@ -27,7 +27,7 @@ __attribute__((format(printf, 2, 3))) int ui_failf(struct ui *ui, const char *fm
 __attribute__((format(printf, 2, 3))) void ui_note(struct ui *ui, const char *fmt, ...);
 /* Callbacks for the library; ctx is the struct ui. */
 void ui_log(void *ctx, enum eye_log_level level, const char *id, const char *text);
-void ui_progress(void *ctx, const char *what, double done);
+void ui_progress(void *ctx, const char *what, double done); /* done < 0: no bar, only what */
 void ui_clear(struct ui *ui); /* removes a bar */
 
 /* From now on the first Ctrl-C (or SIGTERM, SIGHUP) only sets a flag, the second ends the program. */
