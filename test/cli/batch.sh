@@ -1,8 +1,8 @@
 #!/bin/sh
 # eyelet batch: order, answers equal to eyelet run's, what fails, resuming, formats, names. Usage: batch.sh EYELET MAKE_CHECKPOINT [WRAPPER…]
 set -u
-eyelet=$1
-make=$2
+eyelet=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+make=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")
 shift 2
 wrapper="$*"
 n_ok=0
