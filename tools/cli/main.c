@@ -10,7 +10,7 @@
 static const struct command *const commands[] = {&cmd_run, &cmd_chat, &cmd_batch, &cmd_cache, &cmd_probe, &cmd_tokens, &cmd_convert, &cmd_calibrate,
                                                &cmd_compile, &cmd_inspect, &cmd_bench, &cmd_doctor, &cmd_train, &cmd_distill,
                                                &cmd_eval, &cmd_data_info, &cmd_data_check, &cmd_data_split, &cmd_data_cache,
-                                               &cmd_data_synth, &cmd_data_tokenizer, &cmd_export_onnx, &cmd_export_genie, &cmd_export_lut,
+                                               &cmd_data_synth, &cmd_data_tokenizer, &cmd_export_onnx, &cmd_export_genie, &cmd_export_lut, &cmd_export_qai_hub, &cmd_export_qai_jobs,
                                                &cmd_onnx_print, &cmd_onnx_check, &cmd_onnx_rename, &cmd_onnx_lint, &cmd_onnx_patch,
                                                &cmd_genie_prepare, &cmd_genie_combine, &cmd_genie_t2t_run, &cmd_net_run, &cmd_ctx_info,
                                                &cmd_device_list, &cmd_device_doctor, &cmd_device_run, &cmd_version, NULL};
