@@ -12,7 +12,7 @@
 #include "onnx/view.h"
 
 static const char *const script_lines[] = {
-#include "qai_hub_compile_lines.h"
+#include "export/qai_hub_compile_lines.h"
 };
 #define PLAN_MARK "@PLAN@"
 

@@ -410,7 +410,7 @@ prints '"removed": 0' calibrate "$model" -o "$tmp/set" --random --samples 2 --la
 
 # ---- export ----
 usage '-o is missing: the folder to write to; see "eyelet help export onnx"' export onnx "$model"
-usage '"export" needs a second word: onnx, genie, lut; see "eyelet help"' export
+usage '"export" needs a second word: onnx, genie, lut, qai-hub, qai-jobs; see "eyelet help"' export
 usage '--graph "decode" is not known, did you mean decoder; see "eyelet help export onnx"' export onnx "$model" -o "$tmp/onnx" --graph decode
 usage '--step is "x,4" there, expected at most 8 numbers with commas; see "eyelet help export onnx"' export onnx "$model" -o "$tmp/onnx" --step 1,x,4
 fails '/nowhere: ' export onnx /nowhere -o "$tmp/onnx"
