@@ -79,6 +79,18 @@ struct eye_genie_report {
 EYE_MUST_CHECK enum eye_status eye_genie_export(const char *model, const char *dir, const struct eye_genie_opts *opts,
                                                 struct eye_genie_report *report, struct eye_err *err);
 
+/* What an exported folder is, out of its manifest. */
+struct eye_genie_folder {
+    char model[128];                  /* the checkpoint's name, as the export took it from its path */
+    int64_t n_ctx;
+    enum eye_genie_float decoder;
+    enum eye_lut_type lut;
+    double lut_scale, lut_offset;     /* 1, 0 unless int8 */
+    bool sees, takes_bytes;           /* takes_bytes: the vision part, as --vision int8 makes it */
+};
+/* Returns EYE_OK; IO (no manifest: no whole export); CORRUPT. */
+EYE_MUST_CHECK enum eye_status eye_genie_folder_read(const char *dir, struct eye_genie_folder *out, struct eye_err *err);
+
 /* SHA-256 of a file in hexadecimal, as manifests have it. */
 EYE_MUST_CHECK enum eye_status eye_file_sha256(const char *path, char hex[65], struct eye_err *err);
 
@@ -100,6 +112,7 @@ EYE_MUST_CHECK enum eye_status eye_genie_prepare_run(struct eye_model *model, co
 
 struct eye_genie_combine {
     int32_t n_predict;                /* tokens at most; 0 = as many as fit */
+    bool prefill_only;                /* the dialog reads the rows and says nothing: for a state that is saved behind them */
     const char *device_dir;           /* of dir's files in the configuration; NULL = dir */
     const char *vision_ctx_info, *embed_ctx_info; /* files; NULL = those in dir. The context binary's own, on a device */
 };
@@ -161,6 +174,7 @@ struct eye_genie_query {
     eye_genie_piece_fn *piece;        /* NULL = nobody */
     void *piece_ctx;
     bool tokens_out;
+    int32_t n_predict;                /* tokens at most; 0 = as the configuration says */
 };
 struct eye_genie_answer {
     struct eye_result result;         /* for eye_profile_save; text and tokens belong to the dialog */

@@ -1,6 +1,6 @@
-/* QAI Hub: Qualcomm's service that compiles ONNX graphs to context binaries for its NPUs. It is reached by its own client, qai-hub, with
- * the user's account: eyelet opens no connection. It writes a script for that client, with all that a graph needs, and reads
- * the lists that come back. In the static library only.
+/* QAI Hub: Qualcomm's service that compiles ONNX graphs to context binaries for its NPUs. It is reached by its own client,
+ * qai-hub, with the user's account: eyelet opens no connection. It writes a script for that client, with all that a graph
+ * needs, and reads the lists that come back. In the static library only.
  *
  *   struct eye_qai_opts opts = {.prefix = "fastvlm_"};
  *   if (eye_qai_script((const char *const[]){"npu/decoder_kv.onnx"}, 1, "npu", &opts, &report, &err) != EYE_OK) goto fail;
@@ -27,8 +27,8 @@ extern "C" {
 struct eye_qai_opts { /* all zero = defaults */
     const char *device;      /* NULL = "Snapdragon 8 Elite QRD" */
     const char *os;          /* NULL = "15", "" = whichever it has */
-    const char *options;     /* of the compile jobs; NULL = what each graph needs: a context binary, floats as float16 where they are
-                                float32 and nothing says otherwise, 64-bit inputs and outputs cut to 32 */
+    const char *options;     /* of the compile jobs; NULL = what each graph needs: a context binary, floats as float16 where
+                                they are float32 and nothing says otherwise, 64-bit inputs and outputs cut to 32 */
     const char *prefix;      /* in front of the jobs' names; NULL = none */
     const char *bins;        /* folder for what is downloaded, beside the script; NULL = "qaihub_bins" */
     const char *const *dim;  /* [n_dims] "batch_size=1": what symbolic dims of this name are */
@@ -49,14 +49,15 @@ struct eye_qai_report {
  * Returns EYE_OK; ARG (two graphs of one name, a symbolic dim that opts do not settle); CORRUPT (a graph that makes no sense);
  * UNSUPPORTED (an element type that the client lacks; more than one data file; names that the option --output_names would take
  * apart); IO; NOMEM. */
-EYE_MUST_CHECK enum eye_status eye_qai_script(const char *const *onnx, size_t n, const char *dir, const struct eye_qai_opts *opts,
-                                              struct eye_qai_report *report, struct eye_err *err);
+EYE_MUST_CHECK enum eye_status eye_qai_script(const char *const *onnx, size_t n, const char *dir,
+                                              const struct eye_qai_opts *opts, struct eye_qai_report *report,
+                                              struct eye_err *err);
 
 /* ---- what comes back ---- */
 
 enum eye_qai_kind {
     EYE_QAI_IDS,      /* "name: model_id" per line, # comments */
-    EYE_QAI_JOBS,     /* "device=… os=…", "compile_options=…", then "name: model_id=… job_id=… status=… url=…" per line */
+    EYE_QAI_JOBS,     /* "device=… os=…", "compile_options=…", then "name: model_id=… job_id=… status=… url=…" a line */
     EYE_QAI_METADATA  /* JSON: one job's, or an array of them */
 };
 enum eye_qai_status { EYE_QAI_UNKNOWN = 0, EYE_QAI_SUCCESS, EYE_QAI_FAILED };
@@ -80,13 +81,14 @@ struct eye_qai_jobs { /* give it back with eye_qai_jobs_clear */
     size_t n;
     void *memory; /* private */
 };
-/* Files are at most 4 MiB with at most 4096 jobs; bytes are taken as hostile: an unknown key, another type, a control character, a line of
- * another form is CORRUPT, with its place. Returns EYE_OK; IO; CORRUPT; LIMIT; NOMEM. */
+/* Files are at most 4 MiB with at most 4096 jobs; bytes are taken as hostile: an unknown key, another type, a control
+ * character, a line of another form is CORRUPT, with its place. Returns EYE_OK; IO; CORRUPT; LIMIT; NOMEM. */
 EYE_MUST_CHECK enum eye_status eye_qai_jobs_read(const char *path, struct eye_qai_jobs *out, struct eye_err *err);
 void eye_qai_jobs_clear(struct eye_qai_jobs *jobs);
 
-/* Is a job of metadata.json of this graph: inputs (names, types, shapes, order does not count) and outputs (names)? Symbolic dims of the
- * graph are any. Findings are no error. Returns EYE_OK; ARG (the job has no inputs: no metadata); what loading returns. */
+/* Is a job of metadata.json of this graph: inputs (names, types, shapes, order does not count) and outputs (names)? Symbolic
+ * dims of the graph are any. Findings are no error. Returns EYE_OK; ARG (the job has no inputs: no metadata); what loading
+ * returns. */
 EYE_MUST_CHECK enum eye_status eye_qai_compare(const struct eye_qai_job *job, const char *onnx, struct eye_onnx_report *report,
                                                struct eye_err *err);
 

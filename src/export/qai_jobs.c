@@ -1,11 +1,12 @@
-/* export/qai_jobs: reads what comes back from QAI Hub: metadata.json of a compile job, lists of jobs, lists of model ids. Three forms,
- * told by their first byte and words:
+/* export/qai_jobs: reads what comes back from QAI Hub: metadata.json of a compile job, lists of jobs, lists of model ids. Three
+ * forms, told by their first byte and words:
  *
- *   {"model_id": …, "job_id": …, "input_specs": {"NAME": [[1, 3], "float16"]}, "output_names": […], …}      or an array of these
- *   device=NAME os=VERSION / compile_options=… / (empty line) / NAME: model_id=… job_id=… status=SUCCESS|FAILED (WHY) url=…
+ *   {"model_id": …, "job_id": …, "input_specs": {"NAME": [[1, 3], "float16"]}, "output_names": […], …}   or an array
+ *   device=NAME os=VERSION / compile_options=… / an empty line / NAME: model_id=… job_id=… status=SUCCESS|FAILED (WHY) url=…
  *   NAME: MODEL_ID
  *
- * Strict: what is not of its form is an error with its place, since a list that is half read sends the wrong binary to a phone. */
+ * Strict: what is not of its form is an error with its place, since a list that is half read sends the wrong binary to a
+ * phone. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -101,7 +102,8 @@ static enum eye_status read_spec(struct reader *k, const struct eye_json_at *at,
     return keep(k, name, strlen(name), &t->name, err);
 }
 
-static enum eye_status read_specs(struct reader *k, const struct eye_json_at *at, struct eye_qai_job *job, struct eye_err *err) {
+static enum eye_status read_specs(struct reader *k, const struct eye_json_at *at, struct eye_qai_job *job,
+                                  struct eye_err *err) {
     struct eye_json_at specs;
     const char *name;
     json_t *value;
@@ -116,7 +118,8 @@ static enum eye_status read_specs(struct reader *k, const struct eye_json_at *at
     return EYE_OK;
 }
 
-static enum eye_status read_names(struct reader *k, const struct eye_json_at *at, struct eye_qai_job *job, struct eye_err *err) {
+static enum eye_status read_names(struct reader *k, const struct eye_json_at *at, struct eye_qai_job *job,
+                                  struct eye_err *err) {
     struct eye_json_at list, item;
     EYE_TRY(eye_json_array(at, "output_names", &list, err));
     size_t n = eye_json_len(&list);
@@ -135,7 +138,8 @@ static enum eye_status read_names(struct reader *k, const struct eye_json_at *at
 static enum eye_status read_status(const struct eye_json_at *at, struct eye_qai_job *job, struct eye_err *err) {
     const char *s;
     EYE_TRY(eye_json_str(at, "status", "SUCCESS", &s, NULL, err)); /* who writes metadata without it does so behind a success */
-    if (strcmp(s, "SUCCESS") != 0 && strcmp(s, "FAILED") != 0) return eye_json_fail(at, "status", "expected SUCCESS or FAILED", err);
+    if (strcmp(s, "SUCCESS") != 0 && strcmp(s, "FAILED") != 0)
+        return eye_json_fail(at, "status", "expected SUCCESS or FAILED", err);
     job->status = s[0] == 'S' ? EYE_QAI_SUCCESS : EYE_QAI_FAILED;
     return EYE_OK;
 }
@@ -149,14 +153,17 @@ static enum eye_status read_record(struct reader *k, const struct eye_json_at *a
     json_object_foreach(at->v, key, value) {
         size_t i = 0;
         while (i < EYE_COUNT(rows) && strcmp(rows[i].key, key) != 0) i++;
-        if (i == EYE_COUNT(rows)) return eye_json_fail(at, printable(key, strlen(key)) ? key : NULL, "a key that is not known", err);
+        if (i == EYE_COUNT(rows))
+            return eye_json_fail(at, printable(key, strlen(key)) ? key : NULL, "a key that is not known", err);
         if (rows[i].kind == SPECS) EYE_TRY(read_specs(k, at, job, err));
         if (rows[i].kind == NAMES) EYE_TRY(read_names(k, at, job, err));
         if (rows[i].kind == TEXT)
-            EYE_TRY(text_of(k, at, key, rows[i].at == SIZE_MAX ? &unused : (const char **)(void *)((char *)job + rows[i].at), err));
+            EYE_TRY(text_of(k, at, key, rows[i].at == SIZE_MAX ? &unused : (const char **)(void *)((char *)job + rows[i].at),
+                            err));
     }
     if (!job->job_id[0]) return eye_json_fail(at, "job_id", "missing", err);
-    if (!job->n_inputs || !job->n_outputs) return eye_json_fail(at, job->n_inputs ? "output_names" : "input_specs", "missing", err);
+    if (!job->n_inputs || !job->n_outputs)
+        return eye_json_fail(at, job->n_inputs ? "output_names" : "input_specs", "missing", err);
     return read_status(at, job, err);
 }
 
@@ -290,7 +297,8 @@ static enum eye_status read_lines(struct reader *k, const char *p, size_t n, str
         at += len + 1;
     }
     k->out->kind = l.in_jobs ? EYE_QAI_JOBS : EYE_QAI_IDS;
-    return k->out->n ? EYE_OK : eye_fail(err, EYE_E_CORRUPT, "%s: neither metadata.json nor a list of jobs or model ids", k->where);
+    if (k->out->n) return EYE_OK;
+    return eye_fail(err, EYE_E_CORRUPT, "%s: neither metadata.json nor a list of jobs or model ids", k->where);
 }
 
 /* ---- ---- */
@@ -299,7 +307,8 @@ enum eye_status eye_qai_jobs_parse(const void *p, size_t n, const char *where, s
     const char *text = p;
     size_t first = 0;
     *out = (struct eye_qai_jobs){.n = 0};
-    if (n > EYE_QAI_MAX_BYTES) return eye_fail(err, EYE_E_LIMIT, "%s: %zu bytes, at most %zu are taken", where, n, EYE_QAI_MAX_BYTES);
+    if (n > EYE_QAI_MAX_BYTES)
+        return eye_fail(err, EYE_E_LIMIT, "%s: %zu bytes, at most %zu are taken", where, n, EYE_QAI_MAX_BYTES);
     struct reader k = {.out = out, .arena = eye_alloc_zero(NULL, sizeof *k.arena), .where = where};
     if (!k.arena) return eye_fail_nomem(err, sizeof *k.arena);
     eye_arena_init(k.arena, NULL);
@@ -384,7 +393,8 @@ static enum eye_status compare_inputs(const struct eye_qai_job *job, const EyeOn
 static enum eye_status compare_outputs(const struct eye_qai_job *job, const EyeOnnx__GraphProto *g, struct eye_onnx_report *r,
                                        struct eye_err *err) {
     for (size_t i = 0; i < EYE_MAX(job->n_outputs, g->n_output); i++) { /* their order is the binary's */
-        const char *was = i < job->n_outputs ? job->output[i] : NULL, *is = i < g->n_output ? eye_onnx_str(g->output[i]->name) : NULL;
+        const char *was = i < job->n_outputs ? job->output[i] : NULL;
+        const char *is = i < g->n_output ? eye_onnx_str(g->output[i]->name) : NULL;
         if (was && is && strcmp(was, is) == 0) continue;
         if (was) EYE_TRY(eye_onnx_report_add(r, EYE_ONNX_MISSING_OUTPUT, was, "the job has it at this place", err));
         if (is) EYE_TRY(eye_onnx_report_add(r, EYE_ONNX_UNEXPECTED_OUTPUT, is, "the job lacks it at this place", err));
@@ -392,7 +402,8 @@ static enum eye_status compare_outputs(const struct eye_qai_job *job, const EyeO
     return EYE_OK;
 }
 
-enum eye_status eye_qai_compare(const struct eye_qai_job *job, const char *onnx, struct eye_onnx_report *report, struct eye_err *err) {
+enum eye_status eye_qai_compare(const struct eye_qai_job *job, const char *onnx, struct eye_onnx_report *report,
+                                struct eye_err *err) {
     struct eye_onnx m;
     if (!job->n_inputs) return eye_fail(err, EYE_E_ARG, "%s: inputs and outputs are in metadata.json only", job->name);
     EYE_TRY(eye_onnx_load(&m, onnx, NULL, err));

@@ -1,6 +1,6 @@
-/* export/qai_script: a script for the user's qai-hub client: what to upload, and the options, inputs and outputs of each compile job,
- * out of ONNX files of any exporter. The script's text is qai_hub_compile.py; here its plan is made, which stands in it as JSON: nothing
- * of a graph is ever Python. */
+/* export/qai_script: a script for the user's qai-hub client: what to upload, and the options, inputs and outputs of each
+ * compile job, out of ONNX files of any exporter. The script's text is qai_hub_compile.py; here its plan is made, which stands
+ * in it as JSON: nothing of a graph is ever Python. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -46,15 +46,15 @@ static int64_t settled(const struct eye_qai_opts *o, const char *param) {
     for (size_t i = 0; n && i < o->n_dims; i++) {
         long long v;
         char end;
-        if (strncmp(o->dim[i], param, n) == 0 && o->dim[i][n] == '=' && sscanf(o->dim[i] + n + 1, "%lld%c", &v, &end) == 1 && v > 0)
-            return v;
+        if (strncmp(o->dim[i], param, n) != 0 || o->dim[i][n] != '=') continue;
+        if (sscanf(o->dim[i] + n + 1, "%lld%c", &v, &end) == 1 && v > 0) return v;
     }
     return 0;
 }
 
 /* [[dims], "type"] of an input. */
-static enum eye_status spec_of(const struct planner *k, const struct eye_onnx *m, const char *name, const struct eye_onnx_shape *s,
-                               json_t **out, struct eye_err *err) {
+static enum eye_status spec_of(const struct planner *k, const struct eye_onnx *m, const char *name,
+                               const struct eye_onnx_shape *s, json_t **out, struct eye_err *err) {
     const char *type = eye_qai_type(s->type);
     json_t *dims;
     if (!type)
@@ -66,7 +66,8 @@ static enum eye_status spec_of(const struct planner *k, const struct eye_onnx *m
         int64_t d = s->dim[i] >= 0 ? s->dim[i] : settled(k->o, s->param[i]);
         if (d <= 0) {
             json_decref(dims);
-            return eye_fail(err, EYE_E_ARG, "%s: input \"%.100s\": dim %zu is %s%.60s; an NPU wants numbers: --size %.60s=N", m->where,
+            return eye_fail(err, EYE_E_ARG, "%s: input \"%.100s\": dim %zu is %s%.60s; an NPU wants numbers: --size %.60s=N",
+                            m->where,
                             name, i, s->dim[i] == 0 ? "0" : "symbolic, ", s->param[i], s->param[i][0] ? s->param[i] : "NAME");
         }
         json_array_append_new(dims, json_integer(d));
@@ -123,7 +124,8 @@ static enum eye_status read_outputs(const struct eye_onnx *m, json_t *names, str
     for (size_t i = 0; i < g->n_output; i++) {
         const char *name = eye_onnx_str(g->output[i]->name);
         if (!listable(name) || json_array_append_new(names, json_string(name)) != 0)
-            return eye_fail(err, EYE_E_UNSUPPORTED, "%s: output %zu: \"--output_names\" would take its name apart; \"eyelet onnx rename\" "
+            return eye_fail(err, EYE_E_UNSUPPORTED, "%s: output %zu: \"--output_names\" would take its name apart; \"eyelet "
+                            "onnx rename\" "
                             "gives it another", m->where, i);
         eye_buf_printf(out, "%s%s", i ? "," : "", name);
         note_type(needs, eye_onnx_shape_of(g->output[i]).type);
@@ -172,7 +174,8 @@ static enum eye_status add_data(void *ctx, ProtobufCMessage *msg, struct eye_err
     if (msg->descriptor != &eye_onnx__tensor_proto__descriptor) return EYE_OK;
     const EyeOnnx__TensorProto *t = (EyeOnnx__TensorProto *)(void *)msg;
     for (size_t i = 0; eye_onnx_is_external(t) && i < t->n_external_data; i++) {
-        const char *name = eye_onnx_str(t->external_data[i]->value), *last = json_string_value(json_array_get(list, json_array_size(list) - 1));
+        const char *name = eye_onnx_str(t->external_data[i]->value);
+        const char *last = json_string_value(json_array_get(list, json_array_size(list) - 1));
         if (strcmp(eye_onnx_str(t->external_data[i]->key), "location") != 0 || (last && strcmp(last, name) == 0)) continue;
         if (json_array_size(list) < 2) json_array_append_new(list, json_string(name));
     }
@@ -183,10 +186,12 @@ static enum eye_status data_of(const struct eye_onnx *m, json_t *list, struct ey
     EYE_TRY(eye_onnx_walk(&m->model->base, add_data, list, err));
     const char *name = json_string_value(json_array_get(list, 0));
     if (json_array_size(list) > 1)
-        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: weights in several files; the client takes one beside the graph", m->where);
+        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: weights in several files; the client takes one beside the graph",
+                        m->where);
     size_t n = name ? strlen(name) : 0;
     if (name && (n < 5 || strcmp(name + n - 5, ".data") != 0 || strchr(name, '/')))
-        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: weights in \"%.100s\"; the client takes NAME.data beside the graph", m->where, name);
+        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: weights in \"%.100s\"; the client takes NAME.data beside the graph",
+                        m->where, name);
     return EYE_OK;
 }
 
@@ -196,13 +201,15 @@ static enum eye_status name_of(struct planner *k, const char *path, struct eye_q
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
     size_t n = strlen(base);
     if (n > 5 && strcmp(base + n - 5, ".onnx") == 0) n -= 5;
-    if (n == 0 || n >= sizeof r->name) return eye_fail(err, EYE_E_ARG, "%s: a file name of 1 to %zu bytes is expected", path, sizeof r->name - 1);
+    if (n == 0 || n >= sizeof r->name)
+        return eye_fail(err, EYE_E_ARG, "%s: a file name of 1 to %zu bytes is expected", path, sizeof r->name - 1);
     memcpy(r->name, base, n);
     r->name[n] = '\0';
     if (strspn(r->name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != n || r->name[0] == '.')
         return eye_fail(err, EYE_E_ARG, "%s: a job is called after it: letters, digits, \"._-\" only", path);
     for (size_t i = 0; i < k->report->n; i++)
-        if (strcmp(k->report->graph[i].name, r->name) == 0) return eye_fail(err, EYE_E_ARG, "%s: a second graph called %s", path, r->name);
+        if (strcmp(k->report->graph[i].name, r->name) == 0)
+            return eye_fail(err, EYE_E_ARG, "%s: a second graph called %s", path, r->name);
     return EYE_OK;
 }
 
@@ -211,7 +218,8 @@ static enum eye_status check(struct eye_onnx *m, struct eye_qai_report_graph *r,
     struct eye_onnx_report found;
     eye_onnx_report_init(&found);
     enum eye_status st = eye_onnx_check_graph(m, &found, err);
-    if (st == EYE_OK && found.n) st = eye_fail(err, EYE_E_CORRUPT, "%s: %s: %s", m->where, found.finding[0].name, found.finding[0].text);
+    if (st == EYE_OK && found.n)
+        st = eye_fail(err, EYE_E_CORRUPT, "%s: %s: %s", m->where, found.finding[0].name, found.finding[0].text);
     eye_onnx_report_clear(&found);
     EYE_TRY(st);
     eye_onnx_report_init(&found);
@@ -243,10 +251,10 @@ static enum eye_status plan_graph(struct planner *k, struct eye_onnx *m, const c
         r->n_outputs = json_array_size(names);
         const char *list = strstr(r->options, "--output_names") ? NULL : outputs.p;
         json_t *o = json_pack("{s:s,s:o,s:s,s:s,s:O,s:o,s:O,s:O}", "name", r->name, "job",
-                              json_sprintf("%s%s", k->o->prefix ? k->o->prefix : "", r->name), "onnx", place, "onnx_sha256", hex,
-                              "data", data, "options",
-                              json_sprintf("%s%s%s", r->options, list ? " --output_names " : "", list ? list : ""), "input_specs",
-                              specs, "output_names", names);
+                              json_sprintf("%s%s", k->o->prefix ? k->o->prefix : "", r->name), "onnx", place, "onnx_sha256",
+                              hex,                               "data", data, "options",
+                              json_sprintf("%s%s%s", r->options, list ? " --output_names " : "", list ? list : ""),
+                              "input_specs", specs, "output_names", names);
         if (!o || json_array_append_new(k->graphs, o) != 0)
             st = eye_fail(err, EYE_E_ARG, "%s: its path, the options or the prefix are no UTF-8", path);
     }
@@ -307,14 +315,16 @@ static enum eye_status write_script(const struct planner *k, json_t *plan_json, 
 }
 
 static enum eye_status check_opts(const struct eye_qai_opts *o, size_t n, struct eye_err *err) {
-    if (n == 0 || n > EYE_QAI_MAX_GRAPHS) return eye_fail(err, EYE_E_ARG, "%zu graphs, expected 1 to %d", n, EYE_QAI_MAX_GRAPHS);
+    if (n == 0 || n > EYE_QAI_MAX_GRAPHS)
+        return eye_fail(err, EYE_E_ARG, "%zu graphs, expected 1 to %d", n, EYE_QAI_MAX_GRAPHS);
     if (o->options && strlen(o->options) >= sizeof ((struct eye_qai_report_graph *)NULL)->options)
         return eye_fail(err, EYE_E_ARG, "options of %zu bytes, at most %zu are taken", strlen(o->options),
                         sizeof ((struct eye_qai_report_graph *)NULL)->options - 1);
     const char *const folders[] = {o->prefix, o->bins};
     for (size_t i = 0; i < 2; i++)
         if (folders[i] && (strchr(folders[i], '/') || folders[i][0] == '.' || (i && !folders[i][0])))
-            return eye_fail(err, EYE_E_ARG, "\"%.100s\": folders beside the script are called so: no /, no dot in front", folders[i]);
+            return eye_fail(err, EYE_E_ARG, "\"%.100s\": folders beside the script are called so: no /, no dot in front",
+                            folders[i]);
     return EYE_OK;
 }
 
@@ -331,8 +341,9 @@ enum eye_status eye_qai_script(const char *const *onnx, size_t n, const char *di
     enum eye_status st = EYE_OK;
     for (size_t i = 0; st == EYE_OK && i < n; i++) st = plan(&k, onnx[i], err);
     json_t *root = st != EYE_OK ? NULL
-                                : json_pack("{s:s,s:s,s:s,s:O}", "device", k.o->device ? k.o->device : "Snapdragon 8 Elite QRD", "os",
-                                            k.o->os ? k.o->os : "15", "bins", k.o->bins ? k.o->bins : "qaihub_bins", "graphs", k.graphs);
+                                : json_pack("{s:s,s:s,s:s,s:O}", "device", k.o->device ? k.o->device : "Snapdragon 8 Elite QRD",
+                                            "os", k.o->os ? k.o->os : "15", "bins", k.o->bins ? k.o->bins : "qaihub_bins",
+                                            "graphs", k.graphs);
     if (st == EYE_OK) st = root ? write_script(&k, root, err) : eye_fail(err, EYE_E_ARG, "device, os or folder are no UTF-8");
     json_decref(root);
     json_decref(k.graphs);

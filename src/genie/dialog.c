@@ -269,7 +269,8 @@ static bool take(struct answer *t, int32_t id) {
         stop = s->reply.piece.len && eye_answer_add(&s->reply.answer, s->reply.piece.p, s->reply.piece.len);
     }
     r->finish = stop && s->reply.answer.stopped ? EYE_FINISH_STOP : stop ? EYE_FINISH_CALLER : EYE_FINISH_LENGTH;
-    return stop || (d->c.max_tokens >= 0 && (int64_t)r->n_tokens >= d->c.max_tokens);
+    int64_t most = t->q->n_predict > 0 ? t->q->n_predict : d->c.max_tokens;
+    return stop || (most >= 0 && (int64_t)r->n_tokens >= most);
 }
 
 /* From the prompt's last logits on. */
@@ -305,7 +306,7 @@ static enum eye_status finish(struct answer *t, size_t n_prompt, uint64_t prefil
     d->n_prompt += (uint32_t)n_prompt;
     d->n_queries++;
     d->last_tok = -1;
-    if (d->c.max_tokens == 0) return EYE_OK; /* only to fill the context */
+    if (d->c.max_tokens == 0 && t->q->n_predict <= 0) return EYE_OK; /* only to fill the context */
     enum eye_status st = run(t, err);
     d->rng = d->s->reply.sampler.rng;
     d->restored = true;

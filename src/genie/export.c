@@ -230,7 +230,7 @@ static enum eye_status export_parts(struct exporter *x, struct eye_err *err) {
 static enum eye_status write_manifest(struct exporter *x, struct eye_err *err) {
     const struct eye_genie_report *r = x->report;
     const struct eye_text_config *t = &x->m->vlm.config.text;
-    static const char *const lut_type[] = {"float32", "float16", "int8"};
+    static const char *const lut_type[] = {"float32", "float16", "int8"}, *const float_type[] = {"float32", "float16"};
     char name[128];
     json_t *files = json_array();
     model_name(x, name, sizeof name);
@@ -238,12 +238,13 @@ static enum eye_status write_manifest(struct exporter *x, struct eye_err *err) {
         json_array_append_new(files, json_pack("{s:s,s:s,s:I,s:s}", "file", r->file[i].name, "what", r->file[i].what, "bytes",
                                                (json_int_t)r->file[i].bytes, "sha256", r->file[i].sha256));
     json_t *o = json_pack(
-        "{s:s,s:s,s:{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I},s:I,s:I,s:{s:s,s:I,s:I,s:f,s:f,s:f},s:o}", "format", "eyelet genie 1",
+        "{s:s,s:s,s:{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I},s:I,s:I,s:s,s:{s:s,s:I,s:I,s:f,s:f,s:f},s:o}", "format",
+        "eyelet genie 1",
         "made_by", eye_version(), "model", "name", name, "family", x->m->vlm.config.model_type, "hidden", (json_int_t)t->hidden,
         "layers", (json_int_t)t->n_layers, "heads", (json_int_t)t->n_heads, "kv_heads", (json_int_t)t->n_kv_heads, "head_dim",
         (json_int_t)t->head_dim, "ffn", (json_int_t)t->ffn, "vocab", (json_int_t)t->vocab, "context", (json_int_t)x->n_ctx,
-        "embed_tokens", (json_int_t)x->n_embed, "lut", "type", lut_type[x->opts->lut], "rows", (json_int_t)r->lut.rows,
-        "columns",
+        "embed_tokens", (json_int_t)x->n_embed, "decoder", float_type[x->opts->decoder], "lut", "type",
+        lut_type[x->opts->lut], "rows", (json_int_t)r->lut.rows, "columns",
         (json_int_t)r->lut.columns, "scale", r->lut.scale, "offset", r->lut.offset, "relative_rms", r->lut.rel_rms, "files",
         files);
     if (o && r->sees)

@@ -36,19 +36,51 @@ static enum eye_status join(char *out, size_t cap, const char *dir, const char *
                                                                                  "long", dir);
 }
 
-static enum eye_status read_manifest(struct folder *f, struct eye_err *err) {
+static enum eye_status choose(const struct eye_json_at *at, const char *key, const char *const *names, int n, int def, int *out,
+                              struct eye_err *err) {
+    const char *s;
+    EYE_TRY(eye_json_str(at, key, names[def], &s, NULL, err));
+    for (*out = 0; *out < n; (*out)++)
+        if (strcmp(names[*out], s) == 0) return EYE_OK;
+    return eye_json_fail(at, key, "not a type that \"eyelet export genie\" writes", err);
+}
+
+static enum eye_status read_folder(const struct eye_json_at *at, struct eye_genie_folder *f, struct eye_err *err) {
+    static const char *const floats[] = {"float32", "float16"}, *const luts[] = {"float32", "float16", "int8"};
+    struct eye_json_at model, lut, image;
+    const char *name, *input;
+    int type;
+    EYE_TRY(eye_json_need_int(at, "context", 1, EYE_MAX_POSITIONS, &f->n_ctx, err));
+    EYE_TRY(eye_json_object(at, "model", &model, err));
+    EYE_TRY(eye_json_need_str(&model, "name", &name, NULL, err));
+    snprintf(f->model, sizeof f->model, "%s", name);
+    EYE_TRY(choose(at, "decoder", floats, 2, 0, &type, err));
+    f->decoder = (enum eye_genie_float)type;
+    EYE_TRY(eye_json_object(at, "lut", &lut, err));
+    EYE_TRY(choose(&lut, "type", luts, 3, 0, &type, err));
+    f->lut = (enum eye_lut_type)type;
+    EYE_TRY(eye_json_double(&lut, "scale", 1, &f->lut_scale, err));
+    EYE_TRY(eye_json_double(&lut, "offset", 0, &f->lut_offset, err));
+    f->sees = eye_json_has(at, "image");
+    EYE_TRY(eye_json_object(at, "image", &image, err));
+    EYE_TRY(eye_json_str(&image, "input", "", &input, NULL, err));
+    f->takes_bytes = strncmp(input, "uint8", 5) == 0;
+    return EYE_OK;
+}
+
+enum eye_status eye_genie_folder_read(const char *dir, struct eye_genie_folder *out, struct eye_err *err) {
     struct eye_map map;
     struct eye_json j;
     char path[4096];
-    EYE_TRY(join(path, sizeof path, f->dir, EYE_GENIE_MANIFEST, err));
+    *out = (struct eye_genie_folder){.n_ctx = 0};
+    EYE_TRY(join(path, sizeof path, dir, EYE_GENIE_MANIFEST, err));
     if (!eye_path_exists(path))
         return eye_fail(err, EYE_E_IO, "%s: not there: make this folder with \"eyelet export genie\"", path);
     EYE_TRY(eye_map_open(&map, path, false, MAX_JSON, err));
     enum eye_status st = eye_json_parse(&j, map.p, map.size, MAX_JSON, path, err);
     if (st == EYE_OK) {
         struct eye_json_at at = eye_json_root(&j);
-        st = eye_json_need_int(&at, "context", 1, EYE_MAX_POSITIONS, &f->n_ctx, err);
-        f->sees = eye_json_has(&at, "image");
+        st = read_folder(&at, out, err);
         eye_json_clear(&j);
     }
     eye_map_close(&map);
@@ -63,7 +95,10 @@ static enum eye_status read_signature(const struct folder *f, const char *given,
 }
 
 static enum eye_status open_folder(struct folder *f, const char *vision, const char *embed, struct eye_err *err) {
-    EYE_TRY(read_manifest(f, err));
+    struct eye_genie_folder made;
+    EYE_TRY(eye_genie_folder_read(f->dir, &made, err));
+    f->n_ctx = made.n_ctx;
+    f->sees = made.sees;
     EYE_TRY(read_signature(f, embed, EYE_GENIE_EMBED_INFO, &f->embed, err));
     if (f->embed.out.rank != 3 || f->embed.out.dims[0] != 1)
         return eye_fail(err, EYE_E_CORRUPT, "%s: %s: expected 3 dimensions, of one sequence", f->dir, EYE_GENIE_EMBED_INFO);
@@ -363,7 +398,7 @@ enum eye_status eye_genie_combine_run(const char *dir, const char *run, const st
                         "context of %"
                         PRId64, n, t.image_rows, f.n_ctx);
     EYE_TRY(write_sequence(run, &f, &t, err));
-    EYE_TRY(write_config(run, &f, c->device_dir, EYE_MIN(want, left), err));
+    EYE_TRY(write_config(run, &f, c->device_dir, c->prefill_only ? 0 : EYE_MIN(want, left), err));
     if (out) *out = (struct eye_genie_combined){(uint32_t)t.image_rows, (uint32_t)t.n_text, (uint32_t)EYE_MIN(want, left)};
     return EYE_OK;
 }

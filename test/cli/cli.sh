@@ -85,7 +85,7 @@ EYELET_TOP_K=many usage 'EYELET_TOP_K is "many", expected a whole number from 0 
 run version
 if [ "$rc" = 0 ] && grep -qxE 'eyelet [0-9]+\.[0-9]+\.[0-9]+' "$tmp/out"; then good; else bad version; fi
 prints 'Usage: eyelet COMMAND [OPTIONS]' help
-names=$(sed -n 's/^  \([a-z][a-z0-9-]*\)\( [a-z][a-z]*\)\{0,1\}  *[^ ].*/\1\2/p' "$tmp/out" | grep -vx help | tr ' ' '+') # data+check
+names=$(sed -n 's/^  \([a-z][a-z0-9-]*\)\( [a-z][a-z0-9-]*\)\{0,1\}  *[^ ].*/\1\2/p' "$tmp/out" | grep -vx help | tr ' ' '+') # data+check
 for c in $names; do
     c=$(echo "$c" | tr + ' ')
     # shellcheck disable=SC2086

@@ -12,6 +12,7 @@ extern const struct command cmd_run, cmd_chat, cmd_batch, cmd_cache, cmd_probe, 
 extern const struct command cmd_export_onnx;
 extern const struct command cmd_data_info, cmd_data_check, cmd_data_split, cmd_data_cache, cmd_data_synth, cmd_data_tokenizer;
 extern const struct command cmd_onnx_print, cmd_onnx_check, cmd_onnx_rename, cmd_onnx_lint, cmd_onnx_patch;
+extern const struct command cmd_fastvlm_e2e, cmd_fastvlm_cache, cmd_fastvlm_export_decoder, cmd_fastvlm_compile;
 extern const struct command cmd_export_qai_hub, cmd_export_qai_jobs;
 extern const struct command cmd_export_genie, cmd_export_lut, cmd_genie_prepare, cmd_genie_combine, cmd_genie_t2t_run, cmd_net_run,
     cmd_ctx_info, cmd_device_list, cmd_device_doctor, cmd_device_run;

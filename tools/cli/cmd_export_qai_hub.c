@@ -26,7 +26,8 @@ static const struct arg qai_hub_args[] = {
 };
 #undef T
 
-int cli_qai_script(struct ui *ui, const char *const *onnx, size_t n, const char *dir, const struct eye_qai_opts *opts, bool json) {
+int cli_qai_script(struct ui *ui, const char *const *onnx, size_t n, const char *dir, const struct eye_qai_opts *opts,
+                   bool json) {
     struct eye_qai_report r;
     struct eye_err err = {0};
     if (eye_qai_script(onnx, n, dir, opts, &r, &err) != EYE_OK) return ui_fail(ui, &err);
@@ -43,7 +44,8 @@ int cli_qai_script(struct ui *ui, const char *const *onnx, size_t n, const char 
             printf("%s: %zu inputs, %zu outputs, %s\n", g->name, g->n_inputs, g->n_outputs, g->options);
     }
     if (json)
-        return json_print(ui, json_pack("{s:o,s:s,s:o}", "folder", json_outside(dir), "script", EYE_QAI_SCRIPT, "graphs", list));
+        return json_print(ui, json_pack("{s:o,s:s,s:o}", "folder", json_outside(dir), "script", EYE_QAI_SCRIPT, "graphs",
+                                        list));
     ui_note(ui, "next, where qai-hub is configured: python3 %s/%s", dir, EYE_QAI_SCRIPT);
     return EXIT_DONE;
 }
@@ -59,8 +61,7 @@ static int run(void *opts, char *const *operand, int n_operands) {
 }
 
 static const struct example examples[] = {
-    {"All parts of an exported model",
-     "eyelet export onnx FastVLM-0.5B -o npu --precision fp16 --target qnn --kv-style genie; eyelet export qai-hub npu/*.onnx -o npu"},
+    {"All parts that \"eyelet export onnx\" wrote to npu", "eyelet export qai-hub npu/*.onnx -o npu"},
     {"What would be sent", "python3 npu/" EYE_QAI_SCRIPT " --dry-run"},
     {NULL, NULL},
 };
@@ -69,8 +70,9 @@ const struct command cmd_export_qai_hub = {
     .name = "export qai-hub",
     .usage = "GRAPH.onnx… -o DIR [OPTIONS]",
     .summary = "a script that compiles graphs on Qualcomm AI Hub",
-    .details = "The script is for your own client and account: pip install qai-hub; qai-hub configure --api_token TOKEN. It uploads,\n"
-               "compiles, waits and downloads; \"eyelet export qai-jobs\" reads the lists that it leaves. eyelet opens no connection.",
+    .details = "The script is for your own client and account: pip install qai-hub; qai-hub configure --api_token TOKEN.\n"
+               "It uploads, compiles, waits and downloads; \"eyelet export qai-jobs\" reads the lists that it leaves.\n"
+               "eyelet opens no connection.",
     .args = qai_hub_args, .examples = examples, .opts_bytes = sizeof(struct qai_hub_opts), .operand = "GRAPH.onnx",
     .min_operands = 1, .max_operands = EYE_QAI_MAX_GRAPHS, .run = run,
 };

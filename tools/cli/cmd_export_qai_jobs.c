@@ -11,7 +11,8 @@ struct jobs_opts {
 
 #define T struct jobs_opts
 static const struct arg jobs_args[] = {
-    {ARG_TEXT, 0, "onnx", "GRAPH", "is the job of metadata.json this graph's: inputs and outputs are compared", offsetof(T, onnx)},
+    {ARG_TEXT, 0, "onnx", "GRAPH", "is the job of metadata.json this graph's: inputs and outputs are compared",
+     offsetof(T, onnx)},
     {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
     {ARG_END},
 };
@@ -28,9 +29,9 @@ static json_t *job_json(const struct eye_qai_job *j) {
     }
     for (size_t i = 0; i < j->n_outputs; i++) json_array_append_new(outputs, json_string(j->output[i]));
     return json_pack("{s:o,s:s,s:s,s:s,s:o,s:s,s:s,s:s,s:s,s:o,s:o,s:o,s:o}", "name", json_outside(j->name), "status",
-                     status_names[j->status], "job_id", j->job_id, "model_id", j->model_id, "message", json_outside(j->message), "url",
-                     j->url, "device", j->device, "os", j->os, "options", j->options, "onnx", json_outside(j->onnx), "file",
-                     json_outside(j->file), "input_specs", inputs, "output_names", outputs);
+                     status_names[j->status], "job_id", j->job_id, "model_id", j->model_id, "message", json_outside(j->message),
+                     "url", j->url, "device", j->device, "os", j->os, "options", j->options, "onnx", json_outside(j->onnx),
+                     "file", json_outside(j->file), "input_specs", inputs, "output_names", outputs);
 }
 
 static void print_job(const struct eye_qai_job *j, enum eye_qai_kind kind) {
@@ -101,8 +102,8 @@ const struct command cmd_export_qai_jobs = {
     .name = "export qai-jobs",
     .usage = "FILE [--onnx GRAPH] [--json]",
     .summary = "lists that came back from Qualcomm AI Hub",
-    .details = "FILE: metadata.json, qaihub-jobs.txt or qaihub-model-ids.txt of the script of \"eyelet export qai-hub\", or such of\n"
-               "others' scripts. With --onnx the exit status is 1 if the job is not of that graph.",
+    .details = "FILE: metadata.json, qaihub-jobs.txt or qaihub-model-ids.txt of the script of \"eyelet export qai-hub\", or\n"
+               "such of others' scripts. With --onnx the exit status is 1 if the job is not of that graph.",
     .args = jobs_args, .examples = examples, .opts_bytes = sizeof(struct jobs_opts), .operand = "FILE", .min_operands = 1,
     .max_operands = 1, .run = run,
 };

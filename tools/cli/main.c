@@ -13,14 +13,15 @@ static const struct command *const commands[] = {&cmd_run, &cmd_chat, &cmd_batch
                                                &cmd_data_synth, &cmd_data_tokenizer, &cmd_export_onnx, &cmd_export_genie, &cmd_export_lut, &cmd_export_qai_hub, &cmd_export_qai_jobs,
                                                &cmd_onnx_print, &cmd_onnx_check, &cmd_onnx_rename, &cmd_onnx_lint, &cmd_onnx_patch,
                                                &cmd_genie_prepare, &cmd_genie_combine, &cmd_genie_t2t_run, &cmd_net_run, &cmd_ctx_info,
-                                               &cmd_device_list, &cmd_device_doctor, &cmd_device_run, &cmd_version, NULL};
+                                               &cmd_device_list, &cmd_device_doctor, &cmd_device_run, &cmd_fastvlm_e2e,
+                                               &cmd_fastvlm_cache, &cmd_fastvlm_export_decoder, &cmd_fastvlm_compile, &cmd_version, NULL};
 #define N_COMMANDS (sizeof commands / sizeof commands[0] - 1)
 
 static void print_overview(void) {
     printf("eyelet %s: vision-language models on edge devices\n\n"
            "Usage: eyelet COMMAND [OPTIONS]\n\n", eye_version());
-    for (size_t i = 0; i < N_COMMANDS; i++) printf("  %-16s %s\n", commands[i]->name, commands[i]->summary);
-    printf("  %-16s %s\n", "help", "this text, or \"eyelet help COMMAND\"");
+    for (size_t i = 0; i < N_COMMANDS; i++) printf("  %-22s %s\n", commands[i]->name, commands[i]->summary);
+    printf("  %-22s %s\n", "help", "this text, or \"eyelet help COMMAND\"");
     printf("\nResults go to standard output, messages to standard error. Exit status: 0 done, 1 failed, 2 wrong usage.\n");
 }
 
@@ -50,6 +51,22 @@ static bool lacks_second_word(const char *group, const char *second) {
         args_usage(NULL, "\"%s\" needs a second word: %s", group, list);
     return at > 0;
 }
+
+/* "fastvlm help": the commands of a group. False: there is no such group. */
+static bool group_help(const char *group) {
+    size_t len = strlen(group);
+    bool any = false;
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        if (strncmp(commands[i]->name, group, len) != 0 || commands[i]->name[len] != ' ') continue;
+        if (!any) printf("Usage: eyelet %s COMMAND [OPTIONS]\n\n", group);
+        printf("  %-16s %s\n", commands[i]->name + len + 1, commands[i]->summary);
+        any = true;
+    }
+    if (any) printf("\n\"eyelet help %s COMMAND\" tells more of one.\n", group);
+    return any;
+}
+
+static bool is_help(const char *word) { return strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
 
 static int unknown_command(const char *name, const char *second) {
     if (lacks_second_word(name, second)) return EXIT_USAGE;
@@ -99,6 +116,7 @@ static int help(int argc, char *const *argv) {
     }
     int n_words;
     const struct command *cmd = find_command(argc - man, argv + man, &n_words);
+    if (!cmd && !man && argc == 1 && group_help(argv[0])) return EXIT_DONE;
     if (!cmd) return unknown_command(argv[man], argc > man + 1 ? argv[man + 1] : NULL);
     if (man)
         docs_man(commands, cmd, eye_version());
@@ -133,7 +151,9 @@ int main(int argc, char **argv) {
     const struct command *cmd = strcmp(name, "--version") == 0 ? &cmd_version : find_command(argc - 1, argv + 1, &n_words);
     if (cmd)
         code = run_command(cmd, argc - 1 - n_words, argv + 1 + n_words);
-    else if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+    else if (argc == 3 && is_help(argv[2]) && group_help(name))
+        code = EXIT_DONE;
+    else if (is_help(name))
         code = help(argc - 2, argv + 2);
     else if (name[0] == '-')
         code = args_usage(NULL, "unknown option \"%s\" before a command", name);

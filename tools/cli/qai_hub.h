@@ -6,6 +6,7 @@
 #include "eyelet/qai_hub.h"
 
 /* Writes the script and says what is in it. Returns the exit code. */
-int cli_qai_script(struct ui *ui, const char *const *onnx, size_t n, const char *dir, const struct eye_qai_opts *opts, bool json);
+int cli_qai_script(struct ui *ui, const char *const *onnx, size_t n, const char *dir, const struct eye_qai_opts *opts,
+                   bool json);
 
 #endif
