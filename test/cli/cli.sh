@@ -179,7 +179,7 @@ usage 'the recipe is missing: a JSON file; see "eyelet help train"' train captio
 usage '-o is missing: the folder of the run; see "eyelet help distill"' distill joint r.json
 fails '/nowhere.json: ' train caption /nowhere.json -o "$tmp/run"
 prints '- `label_smoothing` (' train keys
-usage '"serve" is not in this version (0.1.0); see "eyelet help"' serve
+usage '"pull" is not in this version (0.1.0); see "eyelet help"' pull
 
 # ---- a model ----
 model=$tmp/model

@@ -8,7 +8,7 @@
 #include "ui.h"
 
 extern const struct command cmd_run, cmd_chat, cmd_batch, cmd_cache, cmd_probe, cmd_tokens, cmd_convert, cmd_calibrate, cmd_compile, cmd_inspect, cmd_bench,
-    cmd_doctor, cmd_train, cmd_distill, cmd_eval, cmd_version;
+    cmd_serve, cmd_doctor, cmd_train, cmd_distill, cmd_eval, cmd_version;
 extern const struct command cmd_export_onnx;
 extern const struct command cmd_data_info, cmd_data_check, cmd_data_split, cmd_data_cache, cmd_data_synth, cmd_data_tokenizer;
 extern const struct command cmd_onnx_print, cmd_onnx_check, cmd_onnx_rename, cmd_onnx_lint, cmd_onnx_patch;

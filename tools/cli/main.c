@@ -8,7 +8,7 @@
 #include "docs.h"
 
 static const struct command *const commands[] = {&cmd_run, &cmd_chat, &cmd_batch, &cmd_cache, &cmd_probe, &cmd_tokens, &cmd_convert, &cmd_calibrate,
-                                               &cmd_compile, &cmd_inspect, &cmd_bench, &cmd_doctor, &cmd_train, &cmd_distill,
+                                               &cmd_compile, &cmd_inspect, &cmd_serve, &cmd_bench, &cmd_doctor, &cmd_train, &cmd_distill,
                                                &cmd_eval, &cmd_data_info, &cmd_data_check, &cmd_data_split, &cmd_data_cache,
                                                &cmd_data_synth, &cmd_data_tokenizer, &cmd_export_onnx, &cmd_export_genie, &cmd_export_lut, &cmd_export_qai_hub, &cmd_export_qai_jobs,
                                                &cmd_onnx_print, &cmd_onnx_check, &cmd_onnx_rename, &cmd_onnx_lint, &cmd_onnx_patch,
@@ -70,7 +70,7 @@ static bool is_help(const char *word) { return strcmp(word, "help") == 0 || strc
 
 static int unknown_command(const char *name, const char *second) {
     if (lacks_second_word(name, second)) return EXIT_USAGE;
-    static const char *const planned[] = {"pull", "serve"};
+    static const char *const planned[] = {"pull"};
     for (size_t i = 0; i < sizeof planned / sizeof planned[0]; i++)
         if (strcmp(planned[i], name) == 0) return args_usage(NULL, "\"%s\" is not in this version (%s)", name, eye_version());
     const char *names[N_COMMANDS + 1] = {"help"};

@@ -1,0 +1,173 @@
+/* picture: see picture.h. */
+#include "picture.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+static uint64_t now_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* ---- base64 ---- */
+
+static int digit(unsigned char c) {
+    if (c >= 'A' && c <= 'Z') return c - 'A';
+    if (c >= 'a' && c <= 'z') return c - 'a' + 26;
+    if (c >= '0' && c <= '9') return c - '0' + 52;
+    if (c == '+' || c == '-') return 62;
+    if (c == '/' || c == '_') return 63;
+    return -1;
+}
+
+static bool is_blank(unsigned char c) { return c == '\n' || c == '\r' || c == ' ' || c == '\t'; }
+
+bool serve_base64(const char *text, size_t n, unsigned char *out, size_t *n_out, size_t *at) {
+    uint32_t bits = 0;
+    size_t n_digits = 0, n_pad = 0;
+    *n_out = 0;
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        int d = digit(c);
+        *at = i;
+        if (is_blank(c)) continue;
+        if (c == '=' && n_digits % 4 >= 2 && n_pad < 4 - n_digits % 4) {
+            n_pad++;
+            continue;
+        }
+        if (d < 0 || n_pad) return false;
+        bits = bits << 6 | (uint32_t)d;
+        if (++n_digits % 4 == 0) {
+            out[(*n_out)++] = (unsigned char)(bits >> 16);
+            out[(*n_out)++] = (unsigned char)(bits >> 8);
+            out[(*n_out)++] = (unsigned char)bits;
+        }
+    }
+    *at = n;
+    size_t rest = n_digits % 4;
+    if (rest == 1 || (n_pad && rest + n_pad != 4)) return false;
+    if (rest >= 2) out[(*n_out)++] = (unsigned char)(bits >> (rest == 2 ? 4 : 10));
+    if (rest == 3) out[(*n_out)++] = (unsigned char)(bits >> 2);
+    return true;
+}
+
+/* ---- the list ---- */
+
+bool serve_pictures_add(struct serve_pictures *p, json_t *url, const char *where, size_t most, struct serve_error *e) {
+    if (p->n >= most)
+        return serve_refuse(e, 400, "too_many_images", where, "more than %zu images in one request (--max-images)", most);
+    if (p->n == p->cap) {
+        size_t cap = p->cap ? 2 * p->cap : 4;
+        struct eye_image *image = realloc(p->image, cap * sizeof *image);
+        if (image) p->image = image;
+        json_t **urls = realloc(p->url, cap * sizeof *urls);
+        if (urls) p->url = urls;
+        char(*names)[64] = realloc(p->where, cap * sizeof *names);
+        if (names) p->where = names;
+        if (!image || !urls || !names) return serve_refuse(e, 503, "out_of_memory", where, "no memory for an image");
+        p->cap = cap;
+    }
+    p->url[p->n] = json_incref(url);
+    strncpy(p->where[p->n], where, sizeof *p->where - 1);
+    p->where[p->n][sizeof *p->where - 1] = '\0';
+    p->n++;
+    return true;
+}
+
+void serve_pictures_clear(struct serve_pictures *p) {
+    for (size_t i = 0; i < p->n; i++) json_decref(p->url[i]);
+    for (size_t i = 0; i < p->n_decoded; i++) eye_image_free(&p->image[i]);
+    if (p->budget) atomic_fetch_sub(&p->budget->used, p->bytes);
+    free(p->image);
+    free(p->url);
+    free(p->where);
+    *p = (struct serve_pictures){0};
+}
+
+/* ---- addresses ---- */
+
+static bool begins(const char *text, const char *with) { return strncasecmp(text, with, strlen(with)) == 0; }
+
+/* "data:image/png;base64," with whatever parameters; returns what follows. */
+static const char *data_of(const char *url, const char *where, struct serve_error *e) {
+    const char *type = url + 5, *comma = strchr(url, ','), *base64 = NULL;
+    if (!comma || comma - url > 200) {
+        serve_refuse(e, 400, "invalid_image", where, "a data: URI without a comma after its media type");
+        return NULL;
+    }
+    for (const char *p = type; p < comma; p++)
+        if (*p == ';' && begins(p, ";base64") && p + 7 == comma) base64 = p;
+    if (!base64) {
+        serve_refuse(e, 400, "invalid_image", where, "a data: URI that is not ;base64, expected data:image/...;base64,...");
+        return NULL;
+    }
+    if (base64 != type && !begins(type, "image/")) {
+        serve_refuse(e, 400, "invalid_image", where, "a data: URI of type %.*s, expected image/...", (int)(base64 - type),
+                     type);
+        return NULL;
+    }
+    return comma + 1;
+}
+
+static bool check_scheme(const char *url, const char *where, struct serve_error *e) {
+    if (begins(url, "data:")) return true;
+    if (begins(url, "http:") || begins(url, "https:"))
+        return serve_refuse(e, 400, "remote_image", where,
+                            "this server fetches no images; send it as data:image/...;base64,...");
+    return serve_refuse(e, 400, "invalid_image", where, "an address that begins \"%.16s\", expected "
+                                                        "data:image/...;base64,...", url);
+}
+
+/* ---- pixels ---- */
+
+/* What is left of the budget bounds the picture before its memory is taken. */
+static bool decode(struct serve_pictures *p, size_t i, const unsigned char *bytes, size_t n, uint64_t max_pixels,
+                   struct serve_error *e) {
+    struct eye_err err = {0};
+    uint64_t used = atomic_load(&p->budget->used), left = used < p->budget->most ? (p->budget->most - used) / 3 : 0;
+    struct eye_image_opts o = {.max_pixels = left < max_pixels ? left : max_pixels};
+    if (left == 0) return serve_refuse(e, 503, "busy", p->where[i], "the images of other requests take all memory: try again");
+    enum eye_status st = eye_image_decode(bytes, n, &o, &p->image[i], &err);
+    if (st == EYE_OK) {
+        uint64_t size = (uint64_t)p->image[i].stride * (uint64_t)p->image[i].height;
+        p->n_decoded = i + 1;
+        p->bytes += size;
+        atomic_fetch_add(&p->budget->used, size);
+        return true;
+    }
+    if (st == EYE_E_LIMIT && left < max_pixels)
+        return serve_refuse(e, 503, "busy", p->where[i], "the images of other requests take too much memory: try again");
+    if (st == EYE_E_NOMEM) return serve_refuse(e, 503, "out_of_memory", p->where[i], "%s", err.text);
+    return serve_refuse(e, st == EYE_E_LIMIT ? 413 : 400, st == EYE_E_LIMIT ? "image_too_large" : "invalid_image", p->where[i],
+                        "%s", err.text);
+}
+
+static bool one(struct serve_pictures *p, size_t i, uint64_t max_pixels, struct serve_error *e) {
+    const char *url = json_string_value(p->url[i]), *text;
+    size_t n, at;
+    if (!check_scheme(url, p->where[i], e) || !(text = data_of(url, p->where[i], e))) return false;
+    size_t len = strlen(text);
+    unsigned char *bytes = malloc(len / 4 * 3 + 3);
+    if (!bytes) return serve_refuse(e, 503, "out_of_memory", p->where[i], "no memory for %zu bytes of an image", len / 4 * 3);
+    bool ok = serve_base64(text, len, bytes, &n, &at);
+    if (!ok)
+        serve_refuse(e, 400, "invalid_image", p->where[i], "its base64 is wrong at character %zu of %zu", at, len);
+    else if (n == 0)
+        ok = serve_refuse(e, 400, "invalid_image", p->where[i], "there is nothing after the comma of the data: URI");
+    json_string_setn(p->url[i], "", 0); /* the text is not needed any more */
+    ok = ok && decode(p, i, bytes, n, max_pixels, e);
+    free(bytes);
+    return ok;
+}
+
+bool serve_pictures_decode(struct serve_pictures *p, uint64_t max_pixels, struct serve_budget *budget, struct serve_error *e) {
+    uint64_t begin = now_us();
+    p->budget = budget;
+    for (size_t i = 0; i < p->n; i++)
+        if (!one(p, i, max_pixels, e)) return false;
+    p->decode_us = p->n ? now_us() - begin : 0;
+    return true;
+}
