@@ -124,6 +124,7 @@ struct eye_timings { /* microseconds; 0 = did not happen */
     uint64_t first_token_us;  /* from the call to the first token chosen */
     uint64_t decode_us;       /* from the first token chosen to the last */
     uint64_t start_us;        /* when the call began, on the monotonic clock */
+    uint64_t queue_us;        /* waiting for a slot of a batch */
 };
 
 struct eye_logprob {

@@ -288,13 +288,17 @@ int64_t eye_model_slots(const struct eye_model *m, int32_t n_ctx) {
     return n_ctx + (beams > 1 ? EYE_ATTN_LANES + beams * (int64_t)EYE_ALIGN_UP((uint64_t)own, EYE_ATTN_LANES) : 0);
 }
 
+size_t eye_model_rows(const struct eye_model *m) {
+    return (size_t)EYE_MAX(EYE_MIN(EYE_PREFILL_ROWS, m->opts.n_ctx), m->opts.n_parallel);
+}
+
 struct eye_plan_opts eye_model_plan_opts(const struct eye_model *m, enum eye_part part, bool measure_only) {
     struct eye_plan_opts o = {.max_t = 1, .kv_type = (enum eye_kv_type)(m->opts.cache_type - 1), .measure_only = measure_only,
                               .packed = m->packed.find ? &m->packed : NULL, .cancel = m->opts.cancel,
                               .cancel_ctx = m->opts.cancel_ctx};
     if (part == EYE_PART_PROJECTOR) o.max_t = m->picture_tokens;
     if (part == EYE_PART_EMBED || part == EYE_PART_DECODER)
-        o.max_t = EYE_MAX(EYE_MIN(EYE_PREFILL_ROWS, m->opts.n_ctx), m->opts.n_parallel);
+        o.max_t = (int64_t)eye_model_rows(m);
     if (part == EYE_PART_HEAD) o.max_t = m->opts.n_parallel;
     if (part == EYE_PART_DECODER) o.max_ctx = m->opts.n_ctx;
     return o;
@@ -327,7 +331,7 @@ enum eye_status eye_model_plan(struct eye_model *m, enum eye_part part, const st
 
 /* ---- memory ---- */
 
-static enum eye_status measure_part(struct eye_model *m, enum eye_part part, struct eye_plan_sizes *out, struct eye_err *err) {
+enum eye_status eye_model_measure(struct eye_model *m, enum eye_part part, struct eye_plan_sizes *out, struct eye_err *err) {
     if (m->part[part].plan) {
         eye_plan_measure(m->part[part].plan, out);
         return EYE_OK;
@@ -356,7 +360,7 @@ static enum eye_status measure_parts(struct eye_model *m, int32_t n_ctx, struct 
     EYE_TRY(eye_model_engine(m, err));
     for (int part = eye_vlm_sees(&m->vlm) ? 0 : EYE_PART_EMBED; part < EYE_N_PART; part++) {
         struct eye_plan_sizes size = {0};
-        EYE_TRY(measure_part(m, (enum eye_part)part, &size, err));
+        EYE_TRY(eye_model_measure(m, (enum eye_part)part, &size, err));
         out->weights += size.weights;
         out->activations += size.activations + size.scratch;
         out->cache += (uint64_t)size.state_per_position * EYE_ALIGN_UP((uint64_t)eye_model_slots(m, n_ctx), EYE_ATTN_LANES);

@@ -72,6 +72,7 @@ enum eye_status eye_reply_start(struct eye_reply *p, const struct eye_generate_o
     p->opts = opts;
     p->r = r;
     p->begin_ns = begin_ns;
+    p->on_token = NULL;
     p->first_ns = 0;
     r->text = p->text;
     r->tokens = p->tokens;
@@ -116,7 +117,9 @@ bool eye_reply_take(struct eye_reply *p, int32_t id, int32_t n_past) {
         r->finish = EYE_FINISH_STOP;
         return true;
     }
+    const struct eye_logprob *logprob = r->logprobs ? r->logprobs + r->n_tokens * (1 + r->n_logprobs) : NULL;
     p->tokens[r->n_tokens++] = id;
+    if (p->on_token) p->on_token(p->on_token_ctx, id, logprob);
     eye_sampler_accept(&p->sampler, id);
     p->piece.len = 0;
     eye_detok_push(&p->detok, id, &p->piece);

@@ -3,6 +3,7 @@
 #ifndef EYE_REPLY_H
 #define EYE_REPLY_H
 
+#include "eyelet/batch.h"
 #include "session/answer.h"
 #include "session/sampler.h"
 #include "session/search.h"
@@ -27,6 +28,8 @@ struct eye_reply {
     const struct eye_generate_opts *opts;
     struct eye_result *r;
     uint64_t begin_ns, first_ns;
+    eye_token_fn *on_token;         /* NULL = none; set after eye_reply_start */
+    void *on_token_ctx;
 };
 /* n_ctx: tokens an answer may have. Takes no memory yet. */
 void eye_reply_init(struct eye_reply *p, const struct eye_model *m, int32_t n_ctx);

@@ -299,6 +299,12 @@ enum eye_status eye_hunts_begin(struct eye_hunts **out, struct eye_decoder *d, c
     return EYE_OK;
 }
 
+bool eye_hunts_over(const struct eye_hunts *s) {
+    for (size_t p = 0; p < s->n_prompts; p++)
+        if (s->hunt[p].n_live) return false;
+    return true;
+}
+
 struct eye_search_answer eye_hunts_answer(const struct eye_hunts *s, size_t i_prompt, int32_t i_beam) {
     const struct hunt *h = &s->hunt[i_prompt];
     const struct kept *k = &h->kept[EYE_MIN(i_beam, h->n_kept - 1)];

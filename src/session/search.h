@@ -51,6 +51,7 @@ EYE_MUST_CHECK enum eye_status eye_hunts_begin(struct eye_hunts **hunts, struct 
 size_t eye_hunts_lay_out(const struct eye_hunts *h, struct eye_decode_call *call);
 /* From their logits [rows, vocab] to the beams of the next step. */
 void eye_hunts_choose(struct eye_hunts *h, const float *logits);
+bool eye_hunts_over(const struct eye_hunts *h);
 /* When it is over. Its tokens are the arena's. */
 struct eye_search_answer eye_hunts_answer(const struct eye_hunts *h, size_t i_prompt, int32_t i_beam);
 

@@ -84,6 +84,10 @@ EYE_MUST_CHECK enum eye_status eye_model_engine(struct eye_model *m, struct eye_
 /* The part's plan, built and its weights packed if it is not there yet. */
 EYE_MUST_CHECK enum eye_status eye_model_plan(struct eye_model *m, enum eye_part part, const struct eye_plan **plan,
                                               struct eye_err *err);
+/* What the part's plan takes, made or not; wants the engine ready. */
+EYE_MUST_CHECK enum eye_status eye_model_measure(struct eye_model *m, enum eye_part part, struct eye_plan_sizes *out,
+                                                 struct eye_err *err);
+size_t eye_model_rows(const struct eye_model *m); /* most of one run of embedding and decoder */
 /* A part's graph after fold, quantize and fuse, as the engine wants it. tap: a value to make an output as well; with it, or
  * with keep_taps, named values survive. *tapped (may be NULL) is that value. The caller clears g. */
 EYE_MUST_CHECK enum eye_status eye_model_graph(const struct eye_model *m, enum eye_part part, bool keep_taps, const char *tap,
