@@ -7,7 +7,7 @@
  *
  * Prints the best and the median of the repetitions (also in processor time: with one thread what other programs disturb less),
  * then the share of each op. RUNS=n repetitions; STEPS=1 lists every step.
- * bench/peers.py training runs it beside PyTorch. */
+ * bench/peers/peer_torch_training.py runs it beside PyTorch. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
