@@ -194,6 +194,80 @@ EYE_MUST_CHECK enum eye_status eye_genie_query_embedding(struct eye_genie_dialog
 EYE_MUST_CHECK enum eye_status eye_genie_dialog_save(struct eye_genie_dialog *d, const char *dir, struct eye_err *err);
 EYE_MUST_CHECK enum eye_status eye_genie_dialog_restore(struct eye_genie_dialog *d, const char *dir, struct eye_err *err);
 
+/* ---- what genie-t2t-run prints, read while it comes ----
+ * The answer stands behind "[BEGIN]: " (also "[COMPLETE]: ", "[RESUME]: ", "[ABORT]: ") at the beginning of a line and before
+ * "[END]" at the end of one; \r\n counts as \n. What may yet become the end is held back, so a piece is part of the answer. */
+
+enum eye_genie_said { EYE_GENIE_NOT_BEGUN = 0, EYE_GENIE_SPEAKS, EYE_GENIE_DONE };
+struct eye_genie_transcript { /* all-zero = the beginning */
+    enum eye_genie_said said;
+    char held[16];
+    uint32_t n_held;
+    bool mid_line;                    /* before the answer: this line cannot begin it */
+    void (*text)(void *ctx, const char *piece, size_t n); /* bytes of the answer, not NUL-terminated; NULL = nobody */
+    void *text_ctx;
+};
+/* n more bytes of standard output, cut anywhere. */
+void eye_genie_transcript_feed(struct eye_genie_transcript *t, const char *p, size_t n);
+/* Nothing comes any more: what was held back is part of the answer, or its end. */
+void eye_genie_transcript_end(struct eye_genie_transcript *t);
+
+/* ---- what a device gave, against this computer ---- */
+
+/* Each stage is judged by what it was given, so that one fault shows in one place: vision and embed run here on the run
+ * folder's own inputs, combined against rows made here throughout, the answer against the decoder here on the device's rows. */
+enum eye_genie_stage {
+    EYE_GENIE_STAGE_VISION = 0,
+    EYE_GENIE_STAGE_EMBED,
+    EYE_GENIE_STAGE_COMBINED,
+    EYE_GENIE_STAGE_ANSWER,
+    EYE_GENIE_STAGES
+};
+const char *eye_genie_stage_name(enum eye_genie_stage stage); /* "vision", "embed", "combined", "answer" */
+
+struct eye_genie_limits { /* 0 = default */
+    double vision_cosine;             /* at least; default 0.99 */
+    double vision_error;              /* largest difference over largest magnitude, at most; default 0.1 */
+    double embed_cosine;              /* 0.9999 */
+    double embed_error;               /* 0.01 */
+    double answer_gap;                /* nats by which a token of the device may be less likely here than the likeliest; 0.5 */
+};
+struct eye_genie_verify { /* all-zero = defaults */
+    struct eye_genie_limits limits;
+    const char *vision_ctx_info, *embed_ctx_info; /* of the device's binaries; NULL = those in dir */
+    int32_t n_threads;                /* 0 = all processors */
+    void (*progress)(void *ctx, const char *what, double done);
+    void *progress_ctx;
+    eye_cancel_fn *cancel;
+    void *cancel_ctx;
+};
+enum eye_genie_verdict { EYE_GENIE_ABSENT = 0, EYE_GENIE_GOOD, EYE_GENIE_OFF };
+struct eye_genie_compared { /* one stage */
+    enum eye_genie_verdict verdict;
+    char why[200];                    /* of ABSENT and OFF: what is not there, or which limit with expected and got */
+    uint64_t n;                       /* numbers, or tokens of the answer */
+    double cosine, error;             /* as limits have them; error is infinite where the device gave no number */
+    double cosine_limit, error_limit; /* what held; of the answer error_limit alone */
+    uint64_t worst_row;               /* by cosine */
+    double worst_row_cosine;
+    uint32_t n_ties;                  /* of the answer: tokens that were not the likeliest here */
+    double gap;                       /* of the answer: the largest, nats */
+};
+struct eye_genie_verified {
+    struct eye_genie_compared stage[EYE_GENIE_STAGES];
+    enum eye_genie_stage first_off;   /* EYE_GENIE_STAGES = none */
+    uint32_t n_compared;
+};
+/* dir: exported (eye_genie_export); run: a run folder with vision_out, embed_out, combined_embeddings_fp32.raw and
+ * genie_stdout.txt (what genie-t2t-run printed), as far as they are there. The answer is followed token by token: each must be
+ * the likeliest here or nearly so, and its end an end here; answers that are drawn are not compared. Returns EYE_OK also where
+ * stages are off; IO (nothing to compare); CORRUPT (sizes: names the file); what opening dir's parts returns. */
+EYE_MUST_CHECK enum eye_status eye_genie_verify_run(const char *dir, const char *run, const struct eye_genie_verify *opts,
+                                                    struct eye_genie_verified *out, struct eye_err *err);
+/* ",TYPE,SCALE,OFFSET" of dir's LUT.bin for --embedding_table, "" for float32, by its manifest. */
+#define EYE_GENIE_TABLE_ARG 96
+EYE_MUST_CHECK enum eye_status eye_genie_table_arg(const char *dir, char arg[EYE_GENIE_TABLE_ARG], struct eye_err *err);
+
 #ifdef __cplusplus
 }
 #endif

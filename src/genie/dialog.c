@@ -174,8 +174,7 @@ static enum eye_status look_up(struct eye_genie_dialog *d, int32_t id, struct ey
     return EYE_OK;
 }
 
-/* One token through the decoder. */
-static enum eye_status feed(struct eye_genie_dialog *d, int32_t id, float *logits, struct eye_err *err) {
+enum eye_status eye_genie_feed(struct eye_genie_dialog *d, int32_t id, float *logits, struct eye_err *err) {
     static const int32_t by_row = EYE_TOKEN_IMAGE_ROW;
     if (!d->table.path) return eye_session_append(d->s, &id, 1, NULL, logits, err);
     EYE_TRY(look_up(d, id, err));
@@ -293,7 +292,7 @@ static enum eye_status run(struct answer *t, struct eye_err *err) {
             return EYE_OK;
         }
         if (s->opts.cancel && s->opts.cancel(s->opts.cancel_ctx)) return eye_fail(err, EYE_E_CANCELLED, "cancelled");
-        EYE_TRY(feed(d, id, s->logits, err));
+        EYE_TRY(eye_genie_feed(d, id, s->logits, err));
         d->last_tok = -1;
     }
 }
@@ -331,8 +330,8 @@ enum eye_status eye_genie_query_tokens(struct eye_genie_dialog *d, const int32_t
     for (size_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= eye_model_n_vocab(d->model))
             return eye_fail(err, EYE_E_ARG, "token %zu is %d, expected 0 to %d", i, ids[i], eye_model_n_vocab(d->model) - 1);
-    if (goes_on) EYE_TRY(feed(d, d->last_tok, NULL, err)); /* what the last answer ended with */
-    for (size_t i = 0; d->table.path && i < n; i++) EYE_TRY(feed(d, ids[i], i + 1 == n ? d->s->logits : NULL, err));
+    if (goes_on) EYE_TRY(eye_genie_feed(d, d->last_tok, NULL, err)); /* what the last answer ended with */
+    for (size_t i = 0; d->table.path && i < n; i++) EYE_TRY(eye_genie_feed(d, ids[i], i + 1 == n ? d->s->logits : NULL, err));
     if (!d->table.path) EYE_TRY(eye_session_append(d->s, ids, n, NULL, d->s->logits, err));
     for (size_t i = 0; i < n; i++) eye_sampler_accept(&d->s->reply.sampler, ids[i]);
     return finish(&t, n + goes_on, begin, err);
@@ -350,17 +349,22 @@ enum eye_status eye_genie_query_text(struct eye_genie_dialog *d, const char *tex
     return st;
 }
 
-static enum eye_status query_rows(struct answer *t, const float *rows, size_t n, struct eye_err *err) {
-    struct eye_session *s = t->d->s;
+enum eye_status eye_genie_feed_rows(struct eye_genie_dialog *d, const float *rows, size_t n, struct eye_err *err) {
+    struct eye_session *s = d->s;
     int32_t piece[EYE_PREFILL_ROWS];
-    uint64_t begin = eye_now_ns();
-    if (n > (size_t)(s->n_ctx - s->n_past)) return overflow(t->d, n, err);
+    if (n > (size_t)(s->n_ctx - s->n_past)) return overflow(d, n, err);
     for (size_t i = 0; i < EYE_COUNT(piece); i++) piece[i] = EYE_TOKEN_IMAGE_ROW;
     for (size_t i = 0; i < n;) {
         size_t k = EYE_MIN(n - i, EYE_COUNT(piece));
-        EYE_TRY(eye_session_append(s, piece, k, rows + i * t->d->width, i + k == n ? s->logits : NULL, err));
+        EYE_TRY(eye_session_append(s, piece, k, rows + i * d->width, i + k == n ? s->logits : NULL, err));
         i += k;
     }
+    return EYE_OK;
+}
+
+static enum eye_status query_rows(struct answer *t, const float *rows, size_t n, struct eye_err *err) {
+    uint64_t begin = eye_now_ns();
+    EYE_TRY(eye_genie_feed_rows(t->d, rows, n, err));
     return finish(t, n, begin, err);
 }
 

@@ -239,6 +239,17 @@ static enum eye_status read_input(struct eye_genie_part *n, const char *path, bo
     return st;
 }
 
+enum eye_status eye_genie_part_infer(struct eye_genie_part *n, const char *path, float *out, size_t n_out, eye_cancel_fn *cancel,
+                                     struct eye_err *err) {
+    EYE_TRY(read_input(n, path, true, err));
+    enum eye_status st = infer(n, cancel, err);
+    if (st != EYE_OK) return eye_fail_in(err, st, "%s", path);
+    if (n_out != n->sig.out.n)
+        return eye_fail(err, EYE_E_CORRUPT, "%s: gives %zu numbers, expected %zu", n->src.ckpt.path, n->sig.out.n, n_out);
+    memcpy(out, n->out, n_out * sizeof *out);
+    return EYE_OK;
+}
+
 static enum eye_status write_output(struct eye_genie_part *n, const struct eye_genie_part_run_opts *o, uint32_t i,
                                     struct eye_err *err) {
     const struct eye_ctx_tensor *out = &n->sig.out;

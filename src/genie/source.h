@@ -33,6 +33,11 @@ EYE_MUST_CHECK enum eye_status eye_genie_composer_config(const struct eye_vlm *m
 /* The i-th canonical tensor name of layer 0 ("attn_q.weight"); NULL past the end. */
 const char *eye_genie_layer_tensor(size_t i);
 
+/* ---- part.c ---- */
+/* One inference: a file of the input's own type to out [n_out], before its type rounds it. */
+EYE_MUST_CHECK enum eye_status eye_genie_part_infer(struct eye_genie_part *n, const char *path, float *out, size_t n_out,
+                                                    eye_cancel_fn *cancel, struct eye_err *err);
+
 /* ---- files ---- */
 EYE_MUST_CHECK enum eye_status eye_genie_write_file(const char *dir, const char *name, const void *p, size_t n,
                                                     struct eye_err *err);

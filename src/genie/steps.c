@@ -19,19 +19,12 @@
 #include "genie/configs.h"
 #include "genie/dialog_config.h"
 #include "genie/schema.h"
-#include "genie/ctx_info.h"
+#include "genie/steps.h"
 #include "session/session_impl.h"
 
 #define MAX_JSON ((size_t)16 << 20)
 
-struct folder { /* an exported one */
-    const char *dir;
-    int64_t n_ctx;
-    struct eye_ctx_info vision, embed;
-    bool sees;
-};
-
-static enum eye_status join(char *out, size_t cap, const char *dir, const char *name, struct eye_err *err) {
+enum eye_status eye_genie_join(char *out, size_t cap, const char *dir, const char *name, struct eye_err *err) {
     return snprintf(out, cap, "%s/%s", dir, name) < (int)cap ? EYE_OK : eye_fail(err, EYE_E_ARG, "%.200s…: the path is too "
                                                                                  "long", dir);
 }
@@ -73,7 +66,7 @@ enum eye_status eye_genie_folder_read(const char *dir, struct eye_genie_folder *
     struct eye_json j;
     char path[4096];
     *out = (struct eye_genie_folder){.n_ctx = 0};
-    EYE_TRY(join(path, sizeof path, dir, EYE_GENIE_MANIFEST, err));
+    EYE_TRY(eye_genie_join(path, sizeof path, dir, EYE_GENIE_MANIFEST, err));
     if (!eye_path_exists(path))
         return eye_fail(err, EYE_E_IO, "%s: not there: make this folder with \"eyelet export genie\"", path);
     EYE_TRY(eye_map_open(&map, path, false, MAX_JSON, err));
@@ -87,16 +80,18 @@ enum eye_status eye_genie_folder_read(const char *dir, struct eye_genie_folder *
     return st;
 }
 
-static enum eye_status read_signature(const struct folder *f, const char *given, const char *own, struct eye_ctx_info *s,
-                                      struct eye_err *err) {
+static enum eye_status read_signature(const struct eye_genie_exported *f, const char *given, const char *own,
+                                      struct eye_ctx_info *s, struct eye_err *err) {
     char path[4096];
-    EYE_TRY(join(path, sizeof path, f->dir, own, err));
+    EYE_TRY(eye_genie_join(path, sizeof path, f->dir, own, err));
     return eye_ctx_info_read(s, given ? given : path, err);
 }
 
-static enum eye_status open_folder(struct folder *f, const char *vision, const char *embed, struct eye_err *err) {
+enum eye_status eye_genie_exported_open(struct eye_genie_exported *f, const char *dir, const char *vision, const char *embed,
+                                        struct eye_err *err) {
     struct eye_genie_folder made;
-    EYE_TRY(eye_genie_folder_read(f->dir, &made, err));
+    EYE_TRY(eye_genie_folder_read(dir, &made, err));
+    f->dir = dir;
     f->n_ctx = made.n_ctx;
     f->sees = made.sees;
     EYE_TRY(read_signature(f, embed, EYE_GENIE_EMBED_INFO, &f->embed, err));
@@ -114,7 +109,7 @@ static enum eye_status open_folder(struct folder *f, const char *vision, const c
 
 struct prepared {
     struct eye_model *m;
-    const struct folder *f;
+    const struct eye_genie_exported *f;
     const struct eye_genie_prepare *p;
     const char *run;
     struct eye_ids ids;      /* all, with image rows */
@@ -226,9 +221,9 @@ static enum eye_status prepare(struct prepared *t, struct eye_err *err) {
 enum eye_status eye_genie_prepare_run(struct eye_model *model, const char *dir, const char *run,
                                       const struct eye_genie_prepare *p,
                                       struct eye_err *err) {
-    struct folder f = {.dir = dir};
+    struct eye_genie_exported f = {.sees = false};
     struct prepared t = {.m = model, .f = &f, .p = p, .run = run, .ids = {.alloc = NULL}};
-    EYE_TRY(open_folder(&f, NULL, NULL, err));
+    EYE_TRY(eye_genie_exported_open(&f, dir, NULL, NULL, err));
     enum eye_status st = prepare(&t, err);
     eye_ids_clear(&t.ids);
     return st;
@@ -236,16 +231,13 @@ enum eye_status eye_genie_prepare_run(struct eye_model *model, const char *dir, 
 
 /* ---- combine ---- */
 
-struct tokens { /* of tokens.json */
-    int64_t n_text, image_pos, image_rows;
-};
-
-static enum eye_status read_tokens(const char *run, const struct folder *f, struct tokens *t, struct eye_err *err) {
+enum eye_status eye_genie_tokens_read(const char *run, const struct eye_genie_exported *f, struct eye_genie_tokens *t,
+                                      struct eye_err *err) {
     struct eye_map map;
     struct eye_json j;
     struct eye_json_at at, ids;
     char path[4096];
-    EYE_TRY(join(path, sizeof path, run, "tokens.json", err));
+    EYE_TRY(eye_genie_join(path, sizeof path, run, "tokens.json", err));
     EYE_TRY(eye_map_open(&map, path, false, MAX_JSON, err));
     enum eye_status st = eye_json_parse(&j, map.p, map.size, MAX_JSON, path, err);
     if (st != EYE_OK) goto close;
@@ -289,7 +281,7 @@ static bool find_entry(const char *dir, const char *prefix, const char *end, cha
 static enum eye_status find_result(const char *run, const char *step, const struct eye_ctx_tensor *t, char *path, size_t cap,
                                    struct eye_err *err) {
     char dir[4096], result[4352], name[128];
-    EYE_TRY(join(dir, sizeof dir, run, step, err));
+    EYE_TRY(eye_genie_join(dir, sizeof dir, run, step, err));
     if (!find_entry(dir, "Result_", "", result, sizeof result))
         return eye_fail(err, EYE_E_IO, "%s: no Result_*: this step did not run (net-run --output_dir)", dir);
     bool plain = t->e.type == EYE_EL_F32;
@@ -298,15 +290,14 @@ static enum eye_status find_result(const char *run, const char *step, const stru
     for (size_t i = 0; i < 2; i++)
         for (size_t k = 0; k < 2; k++) {
             snprintf(name, sizeof name, "%s%s", names[i], ends[k]);
-            EYE_TRY(join(path, cap, result, name, err));
+            EYE_TRY(eye_genie_join(path, cap, result, name, err));
             if (names[i][0] && eye_path_exists(path)) return EYE_OK;
         }
     return find_entry(result, "", ".raw", path, cap) ? EYE_OK : eye_fail(err, EYE_E_IO, "%s: no .raw file in it", result);
 }
 
-/* Rows of a step as f32: its own type, float32 or float16, told by the size. */
-static enum eye_status read_rows(const char *run, const char *step, const struct eye_ctx_tensor *t, float *out,
-                                 struct eye_err *err) {
+enum eye_status eye_genie_step_rows(const char *run, const char *step, const struct eye_ctx_tensor *t, float *out,
+                                    struct eye_err *err) {
     char path[4608];
     struct eye_map map;
     struct eye_elements e = t->e;
@@ -323,7 +314,8 @@ static enum eye_status read_rows(const char *run, const char *step, const struct
     return st;
 }
 
-static enum eye_status write_sequence(const char *run, const struct folder *f, const struct tokens *t, struct eye_err *err) {
+static enum eye_status write_sequence(const char *run, const struct eye_genie_exported *f, const struct eye_genie_tokens *t,
+                                      struct eye_err *err) {
     size_t width = (size_t)f->embed.out.dims[2], rows = (size_t)t->image_rows, pos = (size_t)EYE_MAX(t->image_pos, 0);
     size_t bytes = (f->embed.out.n + (f->sees ? f->vision.out.n : 0)) * sizeof(float), row = width * sizeof(float);
     struct eye_writer w = {0};
@@ -331,9 +323,9 @@ static enum eye_status write_sequence(const char *run, const struct folder *f, c
     float *text = eye_alloc_raw(NULL, bytes);
     if (!text) return eye_fail_nomem(err, bytes);
     float *image = text + f->embed.out.n;
-    enum eye_status st = read_rows(run, "embed_out", &f->embed.out, text, err);
-    if (st == EYE_OK && rows) st = read_rows(run, "vision_out", &f->vision.out, image, err);
-    if (st == EYE_OK) st = join(path, sizeof path, run, "combined_embeddings_fp32.raw", err);
+    enum eye_status st = eye_genie_step_rows(run, "embed_out", &f->embed.out, text, err);
+    if (st == EYE_OK && rows) st = eye_genie_step_rows(run, "vision_out", &f->vision.out, image, err);
+    if (st == EYE_OK) st = eye_genie_join(path, sizeof path, run, "combined_embeddings_fp32.raw", err);
     if (st == EYE_OK) st = eye_writer_open(&w, path, err);
     if (st == EYE_OK) st = eye_writer_put(&w, text, pos * row, err);
     if (st == EYE_OK && rows) st = eye_writer_put(&w, image, rows * row, err);
@@ -352,15 +344,15 @@ static void prefix_path(json_t *o, const char *key, const char *dir) {
     json_object_set_new(o, key, json_string(path));
 }
 
-static enum eye_status write_config(const char *run, const struct folder *f, const char *device_dir, int64_t n_predict,
-                                    struct eye_err *err) {
+static enum eye_status write_config(const char *run, const struct eye_genie_exported *f, const char *device_dir,
+                                    int64_t n_predict, struct eye_err *err) {
     struct eye_map map;
     struct eye_json j;
     struct eye_buf b;
     char path[4096], *real = device_dir ? NULL : realpath(f->dir, NULL);
     const char *dir = device_dir ? device_dir : real ? real : f->dir;
     eye_buf_init(&b, NULL);
-    enum eye_status st = join(path, sizeof path, f->dir, EYE_GENIE_CONFIG, err);
+    enum eye_status st = eye_genie_join(path, sizeof path, f->dir, EYE_GENIE_CONFIG, err);
     if (st == EYE_OK) st = eye_map_open(&map, path, false, EYE_GENIE_MAX_CONFIG, err);
     if (st == EYE_OK) {
         st = eye_json_parse(&j, map.p, map.size, EYE_GENIE_MAX_CONFIG, path, err);
@@ -388,10 +380,10 @@ static enum eye_status write_config(const char *run, const struct folder *f, con
 
 enum eye_status eye_genie_combine_run(const char *dir, const char *run, const struct eye_genie_combine *c,
                                       struct eye_genie_combined *out, struct eye_err *err) {
-    struct folder f = {.dir = dir};
-    struct tokens t = {0};
-    EYE_TRY(open_folder(&f, c->vision_ctx_info, c->embed_ctx_info, err));
-    EYE_TRY(read_tokens(run, &f, &t, err));
+    struct eye_genie_exported f = {.sees = false};
+    struct eye_genie_tokens t = {0};
+    EYE_TRY(eye_genie_exported_open(&f, dir, c->vision_ctx_info, c->embed_ctx_info, err));
+    EYE_TRY(eye_genie_tokens_read(run, &f, &t, err));
     int64_t n = t.n_text + t.image_rows, left = f.n_ctx - n, want = c->n_predict ? c->n_predict : left;
     if (left < 1)
         return eye_fail(err, EYE_E_LIMIT, "%" PRId64 " tokens (%" PRId64 " of the image) leave no room for an answer in a "

@@ -224,6 +224,23 @@ static void net_run_without_native_files(void **state) {
     eye_map_close(&other);
 }
 
+/* ---- a run against this computer ---- */
+
+static void say(const char *text) { /* as genie-t2t-run prints it */
+    struct eye_err err = {0};
+    char all[2200];
+    int n = snprintf(all, sizeof all, "Using libGenie.so version 1\n\n[BEGIN]: %s[END]\n\n", text);
+    CALL(eye_mk_write_file(run, "genie_stdout.txt", all, (size_t)n, &err));
+}
+
+static struct eye_genie_verified compare(double gap) {
+    struct eye_genie_verified r;
+    struct eye_err err = {0};
+    struct eye_genie_verify o = {.limits = {.answer_gap = gap}, .n_threads = 1};
+    CALL(eye_genie_verify_run(out, run, &o, &r, &err));
+    return r;
+}
+
 /* int8: bytes in, bytes out; features within what their scale allows on top of the tower's own rounding. */
 static void vision_of_bytes(void **state) {
     (void)state;
@@ -265,6 +282,10 @@ static void vision_of_bytes(void **state) {
     }
     assert_true(wrong < all * 1e-3); /* 30 dB: rounding a tower this small to 8 bits costs about 37 */
     assert_true(wrong > 0);
+    struct eye_genie_verified r = compare(0); /* bytes against what was to become bytes: half a step at most */
+    assert_int_equal(r.stage[EYE_GENIE_STAGE_VISION].verdict, EYE_GENIE_GOOD);
+    assert_true(r.stage[EYE_GENIE_STAGE_VISION].error > 0 && r.stage[EYE_GENIE_STAGE_VISION].error < 1.0 / 127);
+    assert_int_equal(r.stage[EYE_GENIE_STAGE_ANSWER].verdict, EYE_GENIE_ABSENT);
     eye_map_close(&f32), eye_map_close(&pixels), eye_map_close(&u8), eye_map_close(&rows), eye_map_close(&tokens);
 }
 
@@ -295,6 +316,83 @@ static void steps_refuse(void **state) {
     CALL(eye_mk_write_file(run, "tokens.json", "{\"token_ids\": [1], \"image_token_pos\": 2}", 40, &err));
     assert_true(eye_error_is("tokens", eye_genie_combine_run(out, run, &c, NULL, &err), EYE_E_CORRUPT, &err,
                              "image_token_pos"));
+}
+
+static void verify_of_itself(void **state) {
+    (void)state;
+    static const enum eye_lut_type luts[] = {EYE_LUT_F32, EYE_LUT_F16};
+    for (size_t i = 0; i < EYE_COUNT(luts); i++) {
+        struct eye_genie_opts opts = {.n_ctx = 300, .n_embed = 64, .lut = luts[i]};
+        char table[1200];
+        export(i ? apple : hf, &opts);
+        steps(i ? apple : hf, i == 1);
+        snprintf(table, sizeof table, "%s%s", join(out, "LUT.bin"), i ? ",float16,1,0" : "");
+        struct heard h = last_step(table, false);
+        say(h.text);
+        struct eye_genie_verified r = compare(0);
+        for (int s = 0; s < EYE_GENIE_STAGES; s++)
+            if (r.stage[s].verdict != EYE_GENIE_GOOD)
+                fail_msg("%s: %s", eye_genie_stage_name((enum eye_genie_stage)s), r.stage[s].why);
+        assert_int_equal(r.first_off, EYE_GENIE_STAGES);
+        assert_true(r.stage[EYE_GENIE_STAGE_VISION].error == 0 && r.stage[EYE_GENIE_STAGE_EMBED].error == 0);
+        assert_int_equal(r.stage[EYE_GENIE_STAGE_ANSWER].n, N_TOKENS);
+        assert_int_equal(r.stage[EYE_GENIE_STAGE_ANSWER].n_ties, 0);
+    }
+}
+
+/* Words that this decoder would not have said are followed all the same, if they may be as unlikely as that. */
+static void verify_of_other_words(void **state) {
+    (void)state;
+    struct eye_genie_opts opts = {.n_ctx = 300, .n_embed = 64};
+    export(hf, &opts);
+    steps(hf, false);
+    say("a fox and \xc3\xa9\xf0\x9f\x98\x80 a dog \xef\xbf\xbd!");
+    struct eye_genie_verified r = compare(1000);
+    if (r.first_off != EYE_GENIE_STAGES) fail_msg("%s", r.stage[r.first_off].why);
+    assert_true(r.stage[EYE_GENIE_STAGE_ANSWER].n_ties > 3 && r.stage[EYE_GENIE_STAGE_ANSWER].gap > 0.5);
+    r = compare(0);
+    assert_int_equal(r.first_off, EYE_GENIE_STAGE_ANSWER);
+    assert_non_null(strstr(r.stage[EYE_GENIE_STAGE_ANSWER].why, "tokens the device says \"a fox"));
+    assert_non_null(strstr(r.stage[EYE_GENIE_STAGE_ANSWER].why, "nats apart, expected at most 0.5"));
+    say(""); /* over at once, without its end token */
+    r = compare(1e-6);
+    assert_int_equal(r.first_off, EYE_GENIE_STAGE_ANSWER);
+    assert_non_null(strstr(r.stage[EYE_GENIE_STAGE_ANSWER].why, "after 0 tokens the device ends, here"));
+}
+
+#define MADE "{\"context\": 9, \"model\": {\"name\": \"m\"}, \"lut\": "
+static void verify_refuses(void **state) {
+    (void)state;
+    struct eye_err err = {0};
+    struct eye_genie_verified r;
+    struct eye_genie_opts opts = {.n_ctx = 300, .n_embed = 64, .temperature = 1};
+    export(hf, &opts);
+    steps(hf, false);
+    say("anything");
+    r = compare(0);
+    assert_int_equal(r.stage[EYE_GENIE_STAGE_ANSWER].verdict, EYE_GENIE_ABSENT);
+    assert_non_null(strstr(r.stage[EYE_GENIE_STAGE_ANSWER].why, "drawn"));
+    struct eye_genie_verify o = {.embed_ctx_info = join(out, "vision_ctx_info.json")};
+    assert_true(eye_error_is("shape", eye_genie_verify_run(out, run, &o, &r, &err), EYE_E_ARG, &err,
+                             "embed: the device's binary gives [1, "));
+    CALL(eye_mk_write_file(run, "combined_embeddings_fp32.raw", "abcd", 4, &err));
+    assert_true(eye_error_is("size", eye_genie_verify_run(out, run, NULL, &r, &err), EYE_E_CORRUPT, &err, "4 bytes, expected"));
+    CALL(eye_mk_write_file(run, "pixel_values.raw", "abcd", 4, &err));
+    assert_true(eye_error_is("input", eye_genie_verify_run(out, run, NULL, &r, &err), EYE_E_CORRUPT, &err,
+                             "pixel_values.raw: 4 bytes"));
+    char arg[EYE_GENIE_TABLE_ARG];
+    assert_true(eye_error_is("no folder", eye_genie_table_arg(run, arg, &err), EYE_E_IO, &err, "manifest.json: not there"));
+    static const struct { const char *json, *says; } bad[] = {
+        {MADE "{\"type\": \"int8;rm\", \"scale\": 1}}", "not a type that"},
+        {MADE "{\"type\": 8}}", "type"},
+        {MADE "{\"type\": \"int8\", \"scale\": \"x\"}}", "scale"},
+        {"{\"lut\": ", "manifest.json"},
+    };
+    for (size_t i = 0; i < EYE_COUNT(bad); i++) {
+        CALL(eye_mk_write_file(run, "manifest.json", bad[i].json, strlen(bad[i].json), &err));
+        assert_true(eye_error_is(bad[i].json, eye_genie_table_arg(run, arg, &err), EYE_E_CORRUPT, &err, bad[i].says));
+    }
+    assert_int_equal(remove(join(run, "manifest.json")), 0);
 }
 
 /* ---- the decoder's file ---- */
@@ -663,6 +761,9 @@ int main(void) {
         cmocka_unit_test(net_run_without_native_files),
         cmocka_unit_test(vision_of_bytes),
         cmocka_unit_test(steps_refuse),
+        cmocka_unit_test(verify_of_itself),
+        cmocka_unit_test(verify_of_other_words),
+        cmocka_unit_test(verify_refuses),
         cmocka_unit_test(decoder_file_is_what_genie_reads),
         cmocka_unit_test(vendor_types_are_refused_by_name),
         cmocka_unit_test(decoder_files_are_hostile),

@@ -13,6 +13,7 @@
 
 #include "base/sys.h"
 #include "genie/dialog_config.h"
+#include "eyelet/genie.h"
 #include "genie/elements.h"
 #include "genie/ctx_info.h"
 #include "support/support.h"
@@ -256,11 +257,62 @@ static void arguments(void **state) {
     assert_int_equal(e.type, EYE_EL_F32);
 }
 
+/* ---- what genie-t2t-run prints ---- */
+
+struct heard {
+    char text[128];
+    size_t n;
+};
+
+static void hear(void *ctx, const char *p, size_t n) {
+    struct heard *h = ctx;
+    assert_true(n > 0 && h->n + n < sizeof h->text);
+    memcpy(h->text + h->n, p, n);
+    h->n += n;
+}
+
+/* In pieces of `step` bytes, the first of `first`. */
+static enum eye_genie_said feed(const char *text, size_t first, size_t step, struct heard *h) {
+    struct eye_genie_transcript t = {.text = hear, .text_ctx = h};
+    size_t n = strlen(text), at = EYE_MIN(first, n);
+    memset(h, 0, sizeof *h);
+    eye_genie_transcript_feed(&t, text, at);
+    for (; at < n; at += EYE_MIN(step, n - at)) eye_genie_transcript_feed(&t, text + at, EYE_MIN(step, n - at));
+    eye_genie_transcript_end(&t);
+    return t.said;
+}
+
+static void transcripts(void **state) {
+    (void)state;
+    static const struct { const char *said, *text; enum eye_genie_said how; } cases[] = {
+        {"Using libGenie.so version 1\n\nEmbedding file size: 8 bytes\n\n[BEGIN]: A cat.[END]\n\n", "A cat.", EYE_GENIE_DONE},
+        {"[BEGIN]: two\nlines\n[END]\n[BEGIN]: again[END]\n", "two\nlines\n", EYE_GENIE_DONE},
+        {"[BEGIN]: [END][END]\n", "[END]", EYE_GENIE_DONE},
+        {"[BEGIN]: [END] or [END\n] or [E[END] \n[END]\n", "[END] or [END\n] or [E[END] \n", EYE_GENIE_DONE},
+        {"[BEGIN]: old\r\nadb\r[END]\r\n", "old\nadb\r", EYE_GENIE_DONE},
+        {"[BEGIN]: \r\r\n[END]\r\r[END]", "\r\n[END]\r\r", EYE_GENIE_DONE},
+        {"[BEGIN]: [END]\n", "", EYE_GENIE_DONE},
+        {"x [BEGIN]: no\n[BEGIN] : no\n[BEGI\n[COMPLETE]: yes[END]", "yes", EYE_GENIE_DONE},
+        {"[ABORT]: stopped[END]\r", "stopped", EYE_GENIE_DONE},
+        {"[RESUME]: cut off [EN", "cut off [EN", EYE_GENIE_SPEAKS},
+        {"[BEGIN]: cut off\r", "cut off\r", EYE_GENIE_SPEAKS},
+        {"[BEGIN]:no", "", EYE_GENIE_NOT_BEGUN},
+        {"", "", EYE_GENIE_NOT_BEGUN},
+    };
+    struct heard h;
+    for (size_t i = 0; i < EYE_COUNT(cases); i++)
+        for (size_t first = 0; first <= strlen(cases[i].said); first++)
+            for (size_t step = 1; step < 100; step += 33) {
+                if (feed(cases[i].said, first, step, &h) != cases[i].how || strcmp(h.text, cases[i].text) != 0)
+                    fail_msg("case %zu, %zu and %zu bytes: \"%s\"", i, first, step, h.text);
+            }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_message),  cmocka_unit_test(text_that_is_no_json), cmocka_unit_test(values_are_taken),
         cmocka_unit_test(survives),       cmocka_unit_test(three_forms),          cmocka_unit_test(signature_round_trip),
-        cmocka_unit_test(elements),       cmocka_unit_test(arguments),
+        cmocka_unit_test(elements),       cmocka_unit_test(arguments),            cmocka_unit_test(transcripts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

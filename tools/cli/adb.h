@@ -12,11 +12,17 @@ struct adb {
     const char *serial;  /* NULL = the only device */
 };
 
-/* adb [-s SERIAL] args…, to its end. *out: what it wrote to both streams, malloc'd, NUL-terminated; NULL = no memory, or it
- * cannot be started, which was said. Returns its exit status; -1 = it did not run. */
+/* What it writes to its standard output, when it comes. */
+typedef void adb_sink(void *ctx, const char *p, size_t n);
+/* adb [-s SERIAL] args…, to its end, with nothing on its standard input. sink may be NULL. *out: what it wrote to both
+ * streams, malloc'd, NUL-terminated; NULL = no memory, or it cannot be started, which was said, or Ctrl-C, which ended it. Returns its
+ * exit status; -1 = it did not run to its end. */
+int adb_stream(const struct adb *a, const char *const *args, adb_sink *sink, void *ctx, char **out);
 int adb_call(const struct adb *a, const char *const *args, char **out);
 /* A command in the device's shell. */
 int adb_shell(const struct adb *a, const char *command, char **out);
+/* Is it one of the faults that adb_fail knows? */
+bool adb_knows(const char *out);
 /* Says what failed and what to do about it, by adb's output; returns the exit code. */
 int adb_fail(const struct adb *a, const char *what, const char *out);
 

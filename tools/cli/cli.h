@@ -15,7 +15,7 @@ extern const struct command cmd_onnx_print, cmd_onnx_check, cmd_onnx_rename, cmd
 extern const struct command cmd_fastvlm_e2e, cmd_fastvlm_cache, cmd_fastvlm_export_decoder, cmd_fastvlm_compile;
 extern const struct command cmd_export_qai_hub, cmd_export_qai_jobs;
 extern const struct command cmd_export_genie, cmd_export_lut, cmd_genie_prepare, cmd_genie_combine, cmd_genie_t2t_run, cmd_net_run,
-    cmd_ctx_info, cmd_device_list, cmd_device_doctor, cmd_device_run;
+    cmd_ctx_info, cmd_device_list, cmd_device_doctor, cmd_device_push, cmd_device_run, cmd_device_verify;
 
 /* ---- opening a model ---- */
 struct model_args { /* a member `model` of each command's options */

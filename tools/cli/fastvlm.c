@@ -206,25 +206,14 @@ int flow_rows(struct ui *ui, const struct flow *f, bool prefill_only, struct eye
     return code;
 }
 
-/* --embedding_table's argument for DIR's table. */
-static enum eye_status table_argument(const struct flow *f, char *out, size_t cap, struct eye_err *err) {
-    struct eye_genie_folder is;
-    enum eye_status st = eye_genie_folder_read(f->dir, &is, err);
-    if (st != EYE_OK) return st;
-    if (is.lut == EYE_LUT_INT8)
-        snprintf(out, cap, "%s/LUT.bin,int8,%.9g,%g", f->dir, is.lut_scale, is.lut_offset);
-    else
-        snprintf(out, cap, "%s/LUT.bin%s", f->dir, is.lut == EYE_LUT_F16 ? ",float16,1,0" : "");
-    return EYE_OK;
-}
-
 int flow_dialog(struct ui *ui, const struct flow *f, const char *path, struct eye_genie_dialog **dialog) {
-    char table[CLI_PATH_MAX + 64];
+    char table[CLI_PATH_MAX + EYE_GENIE_TABLE_ARG], type[EYE_GENIE_TABLE_ARG];
     struct eye_err err = {0};
     struct eye_genie_dialog_opts o = {.n_threads = f->model.n_threads, .log = ui_log, .log_ctx = ui, .progress = ui_progress,
                                       .progress_ctx = ui, .cancel = ui_interrupted};
-    if (table_argument(f, table, sizeof table, &err) != EYE_OK || eye_genie_dialog_open(path, &o, dialog, &err) != EYE_OK)
+    if (eye_genie_table_arg(f->dir, type, &err) != EYE_OK || eye_genie_dialog_open(path, &o, dialog, &err) != EYE_OK)
         return ui_fail(ui, &err);
+    snprintf(table, sizeof table, "%s/LUT.bin%s", f->dir, type);
     ui_clear(ui);
     if (eye_genie_dialog_table(*dialog, table, &err) == EYE_OK) return EXIT_DONE;
     eye_genie_dialog_close(*dialog);

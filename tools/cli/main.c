@@ -13,7 +13,8 @@ static const struct command *const commands[] = {&cmd_run, &cmd_chat, &cmd_batch
                                                &cmd_data_synth, &cmd_data_tokenizer, &cmd_export_onnx, &cmd_export_genie, &cmd_export_lut, &cmd_export_qai_hub, &cmd_export_qai_jobs,
                                                &cmd_onnx_print, &cmd_onnx_check, &cmd_onnx_rename, &cmd_onnx_lint, &cmd_onnx_patch,
                                                &cmd_genie_prepare, &cmd_genie_combine, &cmd_genie_t2t_run, &cmd_net_run, &cmd_ctx_info,
-                                               &cmd_device_list, &cmd_device_doctor, &cmd_device_run, &cmd_fastvlm_e2e,
+                                               &cmd_device_list, &cmd_device_doctor, &cmd_device_push, &cmd_device_run,
+                                               &cmd_device_verify, &cmd_fastvlm_e2e,
                                                &cmd_fastvlm_cache, &cmd_fastvlm_export_decoder, &cmd_fastvlm_compile, &cmd_version, NULL};
 #define N_COMMANDS (sizeof commands / sizeof commands[0] - 1)
 
