@@ -156,6 +156,28 @@ run check plain.onnx --signature bad.json # a name like another: any but + and /
 [ "$rc" = 1 ] && grep -q '^  - x$' out && good || bad "names of sizes"
 echo '{"inputs": [{"name": "x", "type": "f32", "shape": ["n/0"]}], "outputs": []}' >bad.json
 fails 'bad.json: inputs[0].shape[0]: expected a number, a name, a sum of them, or null' check plain.onnx --signature bad.json
+echo '{"outputs": []}' >bad.json
+fails 'bad.json: inputs: expected a list of tensors' check plain.onnx --signature bad.json
+echo '{"inputs": [{"name": "x", "type": "f32", "shapes": [1]}], "outputs": []}' >bad.json
+fails 'bad.json: inputs[0].shapes[0]: expected a list of dims' check plain.onnx --signature bad.json
+echo '{"inputs": [{"name": "x", "type": "f32", "shape": [1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]}], "outputs": []}' >bad.json
+fails 'bad.json: inputs[0].shape: too many dims, or shapes' check plain.onnx --signature bad.json
+awk 'BEGIN { printf "{\"inputs\": ["; for (i = 0; i < 257; i++) printf "%s{\"name\": \"x%d\", \"type\": \"f32\"}", i ? "," : "", i; print "], \"outputs\": []}" }' >bad.json
+fails 'bad.json: inputs[256]: more than 256 tensors (one with {i} stands for many)' check plain.onnx --signature bad.json
+make half.onnx in:vision_features:f32:n,rows,8 in:input_ids:i64:1,text out:logits:f32:1,all,32 node:Identity:vision_features:logits
+exactly "symbolic here, numbers there" 1 "Signature validation FAILED
+Mismatched inputs:
+  - vision_features: expected=((1, 'rows', 8), 1), actual=(('n', 'rows', 8), 1)  # dim 0 is 1, got a symbolic one" \
+    "eyelet: half.onnx: not as signature decoder-with-projection: 1 mismatched input" check half.onnx --signature decoder-with-projection
+make half.onnx in:vision_features:f32:1,rows,8 in:input_ids:i64:n,text out:logits:f32:n,all,32 node:Identity:vision_features:logits
+exactly "a number here, symbolic there" 1 "Signature validation FAILED
+Mismatched inputs:
+  - vision_features: expected=(('batch', 'rows', 8), 1), actual=((1, 'rows', 8), 1)  # dim 0 is symbolic elsewhere, got 1" \
+    "eyelet: half.onnx: not as signature decoder-with-projection: 1 mismatched input" check half.onnx --signature decoder-with-projection
+make nothing.onnx in:x:f32:1 out:y:f32:1 node::x:y
+exactly "a node of nothing" 1 "Graph validation FAILED
+Broken graph:
+  - _y: a node without an operator" "eyelet: nothing.onnx: 1 graph fault" check nothing.onnx
 exactly usage 2 "" 'eyelet: --cache-len, --layers and --size need a --signature; see "eyelet help onnx check"' check plain.onnx --cache-len 3
 printf 'hello, world' >text.onnx
 fails 'text.onnx: byte 2, ModelProto: a wire type that ONNX does not use; is this an ONNX file, and whole?' check text.onnx
@@ -219,6 +241,21 @@ Dynamic axes:
 Refused ranks:
   - gamma: 6 dims; the NPU has at most 5" "eyelet: fused.onnx: not for qnn: 5 refused operators, 4 refused types, 2 dynamic axes, 1 refused rank" \
     lint fused.onnx --target qnn
+make shapes.onnx in:x:f32:4 in:i:i64:4 out:y:i64:1 node:Shape:x:y node:Range:x,x,x:r node:Size:x:s node:ConstantOfShape:i:c node:GatherND:x,i:g \
+    node:GatherElements:x,i:e node:If:x:f node:Loop:x:l node:Scan:x:n node:Unique:x:u node:ScatterElements:x,i,x:t
+exactly "lint of what is only known when it runs" 1 "Refused operators:
+  - Shape_y: Shape: a shape made while the graph runs
+  - Range_r: Range: a shape made while the graph runs
+  - Size_s: Size: a shape made while the graph runs
+  - ConstantOfShape_c: ConstantOfShape: a shape made while the graph runs
+  - GatherND_g: GatherND: gathers along several axes
+  - GatherElements_e: GatherElements: gathers element by element
+  - If_f: If: control flow
+  - Loop_l: Loop: control flow
+  - Scan_n: Scan: control flow
+  - Unique_u: Unique: the result's shape depends on numbers
+  - ScatterElements_t: ScatterElements: writes into a tensor at places only known when the graph runs: let the caller own the cache" \
+    "eyelet: shapes.onnx: not for qnn: 11 refused operators" lint shapes.onnx --target qnn
 make rows.onnx in:ids:i32:1,8 out:y:f32:1,8,4 init:table:f32:9,4 node:Gather:table,ids:y
 exactly "lint of an embedder" 0 "Lint OK: nothing that qnn refuses" "" lint rows.onnx --target qnn
 exactly "lint of what is fine" 0 "Lint OK: nothing that qnn refuses" "" lint plain.onnx --target qnn
