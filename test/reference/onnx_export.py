@@ -9,6 +9,7 @@ gives, and greedy decoding by it the tokens of `eyelet run`. --model: a checkpoi
 """
 import argparse
 import glob
+import itertools
 import json
 import os
 import subprocess
@@ -26,6 +27,7 @@ PROMPT = "Describe the image."
 REL, REL16 = 1e-4, 1e-2
 QNN_REFUSED = {"Shape", "Range", "Where", "Expand", "ConstantOfShape", "Trilu", "LessOrEqual", "Scatter", "ScatterND", "GatherND", "GatherElements"}
 
+FORMS = ("fastvlm", "smolvlm", "compose-small-map")  # of each kind of decoder and of eyes one
 FASTVLM = [("fastvlm", ["--size", "tiny"]), ("fastvlm-apple-f16", ["--format", "apple", "--dtype", "f16"]),
            ("fastvlm-train", ["--format", "apple-train"]), ("fastvlm-bf16", ["--dtype", "bf16"]), ("fastvlm-odd", ["--size", "odd"])]
 
@@ -341,6 +343,8 @@ def model_case(suite, name, model):
     if t.sees and len(t.pixels) == 1 and "scale_factor" not in t.config:  # SmolVLM scales every picture
         from_bytes(suite, t, name)
     npu(suite, t, name, n, length)
+    if name in FORMS:
+        forms(suite, t, name, length)
     for opset in (14, 15, 16, 18):
         graphs = ["--graph", "vision"] * t.sees + ["--graph", "decoder"]
         x = Exported(suite, model, f"{name}-opset{opset}", *graphs, "--opset", opset)
@@ -368,6 +372,25 @@ def npu(suite, t, name, n, length):
         kv(suite, t, x, rel)
         if t.sees and len(t.pixels) == 1:
             vision(suite, t, x, rel)
+
+
+def forms(suite, t, name, length):
+    """The checker alone, over options that change a graph's form: what is computed is the other cases' matter."""
+    common = ["--cache-len", length, "--seq-len", 16]
+    for opset in range(14, 19):
+        for precision in ("fp32", "fp16"):
+            for target, axes in (("plain", "static"), ("plain", "dynamic"), ("qnn", "static")):
+                Exported(suite, t.model, f"{name}-form", "--graph", "all", "--opset", opset, "--precision", precision, "--target", target,
+                         "--axes", axes, *(["--last-logits"] if opset == 15 else []), *common)
+    turning = [[], ["--rope-inputs"]] if t.rope(np.zeros((1, 1))) else [[]]
+    kv_forms = itertools.product(("plain", "dot", "genie"), ("new", "window"), ("keys", "full", "added"), ("int64", "int32"), turning)
+    for i, (style, out, mask, ids, turn) in enumerate(kv_forms):
+        Exported(suite, t.model, f"{name}-form", "--graph", "decoder-kv", "--graph", "embedder", "--kv-style", style, "--kv-out", out, "--mask", mask,
+                 "--ids", ids, *turn, "--step", "1,4", "--precision", ("fp32", "fp16")[i % 2], "--target", ("plain", "qnn")[i // 2 % 2], *common)
+    if not t.sees or len(t.pixels) > 1 or "scale_factor" in t.config:
+        return
+    for pixels, precision, target, tower in itertools.product(("u8", "u8-flat"), ("fp32", "fp16"), ("plain", "qnn"), ([], ["--no-projector"])):
+        Exported(suite, t.model, f"{name}-form", "--graph", "vision", "--pixels", pixels, "--precision", precision, "--target", target, *tower)
 
 
 def real_case(suite, model):

@@ -139,7 +139,7 @@ class Suite:
         try:
             onnx.checker.check_model(path, full_check=True)
         except Exception as e:  # the checker has many kinds
-            self.check(False, f"{name}: onnx.checker: {e}")
+            self.check(False, f"{name}: {' '.join(map(str, args))}: onnx.checker: {e}")
         return path, f, d
 
     def structure(self, name, path, f):
@@ -160,6 +160,8 @@ class Suite:
         pixels = [self.probe(file, "pixels", p)[None] for p in judges]
         path, f, _ = self.export(file, label + "-qdq", "--int8", "qdq")
         n = self.structure(label, path, f)
+        if name in ("fastvlm", "clip"):
+            self.forms(file, label)
         if name.startswith("fastvlm"):
             self.first(label, file, path, judges, pixels)
         for optimized in (False, True):
@@ -174,6 +176,15 @@ class Suite:
                    f"{len(e['param_encodings'])} weights; not in the graph: {missing}")
         got = np.stack([session(m, False).run(None, {"pixel_values": p})[0][0] for p in pixels])
         self.equal(f"{label}: encodings", got, want, exact, wide)
+
+    def forms(self, file, label):
+        """The checker alone, over what else changes the graphs' form."""
+        for form in ("numbers", "qdq", "encodings"):
+            for opset in range(14, 19):
+                for pixels in ("nchw", "u8", "u8-flat"):
+                    self.export(file, f"{label}-form", "--int8", form, "--opset", opset, "--pixels", pixels)
+            for more in (["--no-projector"], ["--target", "qnn"], ["--axes", "static"]):
+                self.export(file, f"{label}-form", "--int8", form, *more)
 
     def first(self, label, file, path, judges, pixels):
         """The stem of FastViTHD: one rounding (of the pixels) in front of the first layer, two in front of the second."""
