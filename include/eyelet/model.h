@@ -136,6 +136,7 @@ struct eye_model_info { /* texts live as long as the model */
     enum eye_weight_type decoder_type, vision_type; /* as asked for, else as the file was made for */
     enum eye_cache_type cache_type; /* what is done: not AUTO */
     enum eye_fit fit;          /* what is done: PAD or CROP */
+    const char *default_prompt; /* what an image is asked when nobody asks; "" = nothing, and words are out of its world */
 };
 EYE_API void eye_model_get_info(const struct eye_model *model, struct eye_model_info *out);
 

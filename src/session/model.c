@@ -416,6 +416,7 @@ void eye_model_get_info(const struct eye_model *m, struct eye_model_info *out) {
         .vision_type = (enum eye_weight_type)part_type(m, EYE_PART_VISION),
         .cache_type = m->opts.cache_type,
         .fit = m->opts.fit,
+        .default_prompt = eye_model_default_prompt(&m->vlm.config),
     };
 }
 

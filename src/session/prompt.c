@@ -127,12 +127,14 @@ static enum eye_status expand_images(const struct assembly *a, struct eye_ids *i
     return EYE_OK;
 }
 
+const char *eye_model_default_prompt(const struct eye_vlm_config *c) { return c->has_prompt ? c->prompt : DEFAULT_PROMPT; }
+
 /* What the template renders. first: the images stand before all text, so no turn has any. */
 static enum eye_status make_turns(struct assembly *a, bool first, struct eye_err *err) {
     static const enum eye_role role[] = {EYE_ROLE_SYSTEM, EYE_ROLE_USER, EYE_ROLE_ASSISTANT};
     const struct eye_vlm_config *c = &a->m->vlm.config;
     const struct eye_query *q = a->q;
-    const char *own = c->has_prompt ? c->prompt : DEFAULT_PROMPT;
+    const char *own = eye_model_default_prompt(c);
     const struct eye_message alone = {EYE_MESSAGE_USER, q->text, q->n_images}, *msg = q->n_messages ? q->messages : &alone;
     a->turn = &a->single;
     a->n_turn = EYE_MAX(q->n_messages, 1);

@@ -104,6 +104,8 @@ EYE_MUST_CHECK enum eye_status eye_model_open_compiled(struct eye_model *m, stru
 /* Template and what ends an answer, once tokenizer and configuration are there. */
 EYE_MUST_CHECK enum eye_status eye_model_resolve_chat(struct eye_model *m, struct eye_err *err);
 const char *eye_model_chat_name(const struct eye_model *m);
+/* What an image is asked when nobody asks. */
+const char *eye_model_default_prompt(const struct eye_vlm_config *c);
 
 /* Slots that the KV cache of a session of n_ctx positions has: these, and where the model's own answers are searched with beams, room
  * for EYE_BEAM_TOK tokens of each, so that a prompt which fills a small context leaves them some. */

@@ -8,6 +8,7 @@
 #include "cli.h"
 #include "json.h"
 #include "serve.h"
+#include "tls.h"
 
 #define GRACE_MS 10000 /* after the first Ctrl-C, for answers on their way */
 
@@ -18,7 +19,7 @@ struct serve_args {
     const char *host, *key_file, *alias, *cors;
     int32_t port, max_body_mib, max_images, max_tokens, max_queue, max_connections, timeout_s, read_timeout_s;
     float max_megapixels;
-    bool json;
+    bool tls_self_signed, json;
 };
 _Static_assert(sizeof(struct serve_args) <= ARG_MAX_OPTS, "options fit what main.c allocates");
 
@@ -33,6 +34,8 @@ static const struct arg serve_args[] = {
      offsetof(T, key)},
     {ARG_TEXT, 0, "api-key-file", "FILE", "keys, one per line", offsetof(T, key_file)},
     {ARG_TEXT, 0, "alias", "NAME", "the model's name in answers; left out: its file's", offsetof(T, alias)},
+    {ARG_FLAG, 0, "tls-self-signed", NULL, "https, by a certificate that this machine makes for itself: phones give a page their "
+     "camera only over https", offsetof(T, tls_self_signed)},
     {ARG_TEXT, 0, "cors", "ORIGIN", "pages of this origin may ask, \"https://example.org\" or \"*\"", offsetof(T, cors)},
     {ARG_GROUP, .help = "Limits"},
     {ARG_INT, 0, "max-body", "MIB", "of a request", offsetof(T, max_body_mib), 1, 1024, .def = 32},
@@ -96,9 +99,30 @@ static void name_of(const char *path, char *out, size_t cap) {
     if (dot && dot != out && (strcmp(dot, ".gguf") == 0 || strcmp(dot, ".eyelet") == 0)) *dot = '\0';
 }
 
-static int say_where(struct ui *ui, const struct serve *s, const struct serve_args *a, const char *name) {
+/* At which addresses phones and other machines reach it, and by what they know it. */
+static json_t *json_tls(const struct serve *s, const struct serve_tls *tls) {
+    char at[TLS_MAX_ADDRESSES][TLS_ADDRESS_TEXT];
+    json_t *list = json_array();
+    for (size_t i = 0, n = serve_addresses(at); i < n; i++)
+        json_array_append_new(list, json_sprintf("https://%s:%d", at[i], serve_port(s)));
+    return json_pack("{s:s, s:o}", "fingerprint", tls->fingerprint, "addresses", list);
+}
+
+static void say_tls(struct ui *ui, const struct serve *s, const char *host, const struct serve_tls *tls) {
+    char at[TLS_MAX_ADDRESSES][TLS_ADDRESS_TEXT];
+    bool all = host && (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0);
+    for (size_t i = 0, n = all ? serve_addresses(at) : 0; i < n; i++) ui_note(ui, "phones open https://%s:%d", at[i], serve_port(s));
+    ui_note(ui, "browsers will warn of a certificate that nobody vouches for. Its SHA-256 fingerprint%s: %s",
+            tls->made ? ", new" : "", tls->fingerprint);
+}
+
+static int say_where(struct ui *ui, const struct serve *s, const struct serve_args *a, const char *name, const struct serve_tls *tls) {
+    if (tls->cert_pem) say_tls(ui, s, a->host, tls);
     if (a->json) {
         json_t *o = json_pack("{s:s, s:i, s:o}", "url", serve_url(s), "port", serve_port(s), "model", json_outside(name));
+        json_t *more = tls->cert_pem ? json_tls(s, tls) : NULL;
+        if (more) json_object_update(o, more);
+        json_decref(more);
         int code = json_print(ui, o);
         return fflush(stdout) == 0 ? code : EXIT_FAILED;
     }
@@ -124,10 +148,20 @@ static int serve(struct ui *ui, const struct serve_args *a, const char *name, co
     struct eye_model *model = NULL;
     struct eye_err err = {0};
     struct serve *s;
-    if (serve_start(&s, &o, &err) != EYE_OK) return ui_fail(ui, &err);
+    struct serve_tls tls = {0};
+    char folder[CLI_PATH_MAX];
+    if (a->tls_self_signed) {
+        if (serve_tls_make(serve_tls_folder(folder, sizeof folder) ? folder : NULL, &tls, &err) != EYE_OK) return ui_fail(ui, &err);
+        o.tls_cert = tls.cert_pem;
+        o.tls_key = tls.key_pem;
+    }
+    if (serve_start(&s, &o, &err) != EYE_OK) {
+        serve_tls_clear(&tls);
+        return ui_fail(ui, &err);
+    }
     if (keys->n == 0 && !is_private(a->host))
         ui_note(ui, "without --api-key everybody who reaches %s can ask", serve_url(s));
-    int code = say_where(ui, s, a, name);
+    int code = say_where(ui, s, a, name, &tls);
     if (code == EXIT_DONE) code = cli_open(ui, &a->model, &model);
     if (code == EXIT_DONE && serve_use(s, model, &err) != EYE_OK) code = ui_fail(ui, &err);
     ui_clear(ui);
@@ -137,6 +171,7 @@ static int serve(struct ui *ui, const struct serve_args *a, const char *name, co
     }
     serve_stop(s, code == EXIT_DONE ? GRACE_MS : 0);
     eye_model_close(model);
+    serve_tls_clear(&tls);
     return code;
 }
 

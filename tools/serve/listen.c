@@ -378,19 +378,23 @@ static void note_address(struct serve *s, int fd) {
             inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host);
         }
     }
-    snprintf(s->url, sizeof s->url, "http://%s:%d", host, s->port);
+    snprintf(s->url, sizeof s->url, "%s://%s:%d", s->o.tls_cert ? "https" : "http", host, s->port);
 }
 
 static enum eye_status open_daemon(struct serve *s, struct eye_err *err) {
     int fd = bind_to(s->o.host, s->o.port, err);
     if (fd < 0) return err ? err->code : EYE_E_IO;
     note_address(s, fd);
-    s->mhd = MHD_start_daemon(MHD_USE_AUTO_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s,
+    union { const char *in; void *out; } cert = {s->o.tls_cert}, key = {s->o.tls_key}; /* libmicrohttpd only reads them */
+    struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, cert.out}, {MHD_OPTION_HTTPS_MEM_KEY, 0, key.out},
+                                   {MHD_OPTION_END, 0, NULL}};
+    unsigned flags = MHD_USE_AUTO_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | (s->o.tls_cert ? MHD_USE_TLS : 0u);
+    s->mhd = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s,
                               MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->o.max_connections,
                               MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)s->o.read_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
                               (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
                               MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_URI_LOG_CALLBACK, on_line, s,
-                              MHD_OPTION_END);
+                              MHD_OPTION_ARRAY, s->o.tls_cert ? tls : tls + 2, MHD_OPTION_END);
     if (s->mhd) return EYE_OK;
     close(fd);
     return serve_fail(err, EYE_E_IO, "the HTTP server does not start: %s", strerror(errno));

@@ -64,6 +64,7 @@ static int props(struct job *j) {
     const struct serve *s = j->s;
     const struct serve_opts *o = &s->o;
     const struct eye_generate_opts *g = &o->sampling;
+    static const char *const fits[] = {"model", "pad", "crop", "stretch"}; /* of enum eye_fit */
     json_t *sampling = json_pack("{s:f, s:i, s:f, s:f, s:f, s:f, s:f, s:i, s:i}", "temperature", (double)g->temperature,
                                  "top_k", g->top_k, "top_p", (double)g->top_p, "min_p", (double)g->min_p, "repeat_penalty",
                                  (double)g->repeat_penalty, "frequency_penalty", (double)g->frequency_penalty,
@@ -73,13 +74,13 @@ static int props(struct job *j) {
                                "max_image_pixels", (json_int_t)o->max_pixels, "max_images", o->max_images, "max_tokens",
                                o->max_tokens, "max_queue", o->max_queue, "read_timeout_s", o->read_s, "timeout_s",
                                o->request_s);
-    return put_json(j, json_pack("{s:{s:i, s:o}, s:i, s:s, s:s, s:s+, s:{s:b, s:b}, s:i, s:i, s:o}",
+    return put_json(j, json_pack("{s:{s:i, s:o}, s:i, s:s, s:s, s:s+, s:{s:b, s:b}, s:i, s:i, s:s, s:s, s:[s], s:o}",
                                  "default_generation_settings", "n_ctx", s->info.n_ctx, "params", sampling, "total_slots",
-                                 work_n_slots(s->work),
-                                 "model_alias", o->name, "chat_template", s->info.chat_template, "build_info", "eyelet ",
+                                 work_n_slots(s->work), "model_alias", o->name, "chat_template", s->info.chat_template, "build_info", "eyelet ",
                                  eye_version(),
                                  "modalities", "vision", s->info.image_tokens > 0, "audio", 0, "image_side", s->info.image_side,
-                                 "image_tokens", s->info.image_tokens, "limits", limits));
+                                 "image_tokens", s->info.image_tokens, "image_fit", fits[s->info.fit], "default_prompt",
+                                 s->info.default_prompt, "response_formats", "text", "limits", limits));
 }
 
 static int metrics(struct job *j) {

@@ -35,6 +35,8 @@ struct serve_opts { /* all-zero = defaults; texts are borrowed until serve_stop 
     const char *name;        /* the model's id; NULL = "model" */
     const char *const *keys; /* [n_keys] one of them is needed; none = open to all who reach the port */
     size_t n_keys;
+    const char *tls_cert;    /* PEM, for https; NULL = http. tls.h makes one */
+    const char *tls_key;
     const char *cors;        /* pages of this origin ("https://example.org", "*") may ask; NULL = only the server's own page */
     struct eye_generate_opts sampling; /* what a request says nothing about */
     uint64_t max_body_bytes; /* of a request */

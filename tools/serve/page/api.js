@@ -39,7 +39,7 @@ function inWords(status, said) {
     case 404: return `This server has no such route${because}`;
     case 413: return `That is more than the server takes${because}`;
     case 429: return `The server has too many requests at once; try again${because}`;
-    case 503: return "The server is still loading its model, or full; try again in a moment.";
+    case 503: return `The server cannot answer just now${because}`;
     }
     if (status >= 500) return `The server failed${because}`;
     return said || `The server answered ${status}.`;
@@ -150,6 +150,20 @@ export async function* complete(body, signal) {
         throw new ApiError(0, "The connection broke in the middle of the answer.");
     }
     if (!ended) throw new ApiError(0, "The connection ended before the answer did.");
+}
+
+/* The server's timings by stage, in milliseconds, and tokens a second. A beam search chooses all its tokens at its end: there
+ * what lies between the prefill and the first token is the time of them all. */
+export function stagesOf(timings) {
+    const t = timings ?? {};
+    const decode = (t.image_decode_ms || 0) + (t.preprocess_ms || 0);
+    const vision = (t.vision_ms || 0) + (t.projector_ms || 0);
+    const prefill = t.prompt_ms || 0;
+    const n = t.predicted_n || 0;
+    const atOnce = !(t.predicted_ms > 0);
+    const generate = atOnce ? Math.max(0, (t.first_token_ms || 0) - (t.preprocess_ms || 0) - vision - prefill) : t.predicted_ms;
+    const chosen = atOnce ? n : n - 1; // the first is the prefill's
+    return { decode, vision, prefill, generate, n, rate: generate > 0 && chosen > 0 ? (chosen * 1000) / generate : NaN };
 }
 
 /* The content of a user's message: pictures first, as data URIs; a picture alone asks the model's own question. */

@@ -10,8 +10,8 @@ const THUMB_HEIGHT = 24;
 export function whyNoCamera() {
     if (navigator.mediaDevices?.getUserMedia) return null;
     if (!window.isSecureContext) {
-        return "Browsers give a camera only to pages from this computer or over https. Start the server with " +
-            "`eyelet serve --host 0.0.0.0 --tls-self-signed` and open the https:// address it prints; or choose a video file.";
+        return "Browsers give a camera only to pages from this computer or over https. Start the server with\n" +
+            "eyelet serve --host 0.0.0.0 --tls-self-signed\nand open the https address that it prints; or choose a video file.";
     }
     return "This browser has no camera interface. A video file works.";
 }

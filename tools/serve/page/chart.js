@@ -69,6 +69,10 @@ export class Chart {
         ctx.clearRect(0, 0, width, height);
         const top = this.top();
         this.grid(ctx, width, height, top);
+        if (!this.samples.length) {
+            ctx.textAlign = "left";
+            ctx.fillText("milliseconds per answer, newest at the right", MARGIN, height - 12);
+        }
         const left = MARGIN;
         const step = (width - left) / COLUMNS;
         const x0 = width - this.samples.length * step;

@@ -1,8 +1,10 @@
 /* The conversation: turns with pictures, answers as they are written. One request at a time; Stop closes its socket, which ends
  * the work on the server too. */
-import { ApiError, complete, responseFormat, userContent } from "./api.js";
+import { ApiError, complete, responseFormat, stagesOf, userContent } from "./api.js";
 import { readPicture, watchDrops } from "./picture.js";
-import { byId, copyText, make, number, parsedSchema, requestOptions, settings, showAnswer, toast } from "./ui.js";
+import {
+    byId, copyText, make, number, parsedSchema, perFrame, requestOptions, settings, showAnswer, toast,
+} from "./ui.js";
 
 const STARTERS = ["Describe this image.", "What is in the foreground?", "Is there any text in it? Read it out."];
 
@@ -69,12 +71,13 @@ async function addFiles(files) {
 /* "224 ms to the first token · vision 18 ms · 57 tok/s" */
 function summary(timings, usage, firstMs, finish) {
     const parts = [];
-    const tokens = usage?.completion_tokens ?? timings?.predicted_n;
+    const stages = stagesOf(timings);
+    const tokens = usage?.completion_tokens ?? stages.n;
     if (firstMs) parts.push(`first words after ${number(firstMs)} ms`);
-    if (timings?.vision_ms) parts.push(`vision ${number(timings.vision_ms, 1)} ms`);
-    if (timings?.prompt_ms) parts.push(`prefill ${number(timings.prompt_ms, 1)} ms`);
+    if (stages.vision) parts.push(`vision ${number(stages.vision, 1)} ms`);
+    if (stages.prefill) parts.push(`prefill ${number(stages.prefill, 1)} ms`);
     if (tokens) parts.push(`${tokens} tokens`);
-    if (timings?.predicted_ms && tokens > 1) parts.push(`${number(((tokens - 1) * 1000) / timings.predicted_ms)} tok/s`);
+    if (Number.isFinite(stages.rate)) parts.push(`${number(stages.rate)} tok/s`);
     if (finish === "length") parts.push("cut at the token limit");
     if (finish === "stopped") parts.push("stopped");
     return parts.join(" · ");
@@ -138,6 +141,12 @@ async function answer() {
     let firstMs = 0;
     const began = performance.now();
     let failed = null;
+    const showText = perFrame(() => {
+        if (!turn.classList.contains("writing")) return; // it is whole, and shown
+        const follow = isAtEnd();
+        body.textContent = text;
+        if (follow) scrollDown();
+    });
     try {
         for await (const piece of complete(requestBody(), controller.signal)) {
             usage = piece.usage ?? usage;
@@ -145,10 +154,8 @@ async function answer() {
             finish = piece.finish ?? finish;
             if (!piece.text) continue;
             firstMs ||= performance.now() - began;
-            const follow = isAtEnd();
             text += piece.text;
-            body.textContent = text;
-            if (follow) scrollDown();
+            showText();
         }
     } catch (e) {
         if (e.name === "AbortError") finish = "stopped";

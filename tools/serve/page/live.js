@@ -2,7 +2,7 @@
  *
  * Back-pressure is the shape of pump(): it runs when a frame comes and when an answer is whole, does nothing while a request is
  * under way, and always takes the newest frame. So a slow model sees fewer frames, never older ones. */
-import { ApiError, complete, responseFormat, userContent } from "./api.js";
+import { ApiError, complete, responseFormat, stagesOf, userContent } from "./api.js";
 import { Camera, listCameras, whyNoCamera } from "./camera.js";
 import { Chart, STAGES } from "./chart.js";
 import { toJpeg } from "./picture.js";
@@ -74,18 +74,9 @@ function requestBody(url) {
 
 /* Stages of one answer in milliseconds. What the server does not account for went to the network, to waiting and to this page. */
 function sampleOf(timings, captureMs, roundTripMs) {
-    const t = timings ?? {};
-    const sample = {
-        capture: captureMs,
-        decode: (t.image_decode_ms || 0) + (t.preprocess_ms || 0),
-        vision: (t.vision_ms || 0) + (t.projector_ms || 0),
-        prefill: t.prompt_ms || 0,
-        generate: t.predicted_ms || 0,
-        total: captureMs + roundTripMs,
-        rate: t.predicted_ms > 0 && t.predicted_n > 1 ? ((t.predicted_n - 1) * 1000) / t.predicted_ms : NaN,
-    };
-    sample.other = Math.max(0, roundTripMs - sample.decode - sample.vision - sample.prefill - sample.generate);
-    return sample;
+    const s = stagesOf(timings);
+    const other = Math.max(0, roundTripMs - s.decode - s.vision - s.prefill - s.generate);
+    return { ...s, capture: captureMs, other, total: captureMs + roundTripMs };
 }
 
 function showText(text, isWhole) {
@@ -365,6 +356,7 @@ export function setLiveProps(p) {
     props = p;
     byId("live-json-field").hidden = !p.formats.includes("json_schema");
     byId("preset").disabled = !p.follows;
+    byId("preset").title = p.follows ? "" : "This model writes captions and takes no questions.";
     if (!p.follows) { // a pure captioner: words are out of its world
         settings.preset = 0;
         byId("preset").value = "0";

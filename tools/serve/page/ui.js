@@ -29,6 +29,20 @@ export function toast(text, kind = "error") {
     setTimeout(leave, kind === "error" ? 10000 : 3000);
 }
 
+/* draw, once per screen frame however often it is asked for: pieces of an answer come faster than anybody reads, and laying out a
+ * long text for each would keep the page busy after the model has ended. */
+export function perFrame(draw) {
+    let asked = false;
+    return () => {
+        if (asked) return;
+        asked = true;
+        requestAnimationFrame(() => {
+            asked = false;
+            draw();
+        });
+    };
+}
+
 /* navigator.clipboard is missing without https: a selection copies there too. */
 export async function copyText(text) {
     try {
