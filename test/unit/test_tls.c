@@ -98,7 +98,8 @@ static void test_handshake(void **state) {
     struct serve_tls t = make(NULL);
     struct serve *s = NULL;
     struct eye_err err = {0};
-    if (serve_start(&s, &(struct serve_opts){.tls_cert = t.cert_pem, .tls_key = t.key_pem}, &err) != EYE_OK) fail_msg("%s", err.text);
+    struct serve_opts o = {.tls_cert = t.cert_pem, .tls_key = t.key_pem};
+    if (serve_start(&s, &o, &err) != EYE_OK) fail_msg("%s", err.text);
     assert_int_equal(strncmp(serve_url(s), "https://127.0.0.1:", 18), 0);
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)serve_port(s)),
                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};

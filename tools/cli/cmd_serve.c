@@ -111,12 +111,14 @@ static json_t *json_tls(const struct serve *s, const struct serve_tls *tls) {
 static void say_tls(struct ui *ui, const struct serve *s, const char *host, const struct serve_tls *tls) {
     char at[TLS_MAX_ADDRESSES][TLS_ADDRESS_TEXT];
     bool all = host && (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0);
-    for (size_t i = 0, n = all ? serve_addresses(at) : 0; i < n; i++) ui_note(ui, "phones open https://%s:%d", at[i], serve_port(s));
+    for (size_t i = 0, n = all ? serve_addresses(at) : 0; i < n; i++)
+        ui_note(ui, "phones open https://%s:%d", at[i], serve_port(s));
     ui_note(ui, "browsers will warn of a certificate that nobody vouches for. Its SHA-256 fingerprint%s: %s",
             tls->made ? ", new" : "", tls->fingerprint);
 }
 
-static int say_where(struct ui *ui, const struct serve *s, const struct serve_args *a, const char *name, const struct serve_tls *tls) {
+static int say_where(struct ui *ui, const struct serve *s, const struct serve_args *a, const char *name,
+                     const struct serve_tls *tls) {
     if (tls->cert_pem) say_tls(ui, s, a->host, tls);
     if (a->json) {
         json_t *o = json_pack("{s:s, s:i, s:o}", "url", serve_url(s), "port", serve_port(s), "model", json_outside(name));

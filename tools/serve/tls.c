@@ -187,7 +187,8 @@ static enum eye_status read_file(const char *path, unsigned char *out, size_t *n
     if (fd < 0) return serve_fail(err, EYE_E_IO, "%s: %s", path, strerror(errno));
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077)) {
         close(fd);
-        return serve_fail(err, EYE_E_IO, "%s: holds a private key, so nobody but its user may read it (chmod 600, or delete it)", path);
+        return serve_fail(err, EYE_E_IO, "%s: holds a private key, so nobody but its user may read it (chmod 600, or delete it)",
+                          path);
     }
     while (*n < FILE_MOST && (got = read(fd, out + *n, FILE_MOST - *n)) > 0) *n += (size_t)got;
     if (got < 0 || *n == FILE_MOST) *n = 0;
