@@ -143,6 +143,11 @@ static void copy_head(struct eye_kv_view view, const struct eye_state_spec *s, s
         memcpy(data + to * dim * elem, data + from * dim * elem, n * dim * elem);
         return;
     }
+    if (to % EYE_ATTN_LANES == 0 && from % EYE_ATTN_LANES == 0) {
+        size_t whole = n / EYE_ATTN_LANES * EYE_ATTN_LANES;
+        memcpy(data + to * dim * elem, data + from * dim * elem, whole * dim * elem);
+        n -= whole, to += whole, from += whole;
+    }
     for (size_t run; n > 0; n -= run, to += run, from += run) {
         run = EYE_MIN(EYE_ATTN_LANES - to % EYE_ATTN_LANES, EYE_ATTN_LANES - from % EYE_ATTN_LANES);
         run = EYE_MIN(run, n);

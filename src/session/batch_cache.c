@@ -1,7 +1,7 @@
 /* session/batch_cache: rows of pictures and pieces of prompts that were computed before, shared by all slots of a batch.
  *
  * Keys. Clients of a server share the caches, so nobody may be able to make a picture that passes for another's. A picture's
- * key is the SHA-256 of its blocks of 1 KiB after NH (Black et al., UMAC, CRYPTO '99) under two secret keys: two different
+ * key is the SHA-256 of its blocks of 4 KiB after NH (Black et al., UMAC, CRYPTO '99) under two secret keys: two different
  * blocks agree with probability 2^-64 at most for whoever does not know the secret, which is drawn when the batch is made. That is
  * some ten times as fast as SHA-256 of all pixels, which would cost a small model more than looking again. A piece of a prompt is
  * 16 positions; its key chains that of the piece before and the 16 ids, of image rows the picture's key and the row.
@@ -12,7 +12,7 @@
 
 #include "session/batch_impl.h"
 
-#define BLOCK 1024
+#define BLOCK EYE_KEY_BLOCK
 
 /* ---- keys ---- */
 

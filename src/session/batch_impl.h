@@ -21,7 +21,8 @@
 
 struct eye_key { uint8_t b[EYE_SHA256_BYTES]; };
 
-struct eye_key_secret { uint32_t word[2][256]; }; /* of a batch: see batch_cache.c */
+#define EYE_KEY_BLOCK 4096
+struct eye_key_secret { uint32_t word[2][EYE_KEY_BLOCK / 4]; }; /* of a batch: see batch_cache.c */
 EYE_MUST_CHECK enum eye_status eye_key_draw(struct eye_key_secret *s, struct eye_err *err);
 void eye_key_image(const struct eye_key_secret *s, const struct eye_image *img, struct eye_key *out);
 

@@ -426,6 +426,9 @@ prints 'peak_memory' bench -m "$model" -r 2 --decode 4
 prints 'prefill,' bench -m "$model" -r 1 --decode 2 --csv
 prints '"ops": ' bench -m "$model" -r 1 --decode 2 --json --ops
 
+prints 'same picture           2' bench -m "$model" --concurrent 2 --captions 4 -c 128
+usage '--concurrent measures whole requests: no --hpml, --image, --csv, --ops or --roofline beside it; see "eyelet help bench"' \
+    bench -m "$model" --concurrent 2 --ops
 prints 'workers captions/s      p50      p95' bench -m "$model" --caption "$tmp/pictures" --captions 6 -t 2 -c 64
 if [ "$(wc -l <"$tmp/out")" = 4 ]; then good; else bad 'captions a second of one worker and of two'; fi
 usage '--hpml has its own picture and types: no --image, --caption, --csv, --ops, --decoder or --vision; see "eyelet help bench"' \
@@ -472,6 +475,7 @@ is_json inspect --json --metadata "$odd.gguf"
 is_json inspect --json "$model"
 is_json bench --json -m "$odd.gguf" -r 1 --decode 2 --ops
 is_json bench --json -m "$model" --hpml -r 1
+is_json bench --json -m "$model" --concurrent 2 --captions 4 -c 128
 is_json bench --json -m "$model" --caption "$tmp/pictures" --captions 3 -t 2 -c 64
 for c in 'run -p x' 'tokens x' 'probe --stage list' bench; do
     # shellcheck disable=SC2086

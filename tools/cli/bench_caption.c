@@ -16,10 +16,6 @@ enum { MAX_WORKERS = 64, WARM_UP = 5 };
 enum part { READ, RESIZE, LOOK, PREFILL, WRITE, N_PARTS }; /* of a caption's time; tenths are left for the rest */
 static const char *const part_names[N_PARTS] = {"decode", "resize", "vision", "prefill", "write"};
 
-struct pictures {
-    char **path;
-    size_t n;
-};
 struct worker {
     pthread_t thread;
     struct measurement *all;
@@ -29,7 +25,7 @@ struct worker {
     enum eye_status status;
 };
 struct measurement { /* one row */
-    const struct pictures *pictures;
+    const struct bench_pictures *pictures;
     struct worker *worker; /* [n_workers], those of the measurement before among them */
     int32_t n_workers;
     uint64_t *us;          /* [n] */
@@ -43,12 +39,12 @@ struct measurement { /* one row */
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-static void free_pictures(struct pictures *p) {
+void bench_free_pictures(struct bench_pictures *p) {
     for (size_t i = 0; i < p->n; i++) free(p->path[i]);
     free(p->path);
 }
 
-static bool add_picture(struct pictures *p, size_t *cap, const char *folder, const char *name) {
+static bool add_picture(struct bench_pictures *p, size_t *cap, const char *folder, const char *name) {
     struct eye_image img;
     size_t len = strlen(folder) + strlen(name) + 2;
     if (p->n == *cap) {
@@ -65,8 +61,7 @@ static bool add_picture(struct pictures *p, size_t *cap, const char *folder, con
     return true;
 }
 
-/* The first `most` files, by name, that are pictures. */
-static int list_pictures(struct ui *ui, const char *folder, size_t most, struct pictures *p) {
+int bench_list_pictures(struct ui *ui, const char *folder, size_t most, struct bench_pictures *p) {
     struct dirent **entry;
     size_t cap = 0;
     bool ok = true;
@@ -154,7 +149,7 @@ static void print_row(const struct measurement *m) {
     printf("\n");
 }
 
-static int run_row(struct ui *ui, const struct pictures *p, struct worker *worker, int32_t n_workers, size_t n, json_t *rows) {
+static int run_row(struct ui *ui, const struct bench_pictures *p, struct worker *worker, int32_t n_workers, size_t n, json_t *rows) {
     struct measurement warm = {.pictures = p, .worker = worker, .n_workers = n_workers, .n = (size_t)n_workers * WARM_UP};
     struct measurement m = {.pictures = p, .worker = worker, .n_workers = n_workers, .n = n};
     warm.us = calloc(warm.n, sizeof *warm.us);
@@ -185,14 +180,14 @@ static int open_workers(struct ui *ui, const struct model_args *args, struct wor
 }
 
 int bench_captions(struct ui *ui, const struct model_args *model, const char *folder, int32_t n, bool json) {
-    struct pictures p = {0};
+    struct bench_pictures p = {0};
     struct worker worker[MAX_WORKERS] = {{.model = NULL}};
     struct eye_machine machine;
     eye_machine_get(&machine);
     int32_t n_workers = model->n_threads ? model->n_threads : machine.n_cpus;
     if (n_workers > MAX_WORKERS) n_workers = MAX_WORKERS;
     json_t *rows = json ? json_array() : NULL;
-    int code = list_pictures(ui, folder, (size_t)n, &p);
+    int code = bench_list_pictures(ui, folder, (size_t)n, &p);
     if (code == EXIT_DONE) code = open_workers(ui, model, worker, n_workers);
     if (code == EXIT_DONE && !json) {
         printf("%d captions of %zu pictures; milliseconds\n%7s %10s %8s %8s %8s ", n, p.n, "workers", "captions/s", "p50", "p95", "tokens");
@@ -208,6 +203,6 @@ int bench_captions(struct ui *ui, const struct model_args *model, const char *fo
         eye_session_free(worker[i].session);
         eye_model_close(worker[i].model);
     }
-    free_pictures(&p);
+    bench_free_pictures(&p);
     return code;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bench_caption.h"
+#include "bench_concurrent.h"
 #include "bench_hpml.h"
 #include "cli.h"
 #include "eyelet/experimental.h"
@@ -13,7 +14,7 @@
 struct bench_opts {
     struct model_args model;
     const char *image, *caption;
-    int32_t n_runs, n_prefill, n_decode, n_captions;
+    int32_t n_runs, n_prefill, n_decode, n_captions, n_concurrent, n_beams;
     bool hpml, json, csv, ops, roofline;
 };
 
@@ -27,7 +28,10 @@ static const struct arg bench_args[] = {
     {ARG_INT, 0, "decode", "N", "tokens decoded after it", offsetof(T, n_decode), 1, 1 << 20, .def = 64},
     {ARG_TEXT, 0, "caption", "DIR", "instead: finished captions a second, of the pictures in this folder, from file to end token",
      offsetof(T, caption)},
-    {ARG_INT, 0, "captions", "N", "captions that measures", offsetof(T, n_captions), 1, 1 << 20, .def = 200},
+    {ARG_INT, 0, "concurrent", "N", "instead: requests a second, one at a time and N at once, of made-up pictures or --caption's",
+     offsetof(T, n_concurrent), 1, 256},
+    {ARG_INT, 0, "captions", "N", "captions, or requests, that these measure", offsetof(T, n_captions), 1, 1 << 20, .def = 200},
+    {ARG_INT, 0, "beams", "N", "of --concurrent's requests; 0 = the model's own number", offsetof(T, n_beams), 0, 16, .def = 1},
     {ARG_FLAG, 0, "hpml", NULL,
      "instead: the HPML study's benchmark, one forward over ten tokens, with the picture seen: plain, quantized, compiled, both",
      offsetof(T, hpml)},
@@ -309,6 +313,11 @@ static int run(void *opts, char *const *operand, int n_operands) {
         return args_usage(&cmd_bench, "--caption measures whole captions: no --image, --csv or --ops beside it");
     if (o->hpml && (o->csv || o->ops || o->image || o->caption || o->model.decoder || o->model.vision))
         return args_usage(&cmd_bench, "--hpml has its own picture and types: no --image, --caption, --csv, --ops, --decoder or --vision");
+    if (o->n_concurrent && (o->hpml || o->csv || o->ops || o->image || o->roofline))
+        return args_usage(&cmd_bench, "--concurrent measures whole requests: no --hpml, --image, --csv, --ops or --roofline "
+                                      "beside it");
+    if (o->n_concurrent)
+        return bench_concurrent(&ui, &o->model, o->caption, o->n_concurrent, o->n_beams, o->n_captions, o->json);
     if (o->hpml) return bench_hpml(&ui, &o->model, o->n_runs, o->json);
     if (o->caption) return bench_captions(&ui, &o->model, o->caption, o->n_captions, o->json);
     struct model_args args = o->model;
@@ -325,6 +334,7 @@ static const struct example examples[] = {
     {"Captions a second, on one core and on all", "eyelet bench -m captioner --caption photos"},
     {"The HPML study's four rows, for a student of its shape",
      "eyelet train init recipes/hpml.json -o hpml --data DATA; eyelet bench --hpml -m hpml/student"},
+    {"Many requests at once", "eyelet bench --concurrent 8 --caption photos"},
     {"How close to what the machine can do", "eyelet bench -m fastvlm.gguf --roofline"},
     {"Where the time goes", "eyelet bench -m fastvlm.gguf --ops --json"},
     {NULL, NULL},
@@ -332,9 +342,10 @@ static const struct example examples[] = {
 
 const struct command cmd_bench = {
     .name = "bench",
-    .usage = "[-m MODEL] [-i IMAGE | --caption DIR | --hpml] [-r RUNS] [--json | --csv] [--ops] [--roofline]",
+    .usage = "[-m MODEL] [-i IMAGE | --caption DIR | --concurrent N | --hpml] [-r RUNS] [--json | --csv] [--ops] [--roofline]",
     .summary = "how long each stage takes: image decode, resize, vision, projector, prefill, decode; peak memory",
     .details = "--caption: a caption is done when its end token is: the file is read, decoded, resized, seen, every token written. Each\n"
-               "worker has one thread. --hpml: what plain, quantized, compiled and both mean is in doc/TRAINING.md.",
+               "worker has one thread. --concurrent: a client asks again as soon as it is answered; pictures are in memory, all different, and\n"
+               "caches off, but for the rows of the same picture. --hpml: what plain, quantized, compiled and both mean is in doc/TRAINING.md.",
     .args = bench_args, .examples = examples, .opts_bytes = sizeof(struct bench_opts), .run = run,
 };
