@@ -342,10 +342,11 @@ static const struct example examples[] = {
 
 const struct command cmd_bench = {
     .name = "bench",
-    .usage = "[-m MODEL] [-i IMAGE | --caption DIR | --concurrent N | --hpml] [-r RUNS] [--json | --csv] [--ops] [--roofline]",
+    .usage = "[-m MODEL] [-i IMAGE | --caption DIR | --concurrent N | --hpml] [-r RUNS] [--json | --csv] [OPTIONS]",
     .summary = "how long each stage takes: image decode, resize, vision, projector, prefill, decode; peak memory",
-    .details = "--caption: a caption is done when its end token is: the file is read, decoded, resized, seen, every token written. Each\n"
-               "worker has one thread. --concurrent: a client asks again as soon as it is answered; pictures are in memory, all different, and\n"
-               "caches off, but for the rows of the same picture. --hpml: what plain, quantized, compiled and both mean is in doc/TRAINING.md.",
+    .details = "--caption: a caption is done when its end token is: the file is read, decoded, resized, seen, every token written.\n"
+               "Each worker has one thread. --concurrent: a client asks again as soon as it is answered; pictures are in memory,\n"
+               "all different, and caches off, but for the rows of the same picture. --hpml: what plain, quantized, compiled\n"
+               "and both mean is in doc/TRAINING.md.",
     .args = bench_args, .examples = examples, .opts_bytes = sizeof(struct bench_opts), .run = run,
 };
