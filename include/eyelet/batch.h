@@ -122,6 +122,17 @@ EYE_API bool eye_batch_step(struct eye_batch *batch);
 /* Makes eye_batch_run return after its present round; if none is running, the next one returns at once. */
 EYE_API void eye_batch_stop(struct eye_batch *batch);
 
+/* ---- the caches over a restart ---- */
+
+/* Writes both caches to a file, which replaces one that is there at once or not at all. Lanes wait meanwhile where they need
+ * a cache. The file holds what pictures and prompts have become, and the secret that keeps one client's pictures from passing for
+ * another's: keep it from strangers. Returns EYE_OK; ARG (nothing is in them); IO; NOMEM. Threads: any. */
+EYE_API EYE_MUST_CHECK enum eye_status eye_batch_save(struct eye_batch *batch, const char *path, struct eye_err *err);
+/* The way back, before the first request: what was used last, as far as it fits. On failure the caches stay empty. The file may
+ * come from anyone. Returns EYE_OK; ARG (made by another model, build, kind of CPU, or under other options; there was a
+ * request); CORRUPT; UNSUPPORTED (another version of the format); IO; NOMEM. Threads: as new. */
+EYE_API EYE_MUST_CHECK enum eye_status eye_batch_load(struct eye_batch *batch, const char *path, struct eye_err *err);
+
 struct eye_batch_stats {
     /* now */
     int32_t n_slots, n_queued, n_active;  /* active: in a slot */

@@ -95,6 +95,9 @@ size_t eye_kv_n_chunks(const struct eye_kv *kv);
 size_t eye_kv_chunk_bytes(const struct eye_kv *kv, size_t i_chunk, int64_t n);
 void eye_kv_read(const struct eye_kv *kv, size_t i_chunk, int64_t n, void *dst);
 void eye_kv_write(struct eye_kv *kv, size_t i_chunk, int64_t n, const void *src); /* src needs no alignment */
+/* The same of slots [first, first + n). */
+void eye_kv_read_slots(const struct eye_kv *kv, size_t i_chunk, int64_t first, int64_t n, void *dst);
+void eye_kv_write_slots(struct eye_kv *kv, size_t i_chunk, int64_t first, int64_t n, const void *src);
 /* Slots [src_slot, src_slot + n) of every state to [dst_slot, dst_slot + n); the two do not overlap. Beams change places this way;
  * fastest when both begin at multiples of 16. */
 void eye_kv_copy(struct eye_kv *kv, int64_t dst_slot, int64_t src_slot, int64_t n);

@@ -101,13 +101,14 @@ size_t eye_kv_chunk_bytes(const struct eye_kv *kv, size_t i_chunk, int64_t n) {
 }
 
 /* Keys lie in panels (lower_attention.c, put_row): element by element; values are rows already. */
-static void move_chunk(const struct eye_kv *kv, size_t i_chunk, int64_t n_positions, uint8_t *bytes, bool to_cache) {
+static void move_chunk(const struct eye_kv *kv, size_t i_chunk, int64_t first, int64_t n_positions, uint8_t *bytes, bool to_cache) {
     struct eye_kv_view view = {0};
     const struct eye_state_spec *s = find_chunk(kv, i_chunk, &view);
     size_t elem = eye_kv_elem_bytes(kv->plan->opts.kv_type), dim = (size_t)s->dim, n = (size_t)n_positions;
     uint8_t *data = view.data;
-    for (size_t pos = 0; pos < n; pos++) {
-        uint8_t *row = bytes + pos * dim * elem, *at = data + pos * dim * elem;
+    for (size_t i = 0; i < n; i++) {
+        size_t pos = (size_t)first + i;
+        uint8_t *row = bytes + i * dim * elem, *at = data + pos * dim * elem;
         if (!s->is_key) {
             memcpy(to_cache ? at : row, to_cache ? row : at, dim * elem);
             continue;
@@ -117,13 +118,24 @@ static void move_chunk(const struct eye_kv *kv, size_t i_chunk, int64_t n_positi
             memcpy(to_cache ? at : row, to_cache ? row : at, elem);
     }
     bytes += n * dim * elem;
-    if (view.scale) memcpy(to_cache ? (void *)view.scale : bytes, to_cache ? (void *)bytes : view.scale, n * sizeof(float));
+    float *scale = view.scale ? view.scale + first : NULL;
+    if (scale) memcpy(to_cache ? (void *)scale : bytes, to_cache ? (void *)bytes : scale, n * sizeof(float));
 }
 
-void eye_kv_read(const struct eye_kv *kv, size_t i_chunk, int64_t n, void *dst) { move_chunk(kv, i_chunk, n, dst, false); }
+void eye_kv_read(const struct eye_kv *kv, size_t i_chunk, int64_t n, void *dst) { move_chunk(kv, i_chunk, 0, n, dst, false); }
 
 void eye_kv_write(struct eye_kv *kv, size_t i_chunk, int64_t n, const void *src) {
-    move_chunk(kv, i_chunk, n, (void *)(uintptr_t)src, true); /* to_cache: only read */
+    move_chunk(kv, i_chunk, 0, n, (void *)(uintptr_t)src, true); /* to_cache: only read */
+}
+
+void eye_kv_read_slots(const struct eye_kv *kv, size_t i_chunk, int64_t first, int64_t n, void *dst) {
+    assert(first >= 0 && n >= 0 && n <= kv->n_ctx - first);
+    move_chunk(kv, i_chunk, first, n, dst, false);
+}
+
+void eye_kv_write_slots(struct eye_kv *kv, size_t i_chunk, int64_t first, int64_t n, const void *src) {
+    assert(first >= 0 && n >= 0 && n <= kv->n_ctx - first);
+    move_chunk(kv, i_chunk, first, n, (void *)(uintptr_t)src, true);
 }
 
 /* ---- between slots ---- */

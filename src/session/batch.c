@@ -141,6 +141,7 @@ enum eye_status eye_batch_new(struct eye_model *m, const struct eye_batch_opts *
     b->last = &b->first;
     pthread_mutex_init(&b->lock, NULL);
     pthread_mutex_init(&b->voice, NULL);
+    pthread_mutex_init(&b->folder, NULL);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -185,6 +186,7 @@ void eye_batch_free(struct eye_batch *b) {
     eye_alloc_free(b->alloc, b->lane, (size_t)b->opts.n_lanes * sizeof *b->lane);
     eye_alloc_free(b->alloc, b->slots, (size_t)b->opts.n_slots * sizeof *b->slots);
     pthread_cond_destroy(&b->change);
+    pthread_mutex_destroy(&b->folder);
     pthread_mutex_destroy(&b->voice);
     pthread_mutex_destroy(&b->lock);
     eye_alloc_free(b->alloc, b, sizeof *b);

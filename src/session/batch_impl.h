@@ -110,6 +110,8 @@ struct eye_slot {
     float *image_rows;                 /* [all of the prompt, width] */
     size_t image_rows_bytes;
     size_t i_image;                    /* LOOK: the next one */
+    size_t n_asked;                    /* images that the model's folder was asked for */
+    struct eye_folder_key folder_key;  /* of the last of them */
     int32_t next;                      /* WRITE: the token to run */
     struct eye_hunts *hunts;           /* SEARCH */
     size_t n_run;                      /* in this round: positions of the prompt, 1 of an answer, beams */
@@ -143,6 +145,7 @@ struct eye_batch {
     struct eye_rows_cache rows;
     struct eye_prefix_cache prefix;
     pthread_mutex_t voice;             /* callbacks come one at a time */
+    pthread_mutex_t folder;            /* files of pictures are read and written by one lane at a time */
     pthread_mutex_t lock;              /* over all below */
     pthread_cond_t change;             /* something to do, or nobody is busy any more */
     struct eye_request *first, **last; /* the queue */
@@ -160,6 +163,17 @@ void eye_batch_bury(struct eye_batch *b);               /* ends what was cancell
 /* The end of a request, in a slot or (NULL) without one; frees it. */
 void eye_request_done(struct eye_batch *b, struct eye_request *r, struct eye_slot *slot, enum eye_status st,
                       const struct eye_err *err);
+
+/* ---- batch_store.c ---- */
+struct eye_store { /* views into a file's data */
+    const uint8_t *secret, *pages, *pictures;
+    uint32_t n_pages, n_pictures;
+    uint64_t page_bytes;
+    size_t pictures_bytes;
+};
+/* The data of an EYE_STATE_BATCH of n_entries. CORRUPT. p must outlive the views. */
+EYE_MUST_CHECK enum eye_status eye_store_parse(struct eye_store *s, const uint8_t *p, size_t n, uint32_t n_entries,
+                                               const char *path, struct eye_err *err);
 
 /* ---- batch_lane.c ---- */
 /* slot: [n_slots] its share. first: the lane that made the KV cache; NULL = this does, of n_positions. Wants the model's lock

@@ -117,7 +117,7 @@ static enum eye_status begin(struct eye_lane *l, struct eye_slot *s, struct eye_
     s->n_past = (int32_t)s->n_cached;
     s->n_rows_done = 0;
     for (size_t i = 0; i < s->n_cached; i++) s->n_rows_done += r->ids[i] == EYE_TOKEN_IMAGE_ROW;
-    s->i_image = 0;
+    s->i_image = s->n_asked = 0;
     while (s->i_image < r->n_images && rows_before(l, r, s->i_image + 1) <= s->n_rows_done) s->i_image++;
     s->result.n_prompt_tok = r->n;
     s->result.n_image_tok = r->n_image_tok;
@@ -173,18 +173,30 @@ static void end_cancelled(struct eye_lane *l) {
 
 static bool is_cancelled(void *ctx) { return atomic_load(&((struct eye_request *)ctx)->cancelled); }
 
+/* Are the rows of its next image in the batch's cache, or in the model's folder? */
+static bool rows_are_there(struct eye_lane *l, struct eye_slot *s) {
+    struct eye_batch *b = l->batch;
+    const struct eye_request *r = s->request;
+    size_t n = rows_of(l, r, s->i_image) * l->decoder.width;
+    float *rows = s->image_rows + rows_before(l, r, s->i_image) * l->decoder.width;
+    if (eye_rows_find(&b->rows, &r->image_key[s->i_image], rows, n)) return true;
+    if (!b->model->opts.cache_dir || s->n_asked > s->i_image) return false;
+    s->n_asked = s->i_image + 1;
+    pthread_mutex_lock(&b->folder);
+    bool there = eye_folder_find(b->model, &r->image[s->i_image], &s->folder_key, rows);
+    pthread_mutex_unlock(&b->folder);
+    if (there) eye_rows_keep(&b->rows, &r->image_key[s->i_image], rows, n);
+    return there;
+}
+
 /* Whose rows are there is done with looking; of the others the one that came first. */
 static struct eye_slot *who_looks(struct eye_lane *l, uint64_t *n_hits) {
     struct eye_slot *first = NULL;
-    struct eye_batch *b = l->batch;
     for (int32_t i = 0; i < l->n_slots; i++) {
         struct eye_slot *s = &l->slot[i];
-        struct eye_request *r = s->request;
+        const struct eye_request *r = s->request;
         if (s->state != EYE_SLOT_LOOK) continue;
-        while (s != l->looking && s->i_image < r->n_images &&
-               eye_rows_find(&b->rows, &r->image_key[s->i_image],
-                             s->image_rows + rows_before(l, r, s->i_image) * l->decoder.width,
-                             rows_of(l, r, s->i_image) * l->decoder.width)) {
+        while (s != l->looking && s->i_image < r->n_images && rows_are_there(l, s)) {
             ++*n_hits;
             s->i_image++;
         }
@@ -210,6 +222,11 @@ static enum eye_status look(struct eye_lane *l, struct eye_slot *s, struct eye_e
                          r, err));
     if (++l->i_picture < l->n_pictures) return EYE_OK;
     eye_rows_keep(&b->rows, &r->image_key[s->i_image], rows, n_rows * width);
+    if (b->model->opts.cache_dir) {
+        pthread_mutex_lock(&b->folder);
+        eye_folder_keep(b->model, &r->image[s->i_image], &s->folder_key, rows);
+        pthread_mutex_unlock(&b->folder);
+    }
     l->looking = NULL;
     if (++s->i_image == r->n_images) s->state = EYE_SLOT_READ;
     return EYE_OK;

@@ -87,8 +87,8 @@ static void add_files(struct eye_sha256 *h, const struct eye_checkpoint *c) {
         add_sample(h, c->gguf.table.entry[i].t.data, c->gguf.table.entry[i].bytes);
 }
 
-static void model_key(struct eye_model *m, uint8_t out[EYE_SHA256_BYTES]) {
-    pthread_mutex_lock(&m->lock);
+void eye_model_key(struct eye_model *m, uint8_t out[EYE_SHA256_BYTES]) {
+    pthread_mutex_lock(&m->key_lock);
     if (!m->key_made) {
         struct eye_sha256 h;
         eye_sha256_init(&h);
@@ -98,7 +98,7 @@ static void model_key(struct eye_model *m, uint8_t out[EYE_SHA256_BYTES]) {
         m->key_made = true;
     }
     memcpy(out, m->key, sizeof m->key);
-    pthread_mutex_unlock(&m->lock);
+    pthread_mutex_unlock(&m->key_lock);
 }
 
 static void image_key(const struct eye_image *img, uint8_t out[EYE_SHA256_BYTES]) {
@@ -112,18 +112,17 @@ static void image_key(const struct eye_image *img, uint8_t out[EYE_SHA256_BYTES]
 
 /* ---- reading ---- */
 
-/* Opens a file of this kind made by this model. The map is the caller's to close on success. */
-static enum eye_status open_state(struct eye_model *m, const char *path, enum eye_state_kind kind, struct eye_map *map,
-                                  struct eye_state *st, struct eye_err *err) {
+enum eye_status eye_model_open_state(struct eye_model *m, const char *path, enum eye_state_kind kind, struct eye_map *map,
+                                     struct eye_state *st, struct eye_err *err) {
+    static const char *const what[] = {[EYE_STATE_IMAGE] = "rows of an image", [EYE_STATE_SESSION] = "a session's context",
+                                       [EYE_STATE_BATCH] = "a batch's caches"};
     uint8_t key[EYE_SHA256_BYTES];
     EYE_TRY(eye_map_open(map, path, !m->opts.no_mmap, 0, err));
     enum eye_status status = eye_state_parse(st, map->p, map->size, path, err);
     if (status == EYE_OK && st->kind != kind)
-        status = eye_fail(err, EYE_E_CORRUPT, "%s: expected %s, got %s", path,
-                          kind == EYE_STATE_IMAGE ? "rows of an image" : "a session's context",
-                          kind == EYE_STATE_IMAGE ? "a session's context" : "rows of an image");
+        status = eye_fail(err, EYE_E_CORRUPT, "%s: expected %s, got %s", path, what[kind], what[st->kind]);
     if (status == EYE_OK) {
-        model_key(m, key);
+        eye_model_key(m, key);
         if (memcmp(key, st->model, sizeof key) != 0)
             status = eye_fail(err, EYE_E_ARG, "%s: made with another model, build, kind of CPU or with other options "
                               "(weight and KV types, image side): make it anew with these", path);
@@ -185,7 +184,7 @@ static enum eye_status check_session(const struct eye_session *s, const struct e
 enum eye_status eye_session_load(struct eye_session *s, const char *path, struct eye_err *err) {
     struct eye_map map;
     struct eye_state st;
-    EYE_TRY(open_state(s->model, path, EYE_STATE_SESSION, &map, &st, err));
+    EYE_TRY(eye_model_open_state(s->model, path, EYE_STATE_SESSION, &map, &st, err));
     enum eye_status status = check_session(s, &st, path, err);
     if (status == EYE_OK) status = set_prefix(s, st.text, st.text_bytes, st.n_images, err);
     if (status == EYE_OK) { /* nothing can fail from here on */
@@ -247,7 +246,7 @@ enum eye_status eye_session_save(struct eye_session *s, const char *path, struct
         largest = EYE_MAX(largest, eye_kv_chunk_bytes(s->decoder.kv, i, s->n_past));
     uint8_t *chunk = eye_alloc_raw(s->alloc, largest);
     if (!chunk) return eye_fail_nomem(err, largest);
-    model_key(s->model, st.model);
+    eye_model_key(s->model, st.model);
     enum eye_status status = eye_state_open(&out, path, &st, err);
     if (status == EYE_OK) {
         status = put_context(s, &out, &st, chunk, err);
@@ -338,7 +337,7 @@ static enum eye_status read_rows(struct eye_model *m, const struct eye_image *im
     size_t n = (size_t)eye_model_image_rows(m, img), bytes = n * (size_t)m->vlm.config.text.hidden * sizeof *out;
     struct eye_map map;
     struct eye_state st;
-    EYE_TRY(open_state(m, path, EYE_STATE_IMAGE, &map, &st, err));
+    EYE_TRY(eye_model_open_state(m, path, EYE_STATE_IMAGE, &map, &st, err));
     enum eye_status status = EYE_OK;
     if (memcmp(st.image, image, sizeof st.image) != 0 || st.n != n || st.data_bytes != bytes)
         status = eye_fail(err, EYE_E_CORRUPT, "%s: it is of another picture", path);
@@ -393,33 +392,47 @@ static void shrink(const struct eye_model *m) {
     }
 }
 
+bool eye_folder_find(struct eye_model *m, const struct eye_image *img, struct eye_folder_key *key, float *out) {
+    struct eye_err ignored = {0};
+    struct eye_buf path;
+    bool found = false;
+    eye_model_key(m, key->model);
+    image_key(img, key->image);
+    eye_buf_init(&path, m->alloc);
+    if (rows_path(m, key->model, key->image, &path, &ignored) == EYE_OK && eye_path_exists(path.p)) {
+        found = read_rows(m, img, path.p, key->image, out, &ignored) == EYE_OK;
+        if (found) utimensat(AT_FDCWD, path.p, NULL, 0); /* used just now; failing only makes it look older */
+        else eye_model_log(m, EYE_LOG_WARNING, "cache.unreadable", "%s; it is made anew", ignored.text);
+    }
+    eye_buf_clear(&path);
+    return found;
+}
+
+void eye_folder_keep(struct eye_model *m, const struct eye_image *img, const struct eye_folder_key *key, const float *rows) {
+    struct eye_err ignored = {0};
+    struct eye_state st = {0};
+    struct eye_buf path;
+    memcpy(st.model, key->model, sizeof st.model);
+    memcpy(st.image, key->image, sizeof st.image);
+    eye_buf_init(&path, m->alloc);
+    if (rows_path(m, st.model, st.image, &path, &ignored) != EYE_OK ||
+        write_rows(m, img, path.p, &st, rows, &ignored) != EYE_OK)
+        eye_model_log(m, EYE_LOG_WARNING, "cache.unwritable", "%s; the image is not kept", ignored.text);
+    shrink(m);
+    eye_buf_clear(&path);
+}
+
 enum eye_status eye_session_encode_image(struct eye_session *s, const struct eye_image *img, float *out,
                                          struct eye_timings *timings, struct eye_err *err) {
     struct eye_model *m = s->model;
-    struct eye_state st = {0};
-    struct eye_err ignored = {0};
-    struct eye_buf path;
+    struct eye_folder_key key;
     if (!m->opts.cache_dir) return eye_session_look(s, img, out, timings, err);
     uint64_t begin = eye_now_ns();
-    model_key(m, st.model);
-    image_key(img, st.image);
-    eye_buf_init(&path, s->alloc);
-    enum eye_status status = rows_path(m, st.model, st.image, &path, err);
-    if (status == EYE_OK && eye_path_exists(path.p)) {
-        if (read_rows(m, img, path.p, st.image, out, &ignored) == EYE_OK) {
-            utimensat(AT_FDCWD, path.p, NULL, 0); /* used just now; failing only makes it look older */
-            if (timings) timings->preprocess_us += (eye_now_ns() - begin) / 1000;
-            eye_buf_clear(&path);
-            return EYE_OK;
-        }
-        eye_model_log(m, EYE_LOG_WARNING, "cache.unreadable", "%s; it is made anew", ignored.text);
+    if (eye_folder_find(m, img, &key, out)) {
+        if (timings) timings->preprocess_us += (eye_now_ns() - begin) / 1000;
+        return EYE_OK;
     }
-    if (status == EYE_OK) status = eye_session_look(s, img, out, timings, err);
-    if (status == EYE_OK) { /* a cache that cannot be written is no reason to fail */
-        if (write_rows(m, img, path.p, &st, out, &ignored) != EYE_OK)
-            eye_model_log(m, EYE_LOG_WARNING, "cache.unwritable", "%s; the image is not kept", ignored.text);
-        shrink(m);
-    }
-    eye_buf_clear(&path);
-    return status;
+    EYE_TRY(eye_session_look(s, img, out, timings, err));
+    eye_folder_keep(m, img, &key, out); /* a cache that cannot be written is no reason to fail */
+    return EYE_OK;
 }

@@ -224,6 +224,7 @@ enum eye_status eye_model_open(const char *path, const struct eye_model_opts *op
         m->alloc = m->opts.alloc = &m->alloc_copy;
     }
     pthread_mutex_init(&m->lock, NULL);
+    pthread_mutex_init(&m->key_lock, NULL);
     eye_arena_init(&m->names, m->alloc);
     enum eye_status st = open_files(m, path, err);
     if (st != EYE_OK) {
@@ -250,6 +251,7 @@ void eye_model_close(struct eye_model *m) {
     eye_tokenizer_close(m->tokenizer);
     if (m->vlm.ckpt) eye_vlm_clear(&m->vlm);
     eye_checkpoint_close(&m->ckpt);
+    pthread_mutex_destroy(&m->key_lock);
     pthread_mutex_destroy(&m->lock);
     struct eye_alloc copy = m->alloc_copy;
     eye_alloc_free(m->alloc ? &copy : NULL, m, sizeof *m);

@@ -16,6 +16,7 @@
 #include "session/decode.h"
 #include "session/eyes.h"
 #include "session/reply.h"
+#include "session/state.h"
 #include "text/template.h"
 
 #define EYE_BEAM_TOK 128
@@ -36,7 +37,8 @@ struct eye_model {
     struct eye_tiling tiling;      /* its filter is right for single pictures too */
     uint32_t cpu_flags;
     uint8_t key[EYE_SHA256_BYTES];  /* of its contents and options; see cache.c */
-    bool key_made;                 /* under lock, as key */
+    bool key_made;
+    pthread_mutex_t key_lock;      /* over these two */
     size_t max_piece_bytes;        /* longest text one token can become */
     enum eye_template chat;
     struct eye_script *script;     /* of EYE_TEMPLATE_SCRIPT */
@@ -148,6 +150,15 @@ EYE_MUST_CHECK enum eye_status eye_session_encode_images(struct eye_session *s, 
                                                          struct eye_timings *t, struct eye_err *err);
 
 /* ---- cache.c ---- */
+/* What results of this model depend on; see the head of cache.c. */
+void eye_model_key(struct eye_model *m, uint8_t out[EYE_SHA256_BYTES]);
+/* Opens a file of this kind made by this model. The map is the caller's to close on success. */
+EYE_MUST_CHECK enum eye_status eye_model_open_state(struct eye_model *m, const char *path, enum eye_state_kind kind,
+                                                    struct eye_map *map, struct eye_state *st, struct eye_err *err);
+/* Rows of a picture in the model's folder of such (opts.cache_dir is set). What fails is a warning. find makes the key. */
+struct eye_folder_key { uint8_t model[EYE_SHA256_BYTES], image[EYE_SHA256_BYTES]; };
+bool eye_folder_find(struct eye_model *m, const struct eye_image *img, struct eye_folder_key *key, float *out);
+void eye_folder_keep(struct eye_model *m, const struct eye_image *img, const struct eye_folder_key *key, const float *rows);
 /* A question that follows the session's prefix: its ids from position 0 on, of which the context has the first *n_kept. */
 EYE_MUST_CHECK enum eye_status eye_session_resume(struct eye_session *s, const struct eye_query *q, struct eye_ids *ids,
                                                   size_t *n_kept, bool *truncated, struct eye_err *err);

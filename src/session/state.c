@@ -19,8 +19,8 @@ static uint64_t checksum(const uint8_t *p, size_t n) {
 }
 
 static enum eye_status check_fields(const struct eye_state *s, const char *path, struct eye_err *err) {
-    if (s->kind != EYE_STATE_IMAGE && s->kind != EYE_STATE_SESSION)
-        return eye_fail(err, EYE_E_CORRUPT, "%s: kind is %u, expected 1 or 2", path, (unsigned)s->kind);
+    if (s->kind < EYE_STATE_IMAGE || s->kind > EYE_STATE_BATCH)
+        return eye_fail(err, EYE_E_CORRUPT, "%s: kind is %u, expected 1 to 3", path, (unsigned)s->kind);
     if (s->n < 1 || s->n > EYE_STATE_MAX_POSITIONS)
         return eye_fail(err, EYE_E_CORRUPT, "%s: %u positions, expected 1 to %d", path, s->n, EYE_STATE_MAX_POSITIONS);
     if (s->text_bytes > EYE_STATE_MAX_TEXT)
@@ -29,8 +29,8 @@ static enum eye_status check_fields(const struct eye_state *s, const char *path,
     if (s->pending < -1 || s->flags > 7 || s->n_images > s->n)
         return eye_fail(err, EYE_E_CORRUPT, "%s: pending token %d, flags %u or %u images are out of range", path, s->pending,
                         s->flags, s->n_images);
-    if (s->kind == EYE_STATE_IMAGE && (s->text_bytes || s->flags || s->n_images || s->pending != -1))
-        return eye_fail(err, EYE_E_CORRUPT, "%s: image rows with fields of a session", path);
+    if (s->kind != EYE_STATE_SESSION && (s->text_bytes || s->flags || s->n_images || s->pending != -1))
+        return eye_fail(err, EYE_E_CORRUPT, "%s: image rows or caches with fields of a session", path);
     if (s->flags & EYE_STATE_PREFIX ? s->pending != -1 : s->text_bytes || s->flags || s->n_images)
         return eye_fail(err, EYE_E_CORRUPT, "%s: the fields of an unfinished question contradict each other", path);
     return EYE_OK;

@@ -5,10 +5,10 @@
  *   offset size
  *        0    8  magic "EYELETST"
  *        8    4  version, 1; another one is refused, never guessed
- *       12    4  kind: 1 image rows, 2 session
+ *       12    4  kind: 1 image rows, 2 session, 3 caches of a batch
  *       16   32  model key (cache.c: what it covers)
- *       48   32  image key: SHA-256 of the picture; zeros in a session
- *       80    4  n: rows of the image, or positions of the session, 1 to 2^24
+ *       48   32  image key: SHA-256 of the picture; zeros in the others
+ *       80    4  n: rows of the image, positions of the session, or entries of the caches, 1 to 2^24
  *       84    4  token chosen but not yet run, -1 = none
  *       88    4  flags: EYE_STATE_*
  *       92    4  images of that question, at most n
@@ -18,7 +18,8 @@
  *      112       session: token ids [n] i32, -1 for image rows
  *                sizes of the images [images]: width, height, 4 bytes each
  *                text, UTF-8 without NUL: the first words of a question that is not finished
- *                data: image rows [n][hidden] f32, or keys and values (engine.h: eye_kv_read)
+ *                data: image rows [n][hidden] f32, keys and values (engine.h: eye_kv_read), or as
+ *                the head of batch_store.c says
  *      end-8  8  checksum: XXH64 over pieces of 4096 bytes, each seeded with the one before
  *
  * The file ends there; one byte more or less is CORRUPT. */
@@ -30,7 +31,7 @@
 #define EYE_STATE_MAX_POSITIONS (1 << 24)
 #define EYE_STATE_MAX_TEXT (1 << 24)
 
-enum eye_state_kind { EYE_STATE_IMAGE = 1, EYE_STATE_SESSION = 2 };
+enum eye_state_kind { EYE_STATE_IMAGE = 1, EYE_STATE_SESSION = 2, EYE_STATE_BATCH = 3 };
 enum {
     EYE_STATE_PREFIX = 1,      /* the context is the beginning of a question; text is valid */
     EYE_STATE_RAW = 2,         /* of that question: no chat template */
@@ -44,8 +45,8 @@ struct eye_state {
     int32_t pending;
     uint64_t data_bytes;
     /* Views into what was parsed; not for writing. */
-    const uint8_t *ids; /* [n] i32, unaligned; NULL for images */
-    const uint8_t *sizes; /* [n_images] two u32; NULL for images */
+    const uint8_t *ids; /* [n] i32, unaligned; only of sessions */
+    const uint8_t *sizes; /* [n_images] two u32; only of sessions */
     const char *text;   /* [text_bytes] */
     const uint8_t *data;
 };

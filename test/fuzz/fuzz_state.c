@@ -1,6 +1,7 @@
 /* Fuzz target: the bytes are a cache file, with a checksum that is made right so that the rest of the reader is reached. */
 #include "base/sys.h"
 #include "fuzz/fuzz.h"
+#include "session/batch_impl.h"
 #include "session/state.h"
 
 static int read_state(const uint8_t *p, size_t n) {
@@ -12,6 +13,13 @@ static int read_state(const uint8_t *p, size_t n) {
     for (uint32_t i = 0, w, h; s.sizes && i < s.n_images; i++) eye_state_size(&s, i, &w, &h);
     eye_fuzz_read(s.text, s.text_bytes);
     eye_fuzz_read(s.data, (size_t)s.data_bytes);
+    struct eye_store store;
+    if (s.kind != EYE_STATE_BATCH) return 0;
+    st = eye_store_parse(&store, s.data, (size_t)s.data_bytes, s.n, "fuzz", &err);
+    if (st != EYE_OK) return eye_fuzz_error(st, &err);
+    eye_fuzz_read(store.secret, sizeof(struct eye_key_secret));
+    eye_fuzz_read(store.pages, store.n_pages * (36 + (size_t)store.page_bytes));
+    eye_fuzz_read(store.pictures, store.pictures_bytes);
     return 0;
 }
 

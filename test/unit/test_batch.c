@@ -13,6 +13,7 @@
 
 #include "base/base.h"
 #include "eyelet/eyelet.h"
+#include "session/batch_impl.h"
 #include "support/make_checkpoint.h"
 #include "support/support.h"
 #include "tensor/tensor.h"
@@ -268,6 +269,127 @@ static void test_caches_are_used_and_bounded(void **state) {
     eye_model_close(m);
 }
 
+/* What of asked[0], then asked[9] is found in the file, and is the rest as it should be? */
+static void ask_after_loading(struct eye_model *m, const char *path, struct eye_batch_opts o, size_t cached, size_t hits) {
+    struct eye_err err;
+    static struct said got[2];
+    struct eye_batch *b = new_batch(m, o);
+    struct eye_batch_stats s;
+    CALL(eye_batch_load(b, path, &err));
+    memset(got, 0, sizeof got);
+    CALL(ask(b, &asked[0], &got[0], &err));
+    CALL(ask(b, &asked[9], &got[1], &err));
+    assert_int_equal(eye_batch_load(b, path, &err), EYE_E_ARG);
+    eye_batch_run(b, true);
+    assert_same(&got[0], &alone[0]);
+    assert_same(&got[1], &alone[9]);
+    assert_int_equal(got[0].result.n_cached_tok, cached);
+    eye_batch_get_stats(b, &s);
+    assert_int_equal(s.n_image_hits, hits);
+    assert_true(s.image_cache_bytes <= s.image_cache_cap && s.prefix_cache_bytes <= s.prefix_cache_cap);
+    eye_batch_free(b);
+}
+
+static void test_caches_over_a_restart(void **state) {
+    (void)state;
+    struct eye_err err;
+    static struct said got[2];
+    const char *path = eye_scratch_path("batch.caches");
+    struct eye_model *m = open_model(1, 1);
+    struct eye_batch *b = new_batch(m, (struct eye_batch_opts){.n_slots = 1});
+    memset(got, 0, sizeof got);
+    assert_int_equal(eye_batch_save(b, path, &err), EYE_E_ARG); /* nothing yet */
+    CALL(ask(b, &asked[2], &got[0], &err));
+    CALL(ask(b, &asked[0], &got[1], &err));
+    eye_batch_run(b, true);
+    CALL(eye_batch_save(b, path, &err));
+    eye_batch_free(b);
+    size_t cached = (alone[0].result.n_prompt_tok - 1) / 16 * 16;
+    ask_after_loading(m, path, (struct eye_batch_opts){.n_slots = 1}, cached, 1); /* its last rows are in no whole piece */
+    ask_after_loading(m, path, (struct eye_batch_opts){.n_slots = 1, .image_cache_bytes = -1}, cached, 0);
+    ask_after_loading(m, path, (struct eye_batch_opts){.n_slots = 1, .prefix_cache_bytes = -1}, 0, 2);
+    ask_after_loading(m, path, (struct eye_batch_opts){.n_slots = 1, .image_cache_bytes = 1, .prefix_cache_bytes = 1}, 0, 0);
+
+    /* Cut off anywhere, a byte changed anywhere: refused, and the batch works on. */
+    FILE *f = fopen(path, "rb");
+    static uint8_t bytes[1 << 20];
+    size_t n = fread(bytes, 1, sizeof bytes, f);
+    fclose(f);
+    assert_true(n > 9000 && n < sizeof bytes);
+    const char *bad = eye_scratch_path("batch.bad");
+    b = new_batch(m, (struct eye_batch_opts){.n_slots = 1});
+    for (size_t i = 0; i < n; i += i < 200 ? 7 : 997) {
+        for (int change = 0; change < 2; change++) {
+            f = fopen(bad, "wb");
+            bytes[i] ^= (uint8_t)(change ? 0x41 : 0);
+            assert_int_equal(fwrite(bytes, 1, change ? n : i, f), change ? n : i);
+            bytes[i] ^= (uint8_t)(change ? 0x41 : 0);
+            fclose(f);
+            assert_int_not_equal(eye_batch_load(b, bad, &err), EYE_OK);
+        }
+    }
+    assert_int_equal(eye_batch_load(b, "/nowhere/caches", &err), EYE_E_IO);
+    assert_int_equal(eye_batch_save(b, path, &err), EYE_E_ARG); /* still empty */
+    eye_batch_free(b);
+    eye_model_close(m);
+
+    struct eye_model_opts other = {.n_ctx = N_CTX, .n_threads = 1, .cache_type = EYE_CACHE_I8};
+    CALL(eye_model_open(folder, &other, &m, &err));
+    b = new_batch(m, (struct eye_batch_opts){.n_slots = 1});
+    assert_int_equal(eye_batch_load(b, path, &err), EYE_E_ARG);
+    eye_batch_free(b);
+    eye_model_close(m);
+}
+
+/* Pieces and pictures that the header's sums allow and the data does not have. */
+static void test_hostile_caches(void **state) {
+    (void)state;
+    struct eye_err err;
+    struct eye_store s;
+    static uint8_t p[8208 + 3 * 36 + 8 + 4];
+    p[8192] = 2; /* pieces */
+    p[8196] = 1; /* pictures */
+    p[8200] = 4; /* bytes of a piece */
+    p[8208 + 2 * 40 + 32] = 1; /* floats */
+    assert_int_equal(eye_store_parse(&s, p, 8208 + 80 + 40, 3, "p", &err), EYE_OK);
+    assert_true(s.n_pages == 2 && s.n_pictures == 1 && s.pictures == p + 8208 + 80);
+    assert_int_equal(eye_store_parse(&s, p, 8208 + 80 + 40, 2, "p", &err), EYE_E_CORRUPT);
+    assert_int_equal(eye_store_parse(&s, p, 8208 + 80 + 41, 3, "p", &err), EYE_E_CORRUPT);
+    for (size_t n = 0; n < 8208 + 80 + 40; n += n < 8200 ? 820 : 1)
+        assert_int_equal(eye_store_parse(&s, p, n, 3, "p", &err), EYE_E_CORRUPT);
+    memset(p + 8200, 0xFF, 8);
+    assert_int_equal(eye_store_parse(&s, p, 8208 + 80 + 40, 3, "p", &err), EYE_E_CORRUPT);
+    memset(p + 8192, 0xFF, 8);
+    assert_int_equal(eye_store_parse(&s, p, 8208 + 80 + 40, UINT32_MAX, "p", &err), EYE_E_CORRUPT);
+}
+
+/* The model's folder of image rows serves batches too. */
+static void test_the_models_folder(void **state) {
+    (void)state;
+    struct eye_err err;
+    static struct said got[2];
+    char dir[512];
+    snprintf(dir, sizeof dir, "%s", eye_scratch_path("batch.rows"));
+    for (int again = 0; again < 2; again++) {
+        struct eye_model *m;
+        struct eye_batch_stats s;
+        struct eye_model_opts o = {.n_ctx = N_CTX, .n_threads = 2, .cache_dir = dir};
+        CALL(eye_model_open(folder, &o, &m, &err));
+        struct eye_batch *b = new_batch(m, (struct eye_batch_opts){.n_slots = 2, .image_cache_bytes = -1,
+                                                                   .prefix_cache_bytes = -1});
+        memset(got, 0, sizeof got);
+        CALL(ask(b, &asked[0], &got[0], &err));
+        CALL(ask(b, &asked[4], &got[1], &err));
+        eye_batch_run(b, true);
+        assert_same(&got[0], &alone[0]);
+        assert_same(&got[1], &alone[4]);
+        eye_batch_get_stats(b, &s);
+        assert_int_equal(s.n_image_misses, again ? 0 : 3);
+        eye_batch_free(b);
+        eye_model_close(m);
+    }
+}
+
 /* ---- ends ---- */
 
 static void test_cancelled_requests(void **state) {
@@ -508,6 +630,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_as_if_alone),
         cmocka_unit_test(test_caches_are_used_and_bounded),
+        cmocka_unit_test(test_caches_over_a_restart),
+        cmocka_unit_test(test_hostile_caches),
+        cmocka_unit_test(test_the_models_folder),
         cmocka_unit_test(test_cancelled_requests),
         cmocka_unit_test(test_errors_stay_with_their_request),
         cmocka_unit_test(test_memory_that_runs_out),
