@@ -306,10 +306,29 @@ static struct run lay_out(struct eye_lane *l) {
     return run;
 }
 
+/* From logits to the next token or beams: most of what a token costs beside the decoder where the vocabulary is large, and nothing
+ * that two slots share. */
+static void choose_task(void *ctx, int i_task, int i_thread) {
+    struct eye_slot *s = &((struct eye_lane *)ctx)->slot[i_task];
+    const struct eye_request *r = s->request;
+    (void)i_thread;
+    if (s->state == EYE_SLOT_FREE || !s->n_run || !s->logits) return;
+    if (s->state == EYE_SLOT_READ) eye_reply_read(&s->reply, r->ids, r->n);
+    if (s->state == EYE_SLOT_SEARCH) eye_hunts_choose(s->hunts, s->logits);
+    else if (r->n_beams == 1) s->next = eye_reply_pick(&s->reply, s->logits);
+}
+
+static void choose(struct eye_lane *l) {
+    if (l->batch->n_lanes == 1) {
+        eye_pool_run(l->batch->model->engine.pool, l->n_slots, choose_task, l);
+        return;
+    }
+    for (int32_t i = 0; i < l->n_slots; i++) choose_task(l, i, 0);
+}
+
 /* True: the answer is over. */
 static bool write_token(struct eye_lane *l, struct eye_slot *s) {
     pthread_mutex_t *voice = &l->batch->voice;
-    s->next = eye_reply_pick(&s->reply, s->logits);
     eye_reply_clock(&s->reply);
     s->state = EYE_SLOT_WRITE;
     pthread_mutex_lock(voice);
@@ -332,7 +351,6 @@ static enum eye_status begin_answer(struct eye_lane *l, struct eye_slot *s, bool
     struct eye_request *r = s->request;
     struct eye_search_opts o;
     int64_t first;
-    eye_reply_read(&s->reply, r->ids, r->n);
     if (l->batch->prefix.n) eye_prefix_keep(&l->batch->prefix, r->piece, r->n_pieces, s->slot);
     if (r->n_beams == 1) {
         *over = write_token(l, s);
@@ -353,7 +371,6 @@ static void go_on(struct eye_lane *l, struct eye_slot *s, uint64_t ns) {
     enum eye_status st = EYE_OK;
     bool over = false;
     if (s->state == EYE_SLOT_SEARCH) {
-        eye_hunts_choose(s->hunts, s->logits);
         over = take_beam(l, s);
     } else if (s->state == EYE_SLOT_WRITE) {
         s->n_past++;
@@ -376,6 +393,7 @@ static bool decode(struct eye_lane *l) {
     uint64_t begin_ns = eye_now_ns();
     enum eye_status st = eye_decode(&l->decoder, l->call, run.n_calls, l->logits, NULL, NULL, &err);
     uint64_t ns = eye_now_ns() - begin_ns;
+    if (st == EYE_OK) choose(l);
     for (int32_t i = 0; i < l->n_slots; i++) {
         struct eye_slot *s = &l->slot[i];
         if (s->state == EYE_SLOT_FREE || !s->n_run) continue;
