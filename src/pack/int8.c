@@ -267,15 +267,11 @@ struct cost {
     char pad[3];
 };
 
-/* Who may have 16 bits: what linears alone multiply. A quarter is added to what was seen, since nothing is cut off. */
+/* Who may have 16 bits: what linears alone multiply. */
 static struct eye_quant wide_range(const struct part *p, eye_val v) {
-    int64_t k = eye_dim(p->g, v, -1);
-    const struct eye_seen *s = p->seen[v];
-    double most = 1.25 * EYE_MAX(fabs((double)s->min), fabs((double)s->max));
-    struct eye_quant q = {.scale = (float)(most / eye_quant_widest(k)), .wide = eye_quant_widest(k)};
     for (size_t i = 0; i < p->g->n_nodes; i++)
         if (p->g->node[i].in[0] == v && wanted(p->g, &p->g->node[i]) && p->g->node[i].op != EYE_OP_linear) return (struct eye_quant){0};
-    return q.wide && q.scale > 0 ? q : (struct eye_quant){0};
+    return eye_seen_wide_range(p->seen[v], eye_dim(p->g, v, -1));
 }
 
 /* Products of all nodes that multiply v. */

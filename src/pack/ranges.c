@@ -87,3 +87,15 @@ struct eye_quant eye_seen_range(const struct eye_seen *s, enum eye_range_method 
     q.zero = (int32_t)nearbyint(EYE_MIN(EYE_MAX(-lo / (double)q.scale, 0), 255));
     return q;
 }
+
+#define MOST_ROOM 4.0       /* times what was seen: other pictures than the calibration's go beyond it */
+#define LEAST_ROOM 1.25
+#define STEPS_SEEN 2048     /* between 0 and the largest that was seen, before room is given for it */
+
+struct eye_quant eye_seen_wide_range(const struct eye_seen *s, int64_t k) {
+    int32_t widest = eye_quant_widest(k);
+    double room = EYE_MIN(EYE_MAX((double)widest / STEPS_SEEN, LEAST_ROOM), MOST_ROOM);
+    double most = room * EYE_MAX(fabs((double)s->min), fabs((double)s->max));
+    struct eye_quant q = {.scale = (float)(most / EYE_MAX(widest, 1)), .wide = widest};
+    return widest && q.scale > 0 && isfinite(q.scale) ? q : (struct eye_quant){0};
+}

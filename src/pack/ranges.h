@@ -22,5 +22,8 @@ struct eye_seen { /* zeroed = nothing yet */
 void eye_seen_add(struct eye_seen *s, const float *x, size_t n);
 /* Never scale 0; zero is a number of the range, so that padding and ReLU lose nothing. */
 struct eye_quant eye_seen_range(const struct eye_seen *s, enum eye_range_method method);
+/* 16 bits for what linears of rows of k multiply, with room for more than was seen: four times as much, less where long rows
+ * leave few bits. scale 0: there are none, or nothing was seen. */
+struct eye_quant eye_seen_wide_range(const struct eye_seen *s, int64_t k);
 
 #endif

@@ -363,7 +363,17 @@ static void test_ranges(void **state) {
     assert_true(eye_quant_round(&all, -3) == 0 && eye_quant_round(&all, 0) == 0);
     struct eye_quant mse = eye_seen_range(s, EYE_RANGE_MSE);
     assert_true(mse.scale <= all.scale);
+    const struct { int64_t k; double room, tolerance; } rooms[] = {{1, 4, 1e-6}, {960, 4, 1e-6}, {2064, 4, 2e-3},
+                                                                   {4096, 2, 0.02}, {1 << 14, 1.25, 1e-6}};
+    double largest = fabs((double)s->min) > fabs((double)s->max) ? fabs((double)s->min) : fabs((double)s->max);
+    for (size_t i = 0; i < EYE_COUNT(rooms); i++) { /* 16 bits: what is cut off, as a multiple of what was seen */
+        struct eye_quant q = eye_seen_wide_range(s, rooms[i].k);
+        assert_int_equal(q.wide, eye_quant_widest(rooms[i].k));
+        assert_true(fabs((double)q.scale * q.wide / largest / rooms[i].room - 1) <= rooms[i].tolerance);
+    }
+    assert_true(eye_seen_wide_range(s, 1 << 30).scale == 0); /* no bits are left */
     memset(s, 0, offsetof(struct eye_seen, n_channels));
+    assert_true(eye_seen_wide_range(s, 1).scale == 0);
     struct eye_quant none = eye_seen_range(s, EYE_RANGE_MSE);
     assert_true(none.scale > 0 && none.zero == 0);
     free(s);
