@@ -269,6 +269,17 @@ early=$(cat "$tmp/out")
 wait "$pid"
 rc=$?
 if [ "$rc" = 0 ] && [ "$early" = 'One [END two' ] && [ "$(cat "$tmp/out")" = 'One [END two three' ]; then good; else bad "streaming (exit $rc, early: $early)"; fi
+vendor genie-t2t-run "$speaks; : >'$tmp/speaks'; sleep 3" # an end that is asked for: no words, and the signal's exit status
+# shellcheck disable=SC2086
+$wrapper "$eyelet" device run --adb "$tmp/adb" -m "$model" -d "$dir" --remote-dir "$phone" --tools "$tmp/tools" -q -o "$tmp/run7" \
+    --vision-context "$dir/vision_encoder.bin" --embed-context "$dir/embed_tokens.bin" "$tmp/picture.ppm" hi >"$tmp/out" 2>"$tmp/err" </dev/null &
+pid=$!
+i=0
+while [ ! -f "$tmp/speaks" ] && [ $i -lt 550 ]; do sleep 0.1; i=$((i + 1)); done
+kill -TERM $pid
+wait $pid
+rc=$?
+says 'an end that is asked for' 143 '^One ' ''
 vendor genie-t2t-run "$speaks; exit 0"
 qnn -o "$tmp/run7"
 says 'an answer without its end' 1 '^One \[EN$' "eyelet: decoder step: the answer has no [END]: it broke off; see $tmp/run7/genie_stdout.txt"
