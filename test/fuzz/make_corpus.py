@@ -321,3 +321,20 @@ put("onnx", "fused_rope", model(
     span(11, span(1, "x"), tensor_type(1, 1, 3, 32)), span(11, span(1, "ids"), tensor_type(7, 1)), *table,
     span(12, span(1, "y"), tensor_type(1, 1, 3, 32)),
     node("RotaryEmbedding", ["x", "ids", "cos", "sin"], ["y"], attr("interleaved", 2, num(3, 1)), domain="com.microsoft")))
+
+# ---- requests to eyelet serve ----
+PIXEL = "data:image/x-portable-pixmap;base64,UDYKMSAxCjI1NQr/AAA="
+talk = [{"role": "system", "content": "s"}, {"role": "assistant", "content": None, "tool_calls": []},
+        {"role": "user", "content": [{"type": "text", "text": "one"}, {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}},
+                                     {"type": "image_url", "image_url": PIXEL}]}]
+put("serve_request", "chat", json.dumps({
+    "model": "m", "messages": talk, "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 7, "temperature": 0.5,
+    "top_p": 0.9, "top_k": 40, "min_p": 0, "seed": 1, "stop": ["a", "b"], "logprobs": True, "top_logprobs": 2, "n": 1, "tools": [],
+    "response_format": {"type": "text"}, "modalities": ["text"], "user": "u", "frequency_penalty": 0, "repeat_last_n": 64}))
+put("serve_request", "completion", json.dumps({"prompt": ["once"], "logprobs": 2, "stop": "x", "echo": False, "n_beams": 2}) + "\n")
+put("serve_request", "schema", json.dumps({"messages": talk[2:], "response_format": {"type": "json_schema", "json_schema": {
+    "name": "n", "schema": {"type": "object", "properties": {"a": {"type": "string"}}}}}}))
+put("serve_request", "remote", json.dumps({"messages": [{"role": "user", "content": [
+    {"type": "image_url", "image_url": {"url": "http://127.0.0.1/x.png"}}]}]}))
+put("serve_request", "deep", "[" * 200)
+put("serve_request", "many", "{\"messages\":[" + "{}," * 3000 + "{}]}")

@@ -1,0 +1,32 @@
+/* Fuzz target: the bytes are the body of a request to `eyelet serve`: of a completion where they end in a line end, else of a
+ * chat. */
+#include "fuzz/fuzz.h"
+#include "request.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
+    static const struct serve_opts o = {.max_images = 4, .max_tokens = 100};
+    struct serve_budget budget = {.most = 1 << 20};
+    struct serve_request r;
+    struct serve_error e = {0};
+    bool ok = serve_request_parse(&r, n && p[n - 1] == '\n' ? SERVE_COMPLETION : SERVE_CHAT, (const char *)p, n, &o, &e);
+    if (ok) {
+        ok = serve_pictures_decode(&r.pictures, 10000, &budget, &e);
+        struct eye_query q = serve_request_query(&r);
+        size_t n_images = 0;
+        for (size_t i = 0; i < q.n_messages; i++) {
+            if (q.messages[i].text) eye_fuzz_read(q.messages[i].text, strlen(q.messages[i].text));
+            n_images += q.messages[i].n_images;
+        }
+        if (n_images != q.n_images) abort();
+        for (size_t i = 0; ok && i < q.n_images; i++) eye_fuzz_read(q.images[i].rgb,
+                                                                    q.images[i].stride * (size_t)q.images[i].height);
+        for (size_t i = 0; i < r.gen.n_stop; i++) eye_fuzz_read(r.gen.stop[i], strlen(r.gen.stop[i]));
+        serve_request_clear(&r);
+    }
+    if (atomic_load(&budget.used) != 0) abort();
+    if (ok) return 0;
+    char *json = serve_error_json(&e);
+    if (e.status < 400 || !e.text[0] || !json) abort();
+    free(json);
+    return 0;
+}
