@@ -10,6 +10,8 @@
 #include "serve.h"
 #include "tls.h"
 
+#define USUAL_BEAMS 4 /* of models that search */
+#define MOST_ROWS 512 /* of the head at once */
 #define GRACE_MS 10000 /* after the first Ctrl-C, for answers on their way */
 
 struct serve_args {
@@ -17,7 +19,8 @@ struct serve_args {
     struct sampling_args sampling;
     struct arg_list key;
     const char *host, *key_file, *alias, *cors;
-    int32_t port, max_body_mib, max_images, max_tokens, max_queue, max_connections, timeout_s, read_timeout_s;
+    int32_t n_parallel, cache_mib, port, max_body_mib, max_images, max_tokens, max_queue, max_connections, timeout_s,
+        read_timeout_s;
     float max_megapixels;
     bool tls_self_signed, json;
 };
@@ -33,6 +36,10 @@ static const struct arg serve_args[] = {
                                     "variable",
      offsetof(T, key)},
     {ARG_TEXT, 0, "api-key-file", "FILE", "keys, one per line", offsetof(T, key_file)},
+    {ARG_INT, 0, "parallel", "N", "answers made at once, over one stream of the weights; each has a context of its own",
+     offsetof(T, n_parallel), 1, 256, .def = SERVE_PARALLEL},
+    {ARG_INT, 0, "cache-ram", "MIB", "for images and beginnings of prompts seen before; 0 = none", offsetof(T, cache_mib), 0,
+     1 << 20, .def = SERVE_CACHE_BYTES >> 20},
     {ARG_TEXT, 0, "alias", "NAME", "the model's name in answers; left out: its file's", offsetof(T, alias)},
     {ARG_FLAG, 0, "tls-self-signed", NULL, "https, by a certificate that this machine makes for itself: phones give a page their "
      "camera only over https", offsetof(T, tls_self_signed)},
@@ -143,7 +150,9 @@ static bool is_private(const char *host) {
 static int serve(struct ui *ui, const struct serve_args *a, const char *name, const struct keys *keys) {
     struct serve_opts o = {
         .host = a->host, .port = a->port, .name = name, .keys = keys->item, .n_keys = keys->n, .cors = a->cors,
-        .sampling = cli_generate_opts(&a->sampling), .max_body_bytes = (uint64_t)a->max_body_mib << 20,
+        .sampling = cli_generate_opts(&a->sampling), .n_parallel = a->n_parallel,
+        .cache_bytes = (uint64_t)a->cache_mib << 20, .no_cache = a->cache_mib == 0, .max_body_bytes =
+            (uint64_t)a->max_body_mib << 20,
         .max_pixels = (uint64_t)((double)a->max_megapixels * 1e6), .max_images = a->max_images, .max_tokens = a->max_tokens,
         .max_queue = a->max_queue, .max_connections = a->max_connections, .read_s = a->read_timeout_s, .request_s =
             a->timeout_s};
@@ -164,7 +173,10 @@ static int serve(struct ui *ui, const struct serve_args *a, const char *name, co
     if (keys->n == 0 && !is_private(a->host))
         ui_note(ui, "without --api-key everybody who reaches %s can ask", serve_url(s));
     int code = say_where(ui, s, a, name, &tls);
-    if (code == EXIT_DONE) code = cli_open(ui, &a->model, &model);
+    struct model_args how = a->model;
+    int32_t rows = a->n_parallel * (a->sampling.n_beams ? a->sampling.n_beams : USUAL_BEAMS);
+    how.n_parallel = rows < MOST_ROWS ? rows : MOST_ROWS;
+    if (code == EXIT_DONE) code = cli_open(ui, &how, &model);
     if (code == EXIT_DONE && serve_use(s, model, &err) != EYE_OK) code = ui_fail(ui, &err);
     ui_clear(ui);
     if (code == EXIT_DONE) {

@@ -101,7 +101,7 @@ void job_cancel(struct job *j, enum job_end why) {
     bool submitted = j->submitted && !j->done;
     uint64_t id = j->work_id;
     pthread_mutex_unlock(&j->lock);
-    if (submitted) work_cancel(j->s->work, id); /* without the lock: it may call on_done */
+    if (submitted) work_cancel(j->s->work, id);
 }
 
 /* ---- generating ---- */
@@ -184,7 +184,7 @@ static void on_done(void *ctx, const struct eye_result *r, enum eye_status st, c
 
 static bool submit(struct job *j, struct serve_error *e) {
     struct eye_query q = serve_request_query(&j->request);
-    struct work_request r = {.query = &q, .opts = &j->request.gen, .on_token = on_token, .on_done = on_done, .ctx = j};
+    struct eye_batch_request r = {.query = &q, .opts = &j->request.gen, .on_token = on_token, .on_done = on_done, .ctx = j};
     struct eye_err err = {0};
     uint64_t id;
     j->request.gen.on_text = on_text;
@@ -193,7 +193,7 @@ static bool submit(struct job *j, struct serve_error *e) {
     enum eye_status st = work_submit(j->s->work, &r, &id, &err);
     if (st != EYE_OK) {
         job_unref(j);
-        if (id == WORK_FULL) return serve_refuse(e, 429, "busy", NULL, "%s: try again later", err.text);
+        if (id == EYE_BATCH_FULL) return serve_refuse(e, 429, "busy", NULL, "%s: try again later", err.text);
         serve_error_of(e, st, &err);
         return false;
     }

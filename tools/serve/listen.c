@@ -408,6 +408,8 @@ static void resolve(struct serve_opts *o) {
     if (!o->max_body_bytes) o->max_body_bytes = SERVE_BODY_BYTES;
     if (!o->max_pixels) o->max_pixels = SERVE_PIXELS;
     if (!o->max_images) o->max_images = SERVE_IMAGES;
+    if (!o->n_parallel) o->n_parallel = SERVE_PARALLEL;
+    if (!o->cache_bytes) o->cache_bytes = SERVE_CACHE_BYTES;
     if (!o->max_queue) o->max_queue = SERVE_QUEUE;
     if (!o->max_connections) o->max_connections = SERVE_CONNECTIONS;
     if (!o->read_s) o->read_s = SERVE_READ_S;
@@ -443,7 +445,10 @@ int serve_port(const struct serve *s) { return s->port; }
 
 enum eye_status serve_use(struct serve *s, struct eye_model *model, struct eye_err *err) {
     eye_model_get_info(model, &s->info);
-    enum eye_status st = work_new(&s->work, model, s->o.max_queue, err);
+    struct eye_batch_opts o = {.n_slots = s->o.n_parallel, .n_beams = s->o.sampling.n_beams, .max_queued = s->o.max_queue,
+                               .image_cache_bytes = s->o.no_cache ? -1 : (int64_t)(s->o.cache_bytes / 4),
+                               .prefix_cache_bytes = s->o.no_cache ? -1 : (int64_t)(s->o.cache_bytes - s->o.cache_bytes / 4)};
+    enum eye_status st = work_new(&s->work, model, &o, err);
     if (st == EYE_OK) atomic_store(&s->model, model);
     return st;
 }

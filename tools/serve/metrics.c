@@ -88,13 +88,29 @@ static double resident_bytes(void) {
     return (double)pages * (double)sysconf(_SC_PAGESIZE);
 }
 
-void metrics_write(struct serve_metrics *m, int n_jobs, int n_connections, bool ready, struct serve_buf *b) {
+static void write_batch(const struct eye_batch_stats *s, struct serve_buf *b) {
+    gauge(b, "eyelet_slots", "Answers that can be made at once.", s->n_slots);
+    gauge(b, "eyelet_slots_busy", "Of these, in use.", s->n_active);
+    gauge(b, "eyelet_requests_deferred", "Requests that wait for a slot.", s->n_queued);
+    gauge(b, "eyelet_kv_cache_positions", "Positions of keys and values.", (double)s->kv_positions);
+    gauge(b, "eyelet_kv_cache_positions_used", "Of these, in use.", (double)s->kv_used);
+    gauge(b, "eyelet_image_cache_bytes", "Held by the cache of images.", (double)s->image_cache_bytes);
+    gauge(b, "eyelet_prefix_cache_bytes", "Held by the cache of beginnings of prompts.", (double)s->prefix_cache_bytes);
+    count(b, "eyelet_image_cache_hits_total", "Images whose rows were in the cache.", s->n_image_hits);
+    count(b, "eyelet_image_cache_misses_total", "Images that the vision tower looked at.", s->n_image_misses);
+    count(b, "eyelet_decoder_runs_total", "Runs of the decoder.", s->n_rounds);
+    count(b, "eyelet_decoder_rows_total", "Rows of these runs: over runs, how many answers share the weights.", s->n_rows);
+}
+
+void metrics_write(struct serve_metrics *m, int n_jobs, int n_connections, bool ready, const struct eye_batch_stats *s,
+                   struct serve_buf *b) {
     about(b, "eyelet_build_info", "gauge", "Version of the server.");
     serve_buf_printf(b, "eyelet_build_info{version=\"%s\"} 1\n", eye_version());
     gauge(b, "eyelet_ready", "1 once the model is loaded.", ready);
     gauge(b, "eyelet_requests_processing", "Requests for answers that wait or run.", n_jobs);
     gauge(b, "eyelet_connections", "Open connections.", n_connections);
     gauge(b, "process_resident_memory_bytes", "Resident memory size in bytes.", resident_bytes());
+    write_batch(s, b);
     pthread_mutex_lock(&m->lock);
     about(b, "eyelet_http_requests_total", "counter", "HTTP requests answered, by route and status.");
     for (int i = 0; i < METRICS_ROUTES && m->route[i].route; i++)

@@ -5,7 +5,7 @@
 #include <pthread.h>
 
 #include "buf.h"
-#include "eyelet/session.h"
+#include "eyelet/batch.h"
 
 #define METRICS_ROUTES 24
 #define METRICS_CODES 16
@@ -30,7 +30,8 @@ void metrics_answer(struct serve_metrics *m, const char *route, int code);
 /* A generation that came to an end. */
 void metrics_result(struct serve_metrics *m, const struct eye_result *r, size_t n_images, bool cancelled, double first_s,
                     double all_s);
-/* Now: requests generating or waiting; connections. */
-void metrics_write(struct serve_metrics *m, int n_jobs, int n_connections, bool ready, struct serve_buf *out);
+/* Now: requests that are worked on, connections, the batch. */
+void metrics_write(struct serve_metrics *m, int n_jobs, int n_connections, bool ready, const struct eye_batch_stats *s,
+                   struct serve_buf *out);
 
 #endif

@@ -76,7 +76,7 @@ static int props(struct job *j) {
                                o->request_s);
     return put_json(j, json_pack("{s:{s:i, s:o}, s:i, s:s, s:s, s:s+, s:{s:b, s:b}, s:i, s:i, s:s, s:s, s:[s], s:o}",
                                  "default_generation_settings", "n_ctx", s->info.n_ctx, "params", sampling, "total_slots",
-                                 work_n_slots(s->work), "model_alias", o->name, "chat_template", s->info.chat_template,
+                                 o->n_parallel, "model_alias", o->name, "chat_template", s->info.chat_template,
                                  "build_info", "eyelet ", eye_version(), "modalities", "vision", s->info.image_tokens > 0,
                                  "audio", 0, "image_side", s->info.image_side,
                                  "image_tokens", s->info.image_tokens, "image_fit", fits[s->info.fit], "default_prompt",
@@ -89,7 +89,10 @@ static int metrics(struct job *j) {
     for (struct conn *c = j->s->conns; c; c = c->next) n++;
     pthread_mutex_unlock(&j->s->lock);
     j->type = "text/plain; version=0.0.4; charset=utf-8";
-    metrics_write(&j->s->metrics, atomic_load(&j->s->n_jobs), n, atomic_load(&j->s->model) != NULL, &j->out);
+    bool ready = atomic_load(&j->s->model) != NULL;
+    struct eye_batch_stats stats = {0};
+    if (ready) work_stats(j->s->work, &stats);
+    metrics_write(&j->s->metrics, atomic_load(&j->s->n_jobs), n, ready, &stats, &j->out);
     return 200;
 }
 

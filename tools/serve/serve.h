@@ -23,6 +23,8 @@
 #define SERVE_BODY_BYTES ((uint64_t)32 << 20)
 #define SERVE_PIXELS ((uint64_t)32 << 20)
 #define SERVE_IMAGES 16
+#define SERVE_PARALLEL 8
+#define SERVE_CACHE_BYTES ((uint64_t)128 << 20)
 #define SERVE_QUEUE 256
 #define SERVE_CONNECTIONS 512
 #define SERVE_READ_S 30
@@ -43,6 +45,9 @@ struct serve_opts { /* all-zero = defaults; texts are borrowed until serve_stop 
     uint64_t max_pixels;     /* of an image */
     int32_t max_images;      /* of a request */
     int32_t max_tokens;      /* of an answer; 0 = as the context allows */
+    int32_t n_parallel;      /* answers made at once; open the model with about so many (times the beams of an answer) */
+    uint64_t cache_bytes;    /* for images and beginnings of prompts seen before; a quarter of it for images */
+    bool no_cache;
     int32_t max_queue;       /* requests that wait or run; more are 429 */
     int32_t max_connections;
     int32_t read_s;          /* seconds a request may take to arrive, and an answer to be read */
@@ -57,7 +62,7 @@ EYE_MUST_CHECK enum eye_status serve_start(struct serve **s, const struct serve_
 /* The address people type: "http://127.0.0.1:8080". */
 const char *serve_url(const struct serve *s);
 int serve_port(const struct serve *s);
-/* From now on requests are answered. The model must outlive the server. Returns what eye_session_new returns. */
+/* From now on requests are answered. The model must outlive the server. Returns what eye_batch_new returns. */
 EYE_MUST_CHECK enum eye_status serve_use(struct serve *s, struct eye_model *model, struct eye_err *err);
 /* No new connections; waits at most grace_ms for what runs, cancels the rest, ends all threads, frees. NULL is fine. */
 void serve_stop(struct serve *s, int32_t grace_ms);
