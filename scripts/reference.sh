@@ -8,7 +8,7 @@ shift
 py=$build/reference-venv/bin/python
 if [ ! -x "$py" ]; then
     python3 -m venv "$build/reference-venv"
-    "$py" -m pip install -q torch==2.13.0 numpy pillow safetensors tokenizers transformers timm==1.0.31 onnx onnxruntime
+    "$py" -m pip install -q torch==2.13.0 numpy pillow safetensors tokenizers transformers timm==1.0.31 onnx onnxruntime openai
     "$py" -m pip install -q --no-deps torchvision
 fi
 exec "$py" "$(dirname "$0")/../test/reference/reference.py" --build "$build" "$@"

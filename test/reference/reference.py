@@ -23,6 +23,7 @@ import fastvlm
 import onnx_export
 import onnx_qdq
 import onnx_tools
+import serve_openai
 import smolvlm
 import train
 
@@ -177,6 +178,9 @@ def main():
             c.compositions()
             s.passed += c.passed
             s.failed += c.failed
+            o = serve_openai.run(os.path.join(os.path.abspath(a.build), "eyelet"))
+            s.passed += o.passed
+            s.failed += o.failed
             o = onnx_tools.Suite(os.path.join(os.path.abspath(a.build), "eyelet"), a.work or tmp)
             onnx_tools.all_parts(o)
             s.passed += o.passed

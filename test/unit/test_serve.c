@@ -37,6 +37,7 @@ static double now_s(void) {
 static void start(struct serve_opts o, bool ready) {
     struct eye_err err = {0};
     o.name = "tiny";
+    if (!o.n_parallel) o.n_parallel = 2; /* contexts of 32768 */
     if (serve_start(&server, &o, &err) != EYE_OK) fail_msg("%s", err.text);
     if (ready && serve_use(server, model, &err) != EYE_OK) fail_msg("%s", err.text);
 }
