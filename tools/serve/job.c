@@ -44,11 +44,10 @@ void job_unref(struct job *j) {
 static void finish(struct job *j) {
     j->ready = j->finished = true;
     j->quiet_us = serve_now_us();
-    listen_wake(j);
-    bool counted = j->counted;
+    if (j->counted) atomic_fetch_sub(&j->s->n_jobs, 1); /* before its client can hear of it and ask again */
     j->counted = false;
+    listen_wake(j);
     pthread_mutex_unlock(&j->lock);
-    if (counted) atomic_fetch_sub(&j->s->n_jobs, 1);
 }
 
 void job_reply(struct job *j, int status, const char *type, char *text, size_t n) {
