@@ -23,6 +23,7 @@ want libgnutls28-dev pkg-config --exists gnutls
 want libprotobuf-c-dev pkg-config --exists libprotobuf-c
 want protobuf-c-compiler command -v protoc-c
 want libonnx-dev test -e /usr/include/onnx/onnx.proto # the schema, a text
+want libcurl4-openssl-dev pkg-config --exists libcurl
 want libstemmer-dev test -e /usr/include/libstemmer.h
 arm64=no
 if [ "${1:-}" = test ]; then
@@ -34,12 +35,12 @@ if [ "${1:-}" = test ]; then
     if [ "$(uname -m)" = x86_64 ] && command -v dpkg >/dev/null 2>&1; then
         want qemu-user-static command -v qemu-aarch64-static
         want gcc-aarch64-linux-gnu command -v aarch64-linux-gnu-gcc
-        for pc in jansson libmicrohttpd gnutls libjpeg spng libwebp libprotobuf-c cmocka; do
+        for pc in jansson libmicrohttpd gnutls libcurl libjpeg spng libwebp libprotobuf-c cmocka; do
             test -e "/usr/lib/aarch64-linux-gnu/pkgconfig/$pc.pc" || arm64=yes
         done
         test -e /usr/lib/aarch64-linux-gnu/libstemmer.so || arm64=yes
         if [ $arm64 = yes ]; then
-            need="$need libc6-dev:arm64 libjansson-dev:arm64 libmicrohttpd-dev:arm64 libgnutls28-dev:arm64 libjpeg62-turbo-dev:arm64 libspng-dev:arm64 libwebp-dev:arm64 libprotobuf-c-dev:arm64 libstemmer-dev:arm64 libcmocka-dev:arm64"
+            need="$need libc6-dev:arm64 libjansson-dev:arm64 libmicrohttpd-dev:arm64 libgnutls28-dev:arm64 libcurl4-openssl-dev:arm64 libjpeg62-turbo-dev:arm64 libspng-dev:arm64 libwebp-dev:arm64 libprotobuf-c-dev:arm64 libstemmer-dev:arm64 libcmocka-dev:arm64"
         fi
     fi
 fi

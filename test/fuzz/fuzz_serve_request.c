@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     struct serve_error e = {0};
     bool ok = serve_request_parse(&r, n && p[n - 1] == '\n' ? SERVE_COMPLETION : SERVE_CHAT, (const char *)p, n, &o, &e);
     if (ok) {
-        ok = serve_pictures_decode(&r.pictures, 10000, &budget, &e);
+        ok = serve_pictures_decode(&r.pictures, 10000, &budget, NULL, &e);
         struct eye_query q = serve_request_query(&r);
         size_t n_images = 0;
         for (size_t i = 0; i < q.n_messages; i++) {

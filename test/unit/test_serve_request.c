@@ -27,7 +27,7 @@ static bool take(struct serve_request *r, enum serve_kind kind, const char *body
     memcpy(exact, body, n);
     memset(e, 0, sizeof *e);
     bool ok = serve_request_parse(r, kind, exact, n, &opts, e);
-    if (ok && !(ok = serve_pictures_decode(&r->pictures, opts.max_pixels, &budget, e))) serve_request_clear(r);
+    if (ok && !(ok = serve_pictures_decode(&r->pictures, opts.max_pixels, &budget, NULL, e))) serve_request_clear(r);
     free(exact);
     if (!ok && (e->status < 400 || e->status > 503 || !e->text[0] || !e->type)) fail_msg("a refusal without a reason: %.200s",
                                                                                          body);
@@ -206,14 +206,14 @@ static void test_budget(void **state) {
     static const char body[] = USER("[{\"type\":\"image_url\",\"image_url\":\"" PPM "\"}]");
     assert_true(serve_request_parse(&a, SERVE_CHAT, body, sizeof body - 1, &opts, &e));
     assert_true(serve_request_parse(&b, SERVE_CHAT, body, sizeof body - 1, &opts, &e));
-    assert_true(serve_pictures_decode(&a.pictures, 100, &budget, &e));
-    assert_false(serve_pictures_decode(&b.pictures, 100, &budget, &e));
+    assert_true(serve_pictures_decode(&a.pictures, 100, &budget, NULL, &e));
+    assert_false(serve_pictures_decode(&b.pictures, 100, &budget, NULL, &e));
     assert_int_equal(e.status, 503);
     serve_request_clear(&a);
     serve_request_clear(&b);
     assert_int_equal(budget.used, 0);
     assert_true(serve_request_parse(&b, SERVE_CHAT, body, sizeof body - 1, &opts, &e));
-    assert_true(serve_pictures_decode(&b.pictures, 100, &budget, &e));
+    assert_true(serve_pictures_decode(&b.pictures, 100, &budget, NULL, &e));
     serve_request_clear(&b);
     assert_int_equal(budget.used, 0);
 }

@@ -17,7 +17,7 @@
 struct serve_args {
     struct model_args model;
     struct sampling_args sampling;
-    struct arg_list key;
+    struct arg_list key, allow;
     const char *host, *key_file, *alias, *cors;
     int32_t n_parallel, cache_mib, port, max_body_mib, max_images, max_tokens, max_queue, max_connections, timeout_s,
         read_timeout_s;
@@ -44,6 +44,9 @@ static const struct arg serve_args[] = {
     {ARG_FLAG, 0, "tls-self-signed", NULL, "https, by a certificate that this machine makes for itself: phones give a page their "
      "camera only over https", offsetof(T, tls_self_signed)},
     {ARG_TEXT, 0, "cors", "ORIGIN", "pages of this origin may ask, \"https://example.org\" or \"*\"", offsetof(T, cors)},
+    {ARG_LIST, 0, "allow-url", "HOST", "fetch pictures from there: \"example.org\", \"*.example.org\", \"*\", with :PORT; "
+                                       "may be repeated",
+     offsetof(T, allow)},
     {ARG_GROUP, .help = "Limits"},
     {ARG_INT, 0, "max-body", "MIB", "of a request", offsetof(T, max_body_mib), 1, 1024, .def = 32},
     {ARG_REAL, 0, "max-pixels", "MP", "megapixels of an image", offsetof(T, max_megapixels), 0.01, 100, .def = 32},
@@ -150,6 +153,7 @@ static bool is_private(const char *host) {
 static int serve(struct ui *ui, const struct serve_args *a, const char *name, const struct keys *keys) {
     struct serve_opts o = {
         .host = a->host, .port = a->port, .name = name, .keys = keys->item, .n_keys = keys->n, .cors = a->cors,
+        .allow_urls = a->allow.item, .n_allow_urls = (size_t)a->allow.n,
         .sampling = cli_generate_opts(&a->sampling), .n_parallel = a->n_parallel,
         .cache_bytes = (uint64_t)a->cache_mib << 20, .no_cache = a->cache_mib == 0, .max_body_bytes =
             (uint64_t)a->max_body_mib << 20,

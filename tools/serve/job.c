@@ -212,7 +212,9 @@ void job_generate(struct job *j, enum serve_kind kind) {
     drop_body(j);
     if (ok && j->request.pictures.n && s->info.image_tokens == 0)
         ok = serve_refuse(&e, 400, "no_vision", "messages", "the model %.100s has no eyes: no images", s->o.name);
-    ok = ok && serve_pictures_decode(&j->request.pictures, s->o.max_pixels, &s->pixels, &e);
+    const struct serve_fetch fetch = {.allow = s->o.allow_urls, .n_allow = s->o.n_allow_urls, .timeout_s = SERVE_FETCH_S,
+                                      .max_bytes = (size_t)s->o.max_body_bytes};
+    ok = ok && serve_pictures_decode(&j->request.pictures, s->o.max_pixels, &s->pixels, &fetch, &e);
     if (ok) serve_answer_init(&j->answer, &j->request, atomic_load(&s->model), s->o.name);
     if (!ok || !submit(j, &e)) job_refuse(j, &e);
 }
@@ -256,7 +258,8 @@ static void *hand_run(void *ctx) {
 }
 
 bool serve_start_hands(struct serve *s) {
-    for (; s->n_hands < SERVE_HANDS; s->n_hands++)
+    int wanted = s->o.n_allow_urls ? SERVE_HANDS : SERVE_HANDS / 4; /* who fetches waits for other machines */
+    for (; s->n_hands < wanted; s->n_hands++)
         if (pthread_create(&s->hand[s->n_hands], NULL, hand_run, s) != 0) return false;
     return true;
 }

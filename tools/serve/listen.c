@@ -134,7 +134,7 @@ static enum MHD_Result send_stream(struct job *j) {
     }
     put_header(r, "Cache-Control", "no-cache");
     put_header(r, "X-Accel-Buffering", "no"); /* nginx would hold the events back */
-    return send_reply(j, r, 200, j->type);
+    return send_reply(j, r, 200, "text/event-stream");
 }
 
 /* What a hand or work has made ready. */
@@ -419,6 +419,7 @@ static void resolve(struct serve_opts *o) {
 
 enum eye_status serve_start(struct serve **out, const struct serve_opts *o, struct eye_err *err) {
     if (o->port < 0 || o->port > 65535) return serve_fail(err, EYE_E_ARG, "port %d, expected 0 to 65535", o->port);
+    if (o->n_allow_urls && !serve_fetch_init()) return serve_fail(err, EYE_E_NOMEM, "libcurl does not start");
     struct serve *s = calloc(1, sizeof *s);
     if (!s) return serve_fail(err, EYE_E_NOMEM, "out of memory");
     s->o = *o;

@@ -112,13 +112,32 @@ static const char *data_of(const char *url, const char *where, struct serve_erro
     return comma + 1;
 }
 
-static bool check_scheme(const char *url, const char *where, struct serve_error *e) {
-    if (begins(url, "data:")) return true;
-    if (begins(url, "http:") || begins(url, "https:"))
-        return serve_refuse(e, 400, "remote_image", where,
-                            "this server fetches no images; send it as data:image/...;base64,...");
-    return serve_refuse(e, 400, "invalid_image", where, "an address that begins \"%.16s\", expected "
-                                                        "data:image/...;base64,...", url);
+/* The bytes of a data: URI, malloc'd. */
+static bool take_data(const char *url, const char *where, unsigned char **bytes, size_t *n, struct serve_error *e) {
+    const char *text = data_of(url, where, e);
+    size_t len = text ? strlen(text) : 0, at;
+    if (!text) return false;
+    if (!(*bytes = malloc(len / 4 * 3 + 3)))
+        return serve_refuse(e, 503, "out_of_memory", where, "no memory for %zu bytes of an image", len / 4 * 3);
+    bool ok = serve_base64(text, len, *bytes, n, &at);
+    if (!ok)
+        serve_refuse(e, 400, "invalid_image", where, "its base64 is wrong at character %zu of %zu", at, len);
+    else if (*n == 0)
+        ok = serve_refuse(e, 400, "invalid_image", where, "there is nothing after the comma of the data: URI");
+    if (!ok) free(*bytes);
+    return ok;
+}
+
+static bool take_bytes(const char *url, const struct serve_fetch *fetch, const char *where, unsigned char **bytes, size_t *n,
+                       struct serve_error *e) {
+    if (begins(url, "data:")) return take_data(url, where, bytes, n, e);
+    if (!begins(url, "http:") && !begins(url, "https:"))
+        return serve_refuse(e, 400, "invalid_image", where, "an address that begins \"%.16s\", expected "
+                                                            "data:image/...;base64,...",
+                            url);
+    if (fetch && fetch->n_allow) return serve_fetch(fetch, url, bytes, n, where, e);
+    return serve_refuse(e, 400, "remote_image", where, "this server fetches no images (--allow-url); send it as "
+                        "data:image/...;base64,...");
 }
 
 /* ---- pixels ---- */
@@ -145,29 +164,23 @@ static bool decode(struct serve_pictures *p, size_t i, const unsigned char *byte
                         "%s", err.text);
 }
 
-static bool one(struct serve_pictures *p, size_t i, uint64_t max_pixels, struct serve_error *e) {
-    const char *url = json_string_value(p->url[i]), *text;
-    size_t n, at;
-    if (!check_scheme(url, p->where[i], e) || !(text = data_of(url, p->where[i], e))) return false;
-    size_t len = strlen(text);
-    unsigned char *bytes = malloc(len / 4 * 3 + 3);
-    if (!bytes) return serve_refuse(e, 503, "out_of_memory", p->where[i], "no memory for %zu bytes of an image", len / 4 * 3);
-    bool ok = serve_base64(text, len, bytes, &n, &at);
-    if (!ok)
-        serve_refuse(e, 400, "invalid_image", p->where[i], "its base64 is wrong at character %zu of %zu", at, len);
-    else if (n == 0)
-        ok = serve_refuse(e, 400, "invalid_image", p->where[i], "there is nothing after the comma of the data: URI");
+static bool one(struct serve_pictures *p, size_t i, uint64_t max_pixels, const struct serve_fetch *fetch,
+                struct serve_error *e) {
+    unsigned char *bytes;
+    size_t n;
+    if (!take_bytes(json_string_value(p->url[i]), fetch, p->where[i], &bytes, &n, e)) return false;
     json_string_setn(p->url[i], "", 0); /* the text is not needed any more */
-    ok = ok && decode(p, i, bytes, n, max_pixels, e);
+    bool ok = decode(p, i, bytes, n, max_pixels, e);
     free(bytes);
     return ok;
 }
 
-bool serve_pictures_decode(struct serve_pictures *p, uint64_t max_pixels, struct serve_budget *budget, struct serve_error *e) {
+bool serve_pictures_decode(struct serve_pictures *p, uint64_t max_pixels, struct serve_budget *budget,
+                           const struct serve_fetch *fetch, struct serve_error *e) {
     uint64_t begin = now_us();
     p->budget = budget;
     for (size_t i = 0; i < p->n; i++)
-        if (!one(p, i, max_pixels, e)) return false;
+        if (!one(p, i, max_pixels, fetch, e)) return false;
     p->decode_us = p->n ? now_us() - begin : 0;
     return true;
 }

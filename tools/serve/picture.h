@@ -1,4 +1,5 @@
-/* picture: images of a request, from data: URIs to pixels. Which addresses are taken, how large, how many. */
+/* picture: images of a request, from data: URIs, and addresses where that is allowed, to pixels. Which addresses are taken,
+ * how large, how many. */
 #ifndef EYELET_SERVE_PICTURE_H
 #define EYELET_SERVE_PICTURE_H
 
@@ -7,6 +8,7 @@
 
 #include "buf.h"
 #include "eyelet/eyelet.h"
+#include "fetch.h"
 
 /* Bytes of pixels that all requests together may hold. */
 struct serve_budget {
@@ -26,8 +28,9 @@ struct serve_pictures {
 
 /* Notes an image's address; it is looked at when it is decoded. */
 bool serve_pictures_add(struct serve_pictures *p, json_t *url, const char *where, size_t most, struct serve_error *e);
-/* All to pixels. max_pixels: of each. */
-bool serve_pictures_decode(struct serve_pictures *p, uint64_t max_pixels, struct serve_budget *budget, struct serve_error *e);
+/* All to pixels. max_pixels: of each. fetch: what may come from other machines; NULL = nothing. */
+bool serve_pictures_decode(struct serve_pictures *p, uint64_t max_pixels, struct serve_budget *budget,
+                           const struct serve_fetch *fetch, struct serve_error *e);
 void serve_pictures_clear(struct serve_pictures *p);
 
 /* Base64 (RFC 4648, both alphabets, white space skipped, padding complete or absent) into out [n / 4 * 3 + 3]. False: *at is

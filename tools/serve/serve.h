@@ -40,6 +40,9 @@ struct serve_opts { /* all-zero = defaults; texts are borrowed until serve_stop 
     const char *tls_cert;    /* PEM, for https; NULL = http. tls.h makes one */
     const char *tls_key;
     const char *cors;        /* pages of this origin ("https://example.org", "*") may ask; NULL = only the server's own page */
+    const char *const *allow_urls; /* [n_allow_urls] hosts that pictures may be fetched from: see fetch.h; none =
+        only data: URIs */
+    size_t n_allow_urls;
     struct eye_generate_opts sampling; /* what a request says nothing about */
     uint64_t max_body_bytes; /* of a request */
     uint64_t max_pixels;     /* of an image */

@@ -17,7 +17,8 @@
 #include "serve.h"
 #include "work.h"
 
-#define SERVE_HANDS 2
+#define SERVE_HANDS 8
+#define SERVE_FETCH_S 20                /* of a picture from another machine */
 #define SERVE_BODIES_FACTOR 8            /* all bodies together: so many times the largest */
 #define SERVE_IMAGES_BYTES ((uint64_t)512 << 20) /* pixels of all requests together */
 #define SERVE_DISCARD_BYTES ((uint64_t)256 << 20) /* of a body that is refused: read so far, so that the client hears why */
