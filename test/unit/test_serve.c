@@ -481,6 +481,28 @@ static void test_stop_while_running(void **state) {
     }
 }
 
+/* What was seen before a restart is not looked at again. */
+static void test_restart(void **state) {
+    (void)state;
+    static const char body[] = "{\"max_tokens\":3,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\","
+                               "\"image_url\":\"data:image/x-portable-pixmap;base64," PPM "\"}]}]}";
+    const char *file = eye_scratch_path("caches");
+    for (int i = 0; i < 2; i++) {
+        start((struct serve_opts){.cache_file = file, .cache_bytes = 8 << 20}, true);
+        struct reply r = ask("POST", CHAT, "", body);
+        json_t *a = json_of(&r), *t = json_object_get(a, "timings");
+        assert_true((json_number_value(json_object_get(t, "vision_ms")) > 0) == (i == 0));
+        assert_true((json_integer_value(json_object_get(t, "cache_n")) > 0) == (i == 1));
+        json_decref(a);
+        eye_buf_clear(&r.all);
+        stop();
+    }
+    eye_scratch_write("caches", "nonsense", 8);
+    start((struct serve_opts){.cache_file = file}, true); /* no reason to fail */
+    expect("after a bad file", ask("POST", CHAT, "", body), 200, NULL);
+    stop();
+}
+
 static int make(void **state) {
     (void)state;
     struct eye_err err = {0};
@@ -515,6 +537,7 @@ int main(void) {
         cmocka_unit_test(test_gone_clients),
         cmocka_unit_test(test_slow_clients),
         cmocka_unit_test(test_stop_while_running),
+        cmocka_unit_test(test_restart),
     };
     return cmocka_run_group_tests(tests, make, unmake);
 }

@@ -18,7 +18,7 @@ struct serve_args {
     struct model_args model;
     struct sampling_args sampling;
     struct arg_list key, allow;
-    const char *host, *key_file, *alias, *cors;
+    const char *host, *key_file, *alias, *cors, *cache_file;
     int32_t n_parallel, cache_mib, port, max_body_mib, max_images, max_tokens, max_queue, max_connections, timeout_s,
         read_timeout_s;
     float max_megapixels;
@@ -40,8 +40,12 @@ static const struct arg serve_args[] = {
      offsetof(T, n_parallel), 1, 256, .def = SERVE_PARALLEL},
     {ARG_INT, 0, "cache-ram", "MIB", "for images and beginnings of prompts seen before; 0 = none", offsetof(T, cache_mib), 0,
      1 << 20, .def = SERVE_CACHE_BYTES >> 20},
+    {ARG_TEXT, 0, "cache-file", "FILE", "keep these over a restart: read at the start, written at the end; not for "
+                                        "strangers' eyes",
+     offsetof(T, cache_file)},
     {ARG_TEXT, 0, "alias", "NAME", "the model's name in answers; left out: its file's", offsetof(T, alias)},
-    {ARG_FLAG, 0, "tls-self-signed", NULL, "https, by a certificate that this machine makes for itself: phones give a page their "
+    {ARG_FLAG, 0, "tls-self-signed", NULL, "https, by a certificate that this machine makes for itself: phones give a page "
+                                           "their "
      "camera only over https", offsetof(T, tls_self_signed)},
     {ARG_TEXT, 0, "cors", "ORIGIN", "pages of this origin may ask, \"https://example.org\" or \"*\"", offsetof(T, cors)},
     {ARG_LIST, 0, "allow-url", "HOST", "fetch pictures from there: \"example.org\", \"*.example.org\", \"*\", with :PORT; "
@@ -155,7 +159,8 @@ static int serve(struct ui *ui, const struct serve_args *a, const char *name, co
         .host = a->host, .port = a->port, .name = name, .keys = keys->item, .n_keys = keys->n, .cors = a->cors,
         .allow_urls = a->allow.item, .n_allow_urls = (size_t)a->allow.n,
         .sampling = cli_generate_opts(&a->sampling), .n_parallel = a->n_parallel,
-        .cache_bytes = (uint64_t)a->cache_mib << 20, .no_cache = a->cache_mib == 0, .max_body_bytes =
+        .cache_bytes = (uint64_t)a->cache_mib << 20, .no_cache = a->cache_mib == 0,
+        .cache_file = a->cache_file, .log = ui_log, .log_ctx = ui, .max_body_bytes =
             (uint64_t)a->max_body_mib << 20,
         .max_pixels = (uint64_t)((double)a->max_megapixels * 1e6), .max_images = a->max_images, .max_tokens = a->max_tokens,
         .max_queue = a->max_queue, .max_connections = a->max_connections, .read_s = a->read_timeout_s, .request_s =
@@ -166,7 +171,8 @@ static int serve(struct ui *ui, const struct serve_args *a, const char *name, co
     struct serve_tls tls = {0};
     char folder[CLI_PATH_MAX];
     if (a->tls_self_signed) {
-        if (serve_tls_make(serve_tls_folder(folder, sizeof folder) ? folder : NULL, &tls, &err) != EYE_OK) return ui_fail(ui, &err);
+        if (serve_tls_make(serve_tls_folder(folder, sizeof folder) ? folder : NULL, &tls, &err) != EYE_OK) return ui_fail(ui,
+                                                                                                                          &err);
         o.tls_cert = tls.cert_pem;
         o.tls_key = tls.key_pem;
     }

@@ -449,7 +449,8 @@ enum eye_status serve_use(struct serve *s, struct eye_model *model, struct eye_e
     struct eye_batch_opts o = {.n_slots = s->o.n_parallel, .n_beams = s->o.sampling.n_beams, .max_queued = s->o.max_queue,
                                .image_cache_bytes = s->o.no_cache ? -1 : (int64_t)(s->o.cache_bytes / 4),
                                .prefix_cache_bytes = s->o.no_cache ? -1 : (int64_t)(s->o.cache_bytes - s->o.cache_bytes / 4)};
-    enum eye_status st = work_new(&s->work, model, &o, err);
+    const struct work_keep keep = {s->o.no_cache ? NULL : s->o.cache_file, s->o.log, s->o.log_ctx};
+    enum eye_status st = work_new(&s->work, model, &o, &keep, err);
     if (st == EYE_OK) atomic_store(&s->model, model);
     return st;
 }

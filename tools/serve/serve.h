@@ -51,6 +51,9 @@ struct serve_opts { /* all-zero = defaults; texts are borrowed until serve_stop 
     int32_t n_parallel;      /* answers made at once; open the model with about so many (times the beams of an answer) */
     uint64_t cache_bytes;    /* for images and beginnings of prompts seen before; a quarter of it for images */
     bool no_cache;
+    const char *cache_file;  /* what is in the caches over a restart: read by serve_use, written by serve_stop; NULL = none */
+    eye_log_fn *log;         /* about that file, from these two calls; NULL = silence */
+    void *log_ctx;
     int32_t max_queue;       /* requests that wait or run; more are 429 */
     int32_t max_connections;
     int32_t read_s;          /* seconds a request may take to arrive, and an answer to be read */
