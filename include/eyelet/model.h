@@ -72,7 +72,8 @@ struct eye_model_opts { /* all-zero = defaults */
     int32_t n_threads;                  /* threads that compute, the caller's included; 0 = processors this process may use */
     const char *cpu_features;           /* NULL = all this CPU has; else at most these: "avx2,avx512", "base" = none */
     int32_t n_ctx;                      /* largest context a session may have; 0 = the model's own, at most 4096 */
-    int32_t n_parallel;                 /* sequences decoded at once: beams, prompts of a batch; 0 = as many as the model's beams */
+    int32_t n_parallel;                 /* sequences decoded at once: beams, prompts of a batch, a token and its guesses
+                                           (n_lookup); 0 = as many as the model's beams */
     int32_t image_side;                 /* pixels, a multiple of the vision tower's stride; 0 = the model's own */
     bool no_mmap;                       /* read files into memory instead of mapping them; of a compiled file the packed
                                            weights: copied into huge pages */

@@ -101,6 +101,11 @@ struct eye_generate_opts { /* all-zero: greedy, to the end of the answer or of t
     int32_t n_beams;         /* beam search for the likeliest answer, up to 16: slower, its text comes at once at the end; 1 = off,
                                 0 = as the model says (generation_config.json's num_beams), off with temperature or logprobs */
     float length_penalty;    /* of beam search: answers rank by log probability / tokens^penalty; 0 = as the model says, else 1 */
+    int32_t n_lookup;        /* > 0, up to 16: guess that many tokens where the answer's last two or three stood before in prompt or
+                                answer, and run them with the next one, in one pass over the weights. The answer is the same, bit
+                                for bit, drawn ones too; faster where it repeats what stands there, slower by what wrong guesses
+                                cost. Open the model with n_parallel > n_lookup, or its head runs row by row. Of sessions; beam
+                                search and batches guess nothing. 0 = off */
     bool ignore_eos;         /* go on after the model's end-of-answer token */
     int32_t n_logprobs;      /* > 0: result.logprobs, with this many most likely alternatives per token */
     eye_text_fn *on_text;    /* NULL = none: the text is in the result */
@@ -142,6 +147,8 @@ struct eye_result { /* memory belongs to the session: valid until its next gener
     size_t n_image_tok;    /* of these, image rows */
     size_t n_cached_tok;   /* of these, what the session's prefix held already */
     bool truncated;        /* the user's words were cut */
+    size_t n_guessed;      /* n_lookup: tokens guessed */
+    size_t n_guessed_right; /* of these, chosen: passes over the weights that were saved */
     struct eye_timings timings;
     const struct eye_logprob *logprobs; /* [n_tokens][1 + n_logprobs]: the chosen one, then the most likely; else NULL */
     size_t n_logprobs;     /* alternatives per token */

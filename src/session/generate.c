@@ -2,6 +2,7 @@
  * needs is taken before its first token. */
 #include <string.h>
 
+#include "session/lookup.h"
 #include "session/session_impl.h"
 
 const char *eye_finish_name(enum eye_finish finish) {
@@ -62,15 +63,64 @@ static bool take_token(struct eye_session *s, int32_t id) {
     return over;
 }
 
+struct ahead { /* a token and guesses at those behind it, run at once */
+    struct eye_lookup lookup;
+    int32_t ids[1 + EYE_MAX_LOOKUP];
+    size_t n_guessed, n_right; /* the first n_right have been chosen since */
+    const float *logits;       /* behind the last of them */
+};
+
+/* The room for guesses: what context and caller still want behind the token and its successor. */
+static size_t guesses_wanted(const struct eye_session *s) {
+    int32_t room = s->n_ctx - s->n_past - 1, n_predict = s->reply.opts->n_predict;
+    if (n_predict) room = EYE_MIN(room, n_predict - (int32_t)s->reply.r->n_tokens - 1);
+    return (size_t)EYE_MAX(room, 0);
+}
+
+/* Guesses are written behind the context's end: as if they were not, until they are chosen. */
+static enum eye_status run_ahead(struct eye_session *s, int32_t id, struct ahead *a, struct eye_err *err) {
+    float *logits = a->lookup.most ? s->ahead : s->logits;
+    eye_lookup_learn(&a->lookup, a->n_guessed, a->n_right);
+    s->past[s->n_past] = a->ids[0] = id;
+    a->n_guessed = eye_lookup_guess(&a->lookup, s->past, (size_t)s->n_past + 1, a->ids + 1, guesses_wanted(s));
+    a->n_right = 0;
+    a->logits = logits;
+    s->reply.r->n_guessed += a->n_guessed;
+    EYE_TRY(eye_session_append_all(s, a->ids, 1 + a->n_guessed, logits, err));
+    s->n_past -= (int32_t)a->n_guessed;
+    return EYE_OK;
+}
+
+/* The token stands where a guess was run: its logits are there. */
+static void take_guess(struct eye_session *s, struct ahead *a) {
+    a->n_right++;
+    a->logits += s->decoder.vocab;
+    s->n_past++;
+    s->reply.r->n_guessed_right++;
+}
+
 static enum eye_status run_answer(struct eye_session *s, struct eye_err *err) {
+    struct ahead a = {.logits = s->logits};
+    eye_lookup_start(&a.lookup, (size_t)s->reply.opts->n_lookup);
     for (;;) {
-        int32_t id = eye_reply_pick(&s->reply, s->logits);
+        int32_t id = eye_reply_pick(&s->reply, a.logits);
         eye_reply_clock(&s->reply);
         if (take_token(s, id)) return EYE_OK;
         if (s->opts.cancel && s->opts.cancel(s->opts.cancel_ctx)) return eye_fail(err, EYE_E_CANCELLED, "cancelled");
-        EYE_TRY(eye_session_append(s, &id, 1, NULL, s->logits, err));
+        if (a.n_right < a.n_guessed && a.ids[1 + a.n_right] == id)
+            take_guess(s, &a);
+        else
+            EYE_TRY(run_ahead(s, id, &a, err));
         s->pending = -1;
     }
+}
+
+static enum eye_status take_ahead_memory(struct eye_session *s, const struct eye_generate_opts *o, struct eye_err *err) {
+    void *p = s->ahead;
+    if (o->n_lookup <= 0) return EYE_OK;
+    EYE_TRY(eye_alloc_grow(s->alloc, &p, &s->ahead_cap, (1 + (size_t)o->n_lookup) * s->decoder.vocab, sizeof *s->ahead, err));
+    s->ahead = p;
+    return EYE_OK;
 }
 
 /* Slots for each beam lie behind the prompt; the answer's tokens but the last then go through the decoder once more, as the
@@ -102,7 +152,8 @@ enum eye_status eye_session_generate(struct eye_session *s, const struct eye_que
     static const struct eye_generate_opts defaults;
     if (!opts) opts = &defaults;
     EYE_TRY(eye_reply_start(&s->reply, opts, result, eye_now_ns(), err));
-    enum eye_status st = run_prompt(s, query, result, err);
+    enum eye_status st = take_ahead_memory(s, opts, err);
+    if (st == EYE_OK) st = run_prompt(s, query, result, err);
     int32_t beams = eye_reply_beams(s->model, opts);
     if (st == EYE_OK) st = beams > 1 ? run_beams(s, beams, err) : run_answer(s, err);
     eye_reply_finish(&s->reply);

@@ -1,6 +1,7 @@
 /* session/reply: see reply.h. All memory is taken before the first token. */
 #include "session/reply.h"
 
+#include "session/lookup.h"
 #include "session/session_impl.h"
 
 void eye_reply_init(struct eye_reply *p, const struct eye_model *m, int32_t n_ctx) {
@@ -28,6 +29,8 @@ enum eye_status eye_reply_check(const struct eye_model *m, const struct eye_gene
                         o->n_beams);
     if (o->n_logprobs < 0 || o->n_logprobs > eye_model_n_vocab(m))
         return eye_fail(err, EYE_E_ARG, "n_logprobs is %d, expected 0 to %d", o->n_logprobs, eye_model_n_vocab(m));
+    if (o->n_lookup < 0 || o->n_lookup > EYE_MAX_LOOKUP)
+        return eye_fail(err, EYE_E_ARG, "n_lookup is %d, expected 0 to %d", o->n_lookup, EYE_MAX_LOOKUP);
     EYE_TRY(eye_sampler_check(o, err));
     return eye_answer_check(o, err);
 }

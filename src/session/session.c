@@ -83,6 +83,7 @@ void eye_session_free(struct eye_session *s) {
     eye_decoder_clear(&s->decoder);
     eye_reply_clear(&s->reply);
     eye_alloc_free(s->alloc, s->logits, (size_t)c->text.vocab * sizeof *s->logits);
+    eye_alloc_free(s->alloc, s->ahead, s->ahead_cap * sizeof *s->ahead);
     eye_ids_clear(&s->prompt);
     eye_buf_clear(&s->prefix.text);
     eye_alloc_free(s->alloc, s->prefix.image, s->prefix.image_cap * sizeof *s->prefix.image);
@@ -205,6 +206,10 @@ static enum eye_status append(struct eye_session *s, const int32_t *ids, size_t 
 enum eye_status eye_session_append(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows, float *logits,
                                    struct eye_err *err) {
     return append(s, ids, n, image_rows, logits != NULL, logits, err);
+}
+
+enum eye_status eye_session_append_all(struct eye_session *s, const int32_t *ids, size_t n, float *logits, struct eye_err *err) {
+    return append(s, ids, n, NULL, n, logits, err);
 }
 
 enum eye_status eye_session_prefill_logits(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows,

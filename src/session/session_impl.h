@@ -66,6 +66,8 @@ struct eye_session {
     struct eye_eyes eyes;          /* open with the first image */
     struct eye_decoder decoder;
     float *logits;                 /* [n_vocab] */
+    float *ahead;                  /* [ahead_cap] logits of a token and of guesses behind it */
+    size_t ahead_cap;
     int32_t *past;                 /* [n_ctx] what stands at each position; EYE_TOKEN_IMAGE_ROW for image rows */
     struct {                       /* the context is the beginning of a question */
         bool active, raw, images_first;
@@ -136,6 +138,9 @@ struct eye_exec *eye_session_exec(const struct eye_session *s, enum eye_part par
 /* eye_session_prefill without the pending token. */
 EYE_MUST_CHECK enum eye_status eye_session_append(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows,
                                                   float *logits, struct eye_err *err);
+/* Tokens alone; logits [n, n_vocab] of all of them. */
+EYE_MUST_CHECK enum eye_status eye_session_append_all(struct eye_session *s, const int32_t *ids, size_t n, float *logits,
+                                                      struct eye_err *err);
 /* Checks ids against the vocabulary and counts image rows. */
 EYE_MUST_CHECK enum eye_status eye_session_check_ids(const struct eye_session *s, const int32_t *ids, size_t n,
                                                      size_t *n_image_rows, struct eye_err *err);

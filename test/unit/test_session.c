@@ -15,6 +15,7 @@
 #include "eyelet/convert.h"
 #include "eyelet/experimental.h"
 #include "eyelet/eyelet.h"
+#include "session/lookup.h"
 #include "support/make_checkpoint.h"
 #include "support/support.h"
 #include "tensor/tensor.h"
@@ -372,6 +373,80 @@ static void test_generate_is_the_loop_by_hand(void **state) {
     eye_session_free(a);
     eye_session_free(b);
     eye_model_close(m);
+}
+
+/* Guesses change no token, no log probability and nothing that comes after, whatever picks the tokens and ends the answer. */
+static void test_lookup_changes_nothing(void **state) {
+    (void)state;
+    enum { CTX = 300 };
+    static const struct eye_generate_opts how[] = {
+        {.n_predict = 60, .ignore_eos = true},
+        {.n_predict = 61, .ignore_eos = true, .n_logprobs = 2, .repeat_penalty = 1.05f},
+        {.n_predict = 60, .ignore_eos = true, .temperature = 0.3f, .top_k = 4, .seed = 7},
+        {.ignore_eos = true, .presence_penalty = -20}, /* goes round in circles, to the end of the context */
+    };
+    static const int32_t lookup[] = {1, 5, EYE_MAX_LOOKUP};
+    size_t n_right = 0;
+    for (size_t k = 0; k < EYE_COUNT(how) * EYE_COUNT(lookup); k++) {
+        struct eye_err err;
+        struct eye_generate_opts o = how[k % EYE_COUNT(how)];
+        struct eye_model *m = open_model((struct eye_model_opts){.n_ctx = CTX, .n_parallel = k % 2 ? 1 : 6});
+        struct eye_session *a = open_session(m, 0), *b = open_session(m, 0);
+        struct eye_image img = picture(97, 61);
+        struct eye_query q = {.text = "a b c d a b c d a b c", .images = &img, .n_images = 1};
+        struct eye_result plain, guessed;
+        size_t n_vocab = (size_t)eye_model_n_vocab(m);
+        float *x = floats(n_vocab), *y = floats(n_vocab);
+        int32_t next = 3;
+        CALL(eye_session_generate(a, &q, &o, &plain, &err));
+        o.n_lookup = lookup[k / EYE_COUNT(how)];
+        CALL(eye_session_generate(b, &q, &o, &guessed, &err));
+        assert_int_equal(plain.n_tokens, guessed.n_tokens);
+        assert_memory_equal(plain.tokens, guessed.tokens, plain.n_tokens * sizeof *plain.tokens);
+        assert_string_equal(plain.text, guessed.text);
+        assert_int_equal(plain.finish, guessed.finish);
+        assert_int_equal(plain.n_guessed, 0);
+        assert_true(guessed.n_guessed_right <= guessed.n_guessed && guessed.n_guessed_right < guessed.n_tokens);
+        if (o.n_logprobs) assert_memory_equal(plain.logprobs, guessed.logprobs, plain.n_tokens * 3 * sizeof *plain.logprobs);
+        assert_int_equal(eye_session_n_past(a), eye_session_n_past(b));
+        n_right += guessed.n_guessed_right;
+        if (o.n_predict) {
+            CALL(eye_session_prefill(a, &next, 1, NULL, x, &err));
+            CALL(eye_session_prefill(b, &next, 1, NULL, y, &err));
+            assert_memory_equal(x, y, n_vocab * sizeof *x);
+        }
+        o.n_lookup = EYE_MAX_LOOKUP + 1;
+        assert_int_equal(eye_session_generate(b, &q, &o, &guessed, &err), EYE_E_ARG);
+        free(x), free(y);
+        eye_session_free(a);
+        eye_session_free(b);
+        eye_model_close(m);
+    }
+    assert_true(n_right > 100);
+}
+
+static void test_lookup_guesses(void **state) {
+    (void)state;
+    static const int32_t past[] = {1, 2, 3, 4, -1, 9, 2, 3, 5, 6, 7, 2, 3}, loop[] = {8, 1, 2, 1, 2, 1, 2};
+    int32_t g[EYE_MAX_LOOKUP];
+    struct eye_lookup l;
+    eye_lookup_start(&l, EYE_MAX_LOOKUP);
+    assert_int_equal(eye_lookup_guess(&l, past, 13, g, 16), 4); /* where 2 3 stood last */
+    assert_memory_equal(g, ((int32_t[]){5, 6, 7, 2}), 16);
+    assert_int_equal(eye_lookup_guess(&l, past, 13, g, 2), 2);
+    assert_int_equal(eye_lookup_guess(&l, past, 13, g, 0), 0);
+    assert_int_equal(eye_lookup_guess(&l, past, 8, g, 16), 1); /* up to an image row */
+    assert_int_equal(g[0], 4);
+    assert_int_equal(eye_lookup_guess(&l, past, 6, g, 16), 0);
+    assert_int_equal(eye_lookup_guess(&l, past, 1, g, 16), 0);
+    assert_int_equal(eye_lookup_guess(&l, loop, 7, g, 16), 4); /* beyond the end as before it */
+    assert_memory_equal(g, ((int32_t[]){1, 2, 1, 2}), 16);
+    eye_lookup_learn(&l, 4, 4);
+    assert_int_equal(eye_lookup_guess(&l, loop, 7, g, 16), 8);
+    eye_lookup_learn(&l, 8, 0);
+    assert_int_equal(eye_lookup_guess(&l, loop, 7, g, 16), 1);
+    eye_lookup_start(&l, 0);
+    assert_int_equal(eye_lookup_guess(&l, loop, 7, g, 16), 0);
 }
 
 /* Two answers in one context = one context of all their tokens: the last token of an answer is not lost. */
@@ -809,6 +884,8 @@ int main(void) {
         cmocka_unit_test(test_probe_is_what_runs),
         cmocka_unit_test(test_cost),
         cmocka_unit_test(test_generate_is_the_loop_by_hand),
+        cmocka_unit_test(test_lookup_changes_nothing),
+        cmocka_unit_test(test_lookup_guesses),
         cmocka_unit_test(test_a_second_turn_sees_the_whole_first),
         cmocka_unit_test(test_ways_to_end),
         cmocka_unit_test(test_cancelled_while_packing),

@@ -236,6 +236,7 @@ static void test_one_thread(void **state) {
     check(&(struct task){.name = "greedy q4_0", .n_threads = 1, .decoder = EYE_WEIGHT_Q4_0});
     check(&(struct task){.name = "drawn", .n_threads = 1, .opts = drawn});
     check(&(struct task){.name = "logprobs, stops", .n_threads = 1, .opts = {.n_logprobs = 4, .stop = stop, .n_stop = 2}});
+    check(&(struct task){.name = "guesses", .n_threads = 1, .opts = {.n_lookup = 4, .presence_penalty = -20}});
     check(&(struct task){.name = "steps", .n_threads = 1, .step = true});
 }
 

@@ -124,6 +124,7 @@ void cli_note_timings(struct ui *ui, const struct eye_result *r) {
     ui_note(ui, "prompt %zu tokens %.0f ms (%.1f tok/s), first token %.0f ms, answer %zu tokens %.1f tok/s (%s)",
             r->n_prompt_tok, (double)t->prefill_us / 1e3, cli_prefill_rate(r),
             (double)t->first_token_us / 1e3, r->n_tokens, cli_decode_rate(r), eye_finish_name(r->finish));
+    if (r->n_guessed) ui_note(ui, "guessed %zu tokens, %zu right", r->n_guessed, r->n_guessed_right);
 }
 
 /* ---- text ---- */

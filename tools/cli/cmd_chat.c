@@ -14,7 +14,7 @@ struct chat_opts {
     struct sampling_args sampling;
     struct arg_list image;
     const char *cache;
-    int32_t n_predict;
+    int32_t n_predict, n_lookup;
     bool no_exif, json;
 };
 _Static_assert(sizeof(struct chat_opts) <= ARG_MAX_OPTS, "options fit what main.c allocates");
@@ -28,6 +28,8 @@ static const struct arg chat_args[] = {
      1 << 24},
     {ARG_FLAG, 0, "no-exif", NULL, "ignore the EXIF orientation of pictures", offsetof(T, no_exif)},
     SAMPLING_ARGS(T),
+    {ARG_INT, 0, "lookup", "N", "guess up to N tokens where the answer repeats what stands before it; changes no answer",
+     offsetof(T, n_lookup), 0, 16},
     {ARG_GROUP, .help = "Output"},
     {ARG_FLAG, 0, "json", NULL, "one JSON object per answer instead of text", offsetof(T, json)},
     MODEL_ARGS(T),
@@ -81,6 +83,7 @@ static void ask(struct chat *c, const char *text) {
     struct eye_result r;
     int32_t before = eye_session_n_past(c->s);
     opts.n_predict = c->o->n_predict;
+    opts.n_lookup = c->o->n_lookup;
     opts.on_text = c->o->json ? NULL : cli_print_piece;
     enum eye_status st = eye_session_generate(c->s, &query, &opts, &r, &err);
     ui_clear(&c->ui);
@@ -255,7 +258,9 @@ static int run(void *opts, char *const *operand, int n_operands) {
     c->o = opts;
     c->terminal = isatty(STDIN_FILENO);
     ui_init(&c->ui, c->o->model.quiet, c->o->model.verbose);
-    c->code = cli_open(&c->ui, &c->o->model, &c->model);
+    struct model_args args = c->o->model;
+    if (c->o->n_lookup) args.n_parallel = 1 + c->o->n_lookup;
+    c->code = cli_open(&c->ui, &args, &c->model);
     if (c->code == EXIT_DONE && eye_session_new(c->model, NULL, &c->s, &err) != EYE_OK) c->code = ui_fail(&c->ui, &err);
     if (c->code == EXIT_DONE && c->o->cache && eye_session_load(c->s, c->o->cache, &err) != EYE_OK)
         c->code = ui_fail(&c->ui, &err);

@@ -12,7 +12,7 @@ struct run_opts {
     struct sampling_args sampling;
     struct arg_list image;
     const char *prompt, *profile, *cache;
-    int32_t n_predict, n_logprobs, image_position;
+    int32_t n_predict, n_lookup, n_logprobs, image_position;
     bool raw, truncate, no_exif, json;
 };
 _Static_assert(sizeof(struct run_opts) <= ARG_MAX_OPTS, "options fit what main.c allocates");
@@ -33,6 +33,8 @@ static const struct arg run_args[] = {
     {ARG_FLAG, 0, "truncate", NULL, "cut the end of a prompt that does not fit the context", offsetof(T, truncate)},
     {ARG_FLAG, 0, "no-exif", NULL, "ignore the EXIF orientation of pictures", offsetof(T, no_exif)},
     SAMPLING_ARGS(T),
+    {ARG_INT, 0, "lookup", "N", "guess up to N tokens where the answer repeats what stands before it; changes no answer",
+     offsetof(T, n_lookup), 0, 16},
     {ARG_GROUP, .help = "Output"},
     {ARG_FLAG, 0, "json", NULL, "one JSON object instead of text", offsetof(T, json)},
     {ARG_INT, 0, "logprobs", "N", "with --json: log probabilities, and N alternatives per token", offsetof(T, n_logprobs), 0,
@@ -99,6 +101,9 @@ static int print_json(struct ui *ui, const struct eye_model *model, const struct
     json_object_set_new(o, "prompt_tokens", json_integer((json_int_t)r->n_prompt_tok));
     json_object_set_new(o, "image_tokens", json_integer((json_int_t)r->n_image_tok));
     if (r->n_cached_tok) json_object_set_new(o, "cached_tokens", json_integer((json_int_t)r->n_cached_tok));
+    if (r->n_guessed)
+        json_object_set_new(o, "lookup", json_pack("{s:I, s:I}", "guessed", (json_int_t)r->n_guessed, "right",
+                                                   (json_int_t)r->n_guessed_right));
     if (r->truncated) json_object_set_new(o, "truncated", json_true());
     json_object_set_new(o, "timings", timings_json(r));
     if (r->logprobs) json_object_set_new(o, "logprobs", logprobs_json(model, r));
@@ -129,6 +134,7 @@ static int generate(struct ui *ui, const struct run_opts *o, struct eye_model *m
     };
     struct eye_generate_opts opts = cli_generate_opts(&o->sampling);
     opts.n_predict = o->n_predict;
+    opts.n_lookup = o->n_lookup;
     opts.n_logprobs = o->n_logprobs;
     opts.on_text = o->json ? NULL : cli_print_piece;
     enum eye_status st = eye_session_generate(s, &query, &opts, &r, &err);
@@ -161,6 +167,7 @@ static int run(void *opts, char *const *operand, int n_operands) {
     int code = check(o);
     if (code != EXIT_DONE) return code;
     ui_init(&ui, o->model.quiet, o->model.verbose);
+    if (o->n_lookup) o->model.n_parallel = 1 + o->n_lookup;
     code = cli_open(&ui, &o->model, &model);
     if (code != EXIT_DONE) return code;
     struct eye_session_opts sopts = {.with_images = o->image.n > 0};
