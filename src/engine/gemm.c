@@ -1,7 +1,8 @@
 /* engine/gemm: y = act(x w^T + bias) + residual over the pool.
  *
  * Two ways of sharing the work, by the number of rows:
- *   many rows   a task is a block of rows: it packs them for itself and runs through all columns; nothing is shared but w.
+ *   many rows   a task is a block of rows: it packs them for itself and runs through all columns; nothing is shared but w. Also
+ *               for fewer rows if w is small.
  *   fewer rows  the left side is packed once for everybody, then a task is (a tile of rows) x (a range of columns), so that
  *               each weight is read from memory once; with one row this streams w at memory speed.
  * Inside a task an rhs block of range_cols columns x k_chunk stays in L2 while the lhs panels pass by; sums continue through
@@ -20,6 +21,17 @@ struct gemm_run {
     size_t range_cols, n_ranges;      /* along columns */
 };
 
+/* Weights that stay in every thread's own cache: blocks may be short, so that each thread takes the rows that it made. */
+#define OWN_CACHE_BYTES ((size_t)640 << 10)
+static bool short_blocks(const struct eye_engine *e, const struct eye_matrix *w, size_t m) {
+    size_t bytes = eye_ceil_div(w->n, w->ukr->nr) * w->panel_bytes;
+    return bytes <= OWN_CACHE_BYTES && m >= (size_t)w->ukr->mr * (size_t)eye_pool_n_threads(e->pool);
+}
+
+static bool by_blocks(const struct eye_engine *e, const struct eye_matrix *w, size_t m) {
+    return eye_by_blocks(e, w, m) || short_blocks(e, w, m);
+}
+
 /* A thread's scratch: [made rows: mr x k f32][lhs block][tile]. The same arithmetic for planning and running. */
 struct layout {
     size_t lhs, tile, bytes;
@@ -28,7 +40,7 @@ static struct layout thread_layout(const struct eye_engine *e, const struct eye_
     size_t mr = w->ukr->mr, rows = EYE_MIN(EYE_MAX(TILE_ROWS, w->block_rows), EYE_ALIGN_UP(m, mr));
     struct layout t = {0};
     t.lhs = made_rows ? eye_line(mr * w->k * sizeof(float)) : 0;
-    t.tile = t.lhs + (eye_by_blocks(e, w, m) ? w->block_rows / mr * w->lhs_bytes : 0);
+    t.tile = t.lhs + (by_blocks(e, w, m) ? w->block_rows / mr * w->lhs_bytes : 0);
     size_t cols = EYE_MIN(w->range_cols, EYE_ALIGN_UP(w->n, w->ukr->nr));
     t.bytes = t.tile + eye_line((w->k > w->k_chunk ? rows : mr) * cols * sizeof(float));
     return t;
@@ -160,12 +172,14 @@ static void shared_run(struct eye_exec *x, const struct eye_gemm *j) {
 
 void eye_gemm_run(struct eye_exec *x, const struct eye_gemm *j) {
     assert(thread_layout(x->plan->e, j->w, j->m, !j->x).bytes <= x->plan->thread_bytes);
-    if (!eye_by_blocks(x->plan->e, j->w, j->m)) {
+    const struct eye_engine *e = x->plan->e;
+    if (!by_blocks(e, j->w, j->m)) {
         shared_run(x, j);
         return;
     }
-    size_t mr = j->w->ukr->mr, n_blocks = eye_ceil_div(j->m, j->w->block_rows);
+    size_t panels = eye_ceil_div(j->m, j->w->ukr->mr), n_blocks = eye_ceil_div(j->m, j->w->block_rows);
+    if (!eye_by_blocks(e, j->w, j->m)) n_blocks = EYE_MAX(n_blocks, EYE_MIN(panels, 4 * (size_t)eye_pool_n_threads(e->pool)));
     struct gemm_run r = {.x = x, .j = j, .range_cols = j->w->range_cols};
-    r.block_rows = eye_ceil_div(eye_ceil_div(j->m, mr), n_blocks) * mr; /* even blocks */
+    r.block_rows = eye_ceil_div(panels, n_blocks) * j->w->ukr->mr; /* even blocks */
     eye_exec_tasks(x, SIZE_MAX, eye_ceil_div(j->m, r.block_rows), block_task, &r);
 }
