@@ -13,12 +13,13 @@
  *   if (err.code != EYE_OK) fprintf(stderr, "%s\n", err.text);
  *
  * status.h errors · image.h files to pixels · model.h open and ask · session.h images and text in, text out ·
- * batch.h many requests at once.
+ * batch.h many requests at once · grammar.h answers that are JSON.
  */
 #ifndef EYELET_EYELET_H
 #define EYELET_EYELET_H
 
 #include "eyelet/batch.h"
+#include "eyelet/grammar.h"
 #include "eyelet/image.h"
 #include "eyelet/model.h"
 #include "eyelet/session.h"

@@ -28,6 +28,7 @@ extern "C" {
 #endif
 
 struct eye_image; /* image.h */
+struct eye_grammar; /* grammar.h */
 struct eye_session;
 
 struct eye_session_opts { /* all-zero = defaults */
@@ -107,6 +108,7 @@ struct eye_generate_opts { /* all-zero: greedy, to the end of the answer or of t
                                 cost. Open the model with n_parallel > n_lookup, or its head runs row by row. Of sessions; beam
                                 search and batches guess nothing. 0 = off */
     bool ignore_eos;         /* go on after the model's end-of-answer token */
+    const struct eye_grammar *grammar; /* what the answer may be, of this model's; NULL = anything. n_beams is at most 1 then */
     int32_t n_logprobs;      /* > 0: result.logprobs, with this many most likely alternatives per token */
     eye_text_fn *on_text;    /* NULL = none: the text is in the result */
     void *on_text_ctx;

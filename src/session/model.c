@@ -251,6 +251,7 @@ void eye_model_close(struct eye_model *m) {
     eye_tokenizer_close(m->tokenizer);
     if (m->vlm.ckpt) eye_vlm_clear(&m->vlm);
     eye_checkpoint_close(&m->ckpt);
+    eye_vocabulary_clear(&m->vocabulary);
     pthread_mutex_destroy(&m->key_lock);
     pthread_mutex_destroy(&m->lock);
     struct eye_alloc copy = m->alloc_copy;

@@ -7,6 +7,7 @@
 #include "session/answer.h"
 #include "session/sampler.h"
 #include "session/search.h"
+#include "text/grammar.h"
 #include "text/tokenizer.h"
 
 struct eye_reply {
@@ -24,6 +25,10 @@ struct eye_reply {
     size_t logprobs_cap;
     struct eye_candidate *top;      /* [top_cap] scratch for logprobs */
     size_t top_cap;
+    struct eye_matcher *matcher;    /* with the first answer that has a grammar */
+    float *allowed;                 /* [n_vocab] logits, those that the grammar does not allow at minus infinity */
+    struct eye_buf token;           /* the bytes of one */
+    int32_t room;                   /* tokens that may still come */
     /* of the present answer */
     const struct eye_generate_opts *opts;
     struct eye_result *r;

@@ -17,6 +17,7 @@
 #include "session/eyes.h"
 #include "session/reply.h"
 #include "session/state.h"
+#include "text/grammar.h"
 #include "text/template.h"
 
 #define EYE_BEAM_TOK 128
@@ -44,6 +45,7 @@ struct eye_model {
     struct eye_script *script;     /* of EYE_TEMPLATE_SCRIPT */
     int32_t end[EYE_MAX_EOS + EYE_TEMPLATE_MAX_STOP]; /* [n_end] tokens that end an answer */
     size_t n_end;
+    struct eye_vocabulary vocabulary; /* under lock until a grammar has it; see grammar.c */
     pthread_mutex_t lock;          /* over all below, and over the pool: runs of different sessions take turns */
     struct eye_engine engine;
     bool engine_ready;
@@ -55,6 +57,11 @@ struct eye_model {
     bool layers_listed;
     struct eye_arena names;        /* of layer */
     uint32_t n_sessions;
+};
+
+struct eye_grammar {
+    struct eye_model *model;
+    struct eye_grammar_code code;
 };
 
 struct eye_session {

@@ -93,6 +93,47 @@ static int byte_of(const uint8_t *p, size_t n) {
     return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
+/* The bytes of the byte alphabet; a token with any character outside it stands for itself. */
+static void add_byte_level(const uint8_t *p, size_t n, struct eye_buf *out) {
+    size_t len, before = out->len;
+    for (size_t i = 0; i < n; i += len) {
+        int byte = eye_char_to_byte(eye_utf8_get(p + i, &len));
+        uint8_t b = (uint8_t)byte;
+        if (byte < 0) {
+            out->len = before;
+            eye_buf_add(out, p, n);
+            return;
+        }
+        eye_buf_add(out, &b, 1);
+    }
+}
+
+bool eye_tokenizer_bytes(const struct eye_tokenizer *tk, int32_t id, struct eye_buf *out) {
+    const struct eye_decoder *dec = &tk->decoder;
+    const char *text;
+    const uint8_t *meta;
+    size_t n;
+    if (!eye_tokenizer_token(tk, id, &text, &n) || tk->token[id].special) return false;
+    const uint8_t *p = (const uint8_t *)text, *end = p + n;
+    if (dec->byte_level) {
+        add_byte_level(p, n, out);
+        return true;
+    }
+    if (id == tk->unk) return false;
+    int byte = dec->byte_runs ? byte_of(p, n) : -1;
+    if (byte >= 0) {
+        uint8_t b = (uint8_t)byte;
+        eye_buf_add(out, &b, 1);
+        return true;
+    }
+    for (; dec->blanks && p < end && (meta = memmem(p, (size_t)(end - p), "\xE2\x96\x81", 3)); p = meta + 3) {
+        eye_buf_add(out, p, (size_t)(meta - p));
+        eye_buf_add(out, " ", 1);
+    }
+    eye_buf_add(out, p, (size_t)(end - p));
+    return true;
+}
+
 static void push_chars(struct eye_detok *d, int32_t id, const uint8_t *p, size_t n, struct eye_buf *out) {
     const struct eye_decoder *dec = &d->tk->decoder;
     const uint8_t *end = p + n, *meta;

@@ -71,6 +71,8 @@ EYE_MUST_CHECK enum eye_status eye_tokenizer_encode(const struct eye_tokenizer *
 int32_t eye_tokenizer_n_vocab(const struct eye_tokenizer *tk);
 /* The token as the file writes it (byte-level: in the byte alphabet); false = no such id. */
 bool eye_tokenizer_token(const struct eye_tokenizer *tk, int32_t id, const char **p, size_t *n);
+/* Appends the bytes that a token stands for in the middle of a text; false: none, it is special, unknown or no token. */
+bool eye_tokenizer_bytes(const struct eye_tokenizer *tk, int32_t id, struct eye_buf *out);
 int32_t eye_tokenizer_id(const struct eye_tokenizer *tk, const char *token, size_t n); /* -1 = no such token */
 bool eye_tokenizer_is_special(const struct eye_tokenizer *tk, int32_t id);
 /* The byte alphabet of GPT-2: printable bytes stand for themselves, the others for U+0100 onwards. */

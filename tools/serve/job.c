@@ -205,6 +205,29 @@ static bool submit(struct job *j, struct serve_error *e) {
     return true;
 }
 
+/* A schema that is not understood is the client's mistake, or asks for what is not done: both are said by place and name. */
+static bool make_grammar(struct job *j, struct serve_error *e) {
+    struct serve_request *r = &j->request;
+    struct eye_model *model = atomic_load(&j->s->model);
+    struct eye_err err = {0};
+    enum eye_status st = EYE_OK;
+    if (r->format == SERVE_TEXT) return true;
+    if (r->gen.n_beams > 1)
+        return serve_refuse(e, 400, NULL, "response_format", "response_format and n_beams %d: none are searched there", r->gen.n_beams);
+    if (r->format == SERVE_JSON_OBJECT) {
+        st = eye_grammar_json(model, &r->grammar, &err);
+    } else {
+        char *text = json_dumps(r->schema, JSON_ENCODE_ANY | JSON_COMPACT);
+        if (!text) return serve_refuse(e, 503, "out_of_memory", "response_format", "no memory for a schema");
+        st = eye_grammar_json_schema(model, text, &r->grammar, &err);
+        free(text);
+    }
+    r->gen.grammar = r->grammar;
+    if (st == EYE_OK) return true;
+    if (st == EYE_E_NOMEM) return serve_refuse(e, 503, "out_of_memory", "response_format", "no memory for a grammar");
+    return serve_refuse(e, 400, "invalid_schema", "response_format", "response_format: %s", err.text);
+}
+
 void job_generate(struct job *j, enum serve_kind kind) {
     struct serve *s = j->s;
     struct serve_error e;
@@ -215,6 +238,7 @@ void job_generate(struct job *j, enum serve_kind kind) {
     const struct serve_fetch fetch = {.allow = s->o.allow_urls, .n_allow = s->o.n_allow_urls, .timeout_s = SERVE_FETCH_S,
                                       .max_bytes = (size_t)s->o.max_body_bytes};
     ok = ok && serve_pictures_decode(&j->request.pictures, s->o.max_pixels, &s->pixels, &fetch, &e);
+    ok = ok && make_grammar(j, &e);
     if (ok) serve_answer_init(&j->answer, &j->request, atomic_load(&s->model), s->o.name);
     if (!ok || !submit(j, &e)) job_refuse(j, &e);
 }

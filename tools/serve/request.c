@@ -158,13 +158,23 @@ static bool take_one(struct parse *p, const char *name, json_t *v) {
     return serve_refuse(p->e, 400, "unsupported", name, "%s: only 1 is done here", name);
 }
 
-/* Constrained decoding has its place here: what a client may ask of the answer's form. */
+/* What the answer has to be: OpenAI's json_object and json_schema, and llama-server's json_object with a schema. */
 static bool take_format(struct parse *p, const char *name, json_t *v) {
     const char *type = json_string_value(json_object_get(v, "type"));
+    json_t *holder = json_object_get(v, "json_schema");
     if (!type) return wrong(p, name, "an object with a type");
     if (strcmp(type, "text") == 0) return true;
+    p->r->schema = json_object_get(holder ? holder : v, "schema");
+    if (strcmp(type, "json_object") == 0 && !holder) {
+        p->r->format = p->r->schema ? SERVE_JSON_SCHEMA : SERVE_JSON_OBJECT;
+        return true;
+    }
+    if (strcmp(type, "json_schema") == 0) {
+        p->r->format = SERVE_JSON_SCHEMA;
+        return p->r->schema || wrong(p, name, "json_schema with a schema");
+    }
     return serve_refuse(p->e, 400, "unsupported_response_format", name,
-                        "%s: type \"%.40s\" is not done by this version, only \"text\"", name, type);
+                        "%s: type \"%.40s\" is not known, expected text, json_object or json_schema", name, type);
 }
 
 /* Tools and the like: nothing asked for is fine. */
@@ -454,6 +464,7 @@ bool serve_request_parse(struct serve_request *r, enum serve_kind kind, const ch
 }
 
 void serve_request_clear(struct serve_request *r) {
+    eye_grammar_free(r->grammar);
     serve_pictures_clear(&r->pictures);
     free(r->message);
     json_decref(r->root);

@@ -28,6 +28,9 @@ struct serve_request {
     bool stream, include_usage;
     bool logprobs;                      /* wanted, with n_top alternatives (gen.n_logprobs is at least 1 then) */
     int32_t n_top;
+    enum { SERVE_TEXT, SERVE_JSON_OBJECT, SERVE_JSON_SCHEMA } format;
+    json_t *schema;                     /* of the last; lies in root */
+    struct eye_grammar *grammar;        /* gen.grammar, made by who has the model; freed with the request */
 };
 
 /* The bytes as JSON, an object, or a refusal. */

@@ -74,13 +74,14 @@ static int props(struct job *j) {
                                "max_image_pixels", (json_int_t)o->max_pixels, "max_images", o->max_images, "max_tokens",
                                o->max_tokens, "max_queue", o->max_queue, "read_timeout_s", o->read_s, "timeout_s",
                                o->request_s);
-    return put_json(j, json_pack("{s:{s:i, s:o}, s:i, s:s, s:s, s:s+, s:{s:b, s:b}, s:i, s:i, s:s, s:s, s:[s], s:o}",
+    return put_json(j, json_pack("{s:{s:i, s:o}, s:i, s:s, s:s, s:s+, s:{s:b, s:b}, s:i, s:i, s:s, s:s, s:[s,s,s], s:o}",
                                  "default_generation_settings", "n_ctx", s->info.n_ctx, "params", sampling, "total_slots",
                                  o->n_parallel, "model_alias", o->name, "chat_template", s->info.chat_template,
                                  "build_info", "eyelet ", eye_version(), "modalities", "vision", s->info.image_tokens > 0,
                                  "audio", 0, "image_side", s->info.image_side,
                                  "image_tokens", s->info.image_tokens, "image_fit", fits[s->info.fit], "default_prompt",
-                                 s->info.default_prompt, "response_formats", "text", "limits", limits));
+                                 s->info.default_prompt, "response_formats", "text", "json_object", "json_schema",
+                                 "limits", limits));
 }
 
 static int metrics(struct job *j) {
