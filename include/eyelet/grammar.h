@@ -7,12 +7,12 @@
  *   ... eye_session_generate(s, &query, &opts, &result, &err) ...
  *   eye_grammar_free(g);
  *
- * An answer that ends by itself is whole and valid. One that runs out of tokens closes what it has opened before they end, where
- * they are enough for that at all and the tokenizer has every single byte (byte-level BPE; byte fallback): its finish is
+ * An answer that ends by itself is whole and valid. One that runs out of tokens closes what it has opened before they end,
+ * where they are enough for that at all and the tokenizer has every single byte (byte-level BPE; byte fallback): its finish is
  * EYE_FINISH_STOP then too. A stop string of the caller's still cuts anywhere. Beams are not searched under a grammar.
  *
- * Of JSON Schema: type, properties, required, additionalProperties, items, minItems, maxItems, minLength, maxLength, enum, const,
- * anyOf, $ref into the schema itself. Keywords that only describe are passed over; all others are refused by name. Objects have
+ * Of JSON Schema: type, properties, required, additionalProperties, items, minItems, maxItems, minLength, maxLength, enum,
+ * const, anyOf, $ref into the schema itself. Keywords that only describe are passed over; all others are refused by name. Objects have
  * their properties in the schema's order and, where it lists some, no others; numbers at most 15 digits before and after the
  * point; values nest at most 48 deep.
  */
@@ -28,14 +28,14 @@ extern "C" {
 
 struct eye_grammar; /* immutable: may be shared by threads and answers */
 
-/* Any JSON object. The model must outlive the grammar, which is for its tokens only; the first one of a model puts its vocabulary
- * in order, some 50 ms for 150,000 tokens. *g is set only on success. Returns EYE_OK; NOMEM. Threads: any. */
+/* Any JSON object. The model must outlive the grammar, which is for its tokens only; the first one of a model puts its
+ * vocabulary in order, some 50 ms for 150,000 tokens. *g is set only on success. Returns EYE_OK; NOMEM. Threads: any. */
 EYE_API EYE_MUST_CHECK enum eye_status eye_grammar_json(struct eye_model *model, struct eye_grammar **g, struct eye_err *err);
 /* What a JSON Schema describes. schema  NUL-terminated UTF-8, from anyone; borrowed for the call.
  * Returns EYE_OK; CORRUPT (no JSON, a keyword of a wrong type); UNSUPPORTED (a keyword that is not done, nothing finite is so);
  * LIMIT (256 KiB, 1024 schemas, 65,536 steps with counts written out); NOMEM. The text names the place. Threads: any. */
-EYE_API EYE_MUST_CHECK enum eye_status eye_grammar_json_schema(struct eye_model *model, const char *schema, struct eye_grammar **g,
-                                                               struct eye_err *err);
+EYE_API EYE_MUST_CHECK enum eye_status eye_grammar_json_schema(struct eye_model *model, const char *schema,
+                                                               struct eye_grammar **g, struct eye_err *err);
 /* No answer may be using it. NULL is fine. */
 EYE_API void eye_grammar_free(struct eye_grammar *g);
 

@@ -1,5 +1,5 @@
-/* session/grammar: a model's grammars, eyelet/grammar.h. The work is text/grammar's; here its parts meet the model: the vocabulary
- * in order is the model's, made with the first grammar. */
+/* session/grammar: a model's grammars, eyelet/grammar.h. The work is text/grammar's; here its parts meet the model: the
+ * vocabulary in order is the model's, made with the first grammar. */
 #include "eyelet/grammar.h"
 
 #include <string.h>
@@ -34,7 +34,8 @@ enum eye_status eye_grammar_json(struct eye_model *model, struct eye_grammar **g
     return make(model, NULL, g, err);
 }
 
-enum eye_status eye_grammar_json_schema(struct eye_model *model, const char *schema, struct eye_grammar **g, struct eye_err *err) {
+enum eye_status eye_grammar_json_schema(struct eye_model *model, const char *schema, struct eye_grammar **g,
+                                        struct eye_err *err) {
     return make(model, schema, g, err);
 }
 

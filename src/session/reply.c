@@ -33,7 +33,8 @@ enum eye_status eye_reply_check(const struct eye_model *m, const struct eye_gene
     if (o->n_beams > 1 && (o->temperature > 0 || o->n_logprobs))
         return eye_fail(err, EYE_E_ARG, "%d beams: a search draws nothing and has no alternatives (temperature, n_logprobs)",
                         o->n_beams);
-    if (o->grammar && o->n_beams > 1) return eye_fail(err, EYE_E_ARG, "%d beams: none are searched under a grammar", o->n_beams);
+    if (o->grammar && o->n_beams > 1)
+        return eye_fail(err, EYE_E_ARG, "%d beams: none are searched under a grammar", o->n_beams);
     if (o->grammar && o->grammar->model != m) return eye_fail(err, EYE_E_ARG, "the grammar is another model's");
     if (o->n_logprobs < 0 || o->n_logprobs > eye_model_n_vocab(m))
         return eye_fail(err, EYE_E_ARG, "n_logprobs is %d, expected 0 to %d", o->n_logprobs, eye_model_n_vocab(m));
@@ -122,8 +123,8 @@ void eye_reply_clock(struct eye_reply *p) {
     p->r->timings.decode_us = (now - p->first_ns) / 1000;
 }
 
-/* What the grammar does not allow, at minus infinity. The answer's end is allowed where it is whole; an answer that is stuck (no
- * token is left that fits) has only its end. */
+/* What the grammar does not allow, at minus infinity. The answer's end is allowed where it is whole; an answer that is stuck
+ * (no token is left that fits) has only its end. */
 static const float *allow(struct eye_reply *p, const float *logits) {
     const struct eye_model *m = p->model;
     const uint32_t *mask = eye_matcher_mask(p->matcher, (uint32_t)EYE_MAX(p->room - 1, 0));

@@ -281,7 +281,8 @@ uint32_t eye_matcher_distance(const struct eye_matcher *m) {
     return m->now >= 0 ? m->state[m->now].distance : EYE_GRAMMAR_NEVER;
 }
 
-/* Tokens that lead to no more than room, into mask; returns the largest distance they lead to. One walk in order; path [d] is the state after d bytes. A token whose beginning is dead is passed over. */
+/* Tokens that lead to no more than room, into mask; returns the largest distance they lead to. One walk in order; path [d] is
+ * the state after d bytes. A token whose beginning is dead is passed over. */
 static uint32_t walk(struct eye_matcher *m, uint32_t room, uint32_t *mask) {
     const struct eye_vocabulary *v = m->v;
     int32_t path[EYE_VOCABULARY_MAX_BYTES + 1];

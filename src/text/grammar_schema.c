@@ -361,7 +361,8 @@ static unsigned type_named(struct compiler *c, json_t *v) {
     const char *name = json_string_value(v);
     for (size_t i = 0; name && i < sizeof type_names / sizeof *type_names; i++)
         if (strcmp(type_names[i].name, name) == 0) return type_names[i].type;
-    refuse(c, EYE_E_CORRUPT, "type \"%.40s\" is none of null, boolean, integer, number, string, array, object", name ? name : "?");
+    refuse(c, EYE_E_CORRUPT, "type \"%.40s\" is none of null, boolean, integer, number, string, array, object",
+           name ? name : "?");
     return 0;
 }
 
@@ -387,8 +388,8 @@ static void check_keywords(struct compiler *c, json_t *s) {
     static const char *const silent[] = {"title", "description", "default", "examples", "format", "deprecated", "readOnly",
                                          "writeOnly", "$schema", "$id", "$comment", "$defs", "definitions"};
     static const char *const alone[] = {"$ref", "anyOf", "enum", "const"};
-    static const char *const known[] = {"type", "properties", "required", "additionalProperties", "items", "minItems", "maxItems",
-                                        "minLength", "maxLength"};
+    static const char *const known[] = {"type", "properties", "required", "additionalProperties", "items", "minItems",
+                                        "maxItems", "minLength", "maxLength"};
     const char *key, *sole = NULL, *other = NULL;
     json_t *v;
     json_object_foreach(s, key, v) {
@@ -411,7 +412,8 @@ static void check_keywords(struct compiler *c, json_t *s) {
 static int64_t count_of(struct compiler *c, json_t *s, const char *key, int64_t def) {
     json_t *v = json_object_get(s, key);
     if (!v) return def;
-    if (!json_is_integer(v) || json_integer_value(v) < 0) refuse(c, EYE_E_CORRUPT, "%s: expected a number that is not negative", key);
+    if (!json_is_integer(v) || json_integer_value(v) < 0)
+        refuse(c, EYE_E_CORRUPT, "%s: expected a number that is not negative", key);
     if (json_integer_value(v) > EYE_GRAMMAR_MAX_CODE) {
         if (strncmp(key, "max", 3) == 0) return -1; /* no answer is so long */
         refuse(c, EYE_E_LIMIT, "%s: %lld is too many", key, (long long)json_integer_value(v));
@@ -611,7 +613,8 @@ static void of_type(struct compiler *c, json_t *s, unsigned type) {
 
 static void write_schema(struct compiler *c, json_t *s) {
     if (!json_is_object(s)) {
-        refuse(c, json_is_false(s) ? EYE_E_UNSUPPORTED : EYE_E_CORRUPT, json_is_false(s) ? "false: nothing is so" : "expected a schema");
+        bool no = json_is_false(s);
+        refuse(c, no ? EYE_E_UNSUPPORTED : EYE_E_CORRUPT, no ? "false: nothing is so" : "expected a schema");
         return;
     }
     check_keywords(c, s);

@@ -359,6 +359,34 @@ static void test_chat(void **state) {
     stop();
 }
 
+/* Answers of a random model that are JSON all the same, and a schema that is not done. */
+static void test_formats(void **state) {
+    (void)state;
+#define ASK(format) \
+    "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"max_tokens\":60,\"response_format\":" format "}"
+    static const char *const format[] = {
+        ASK("{\"type\":\"json_object\"}"),
+        ASK("{\"type\":\"json_object\",\"schema\":{\"type\":\"object\",\"properties\":{\"n\":{\"type\":\"integer\"}},"
+            "\"required\":[\"n\"]}}"),
+        ASK("{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\",\"strict\":true,\"schema\":{\"type\":\"object\","
+            "\"properties\":{\"n\":{\"type\":\"integer\"}},\"required\":[\"n\"]}}}")};
+    start((struct serve_opts){0}, true);
+    for (int i = 0; i < 3; i++) {
+        struct reply r = ask("POST", CHAT, "", format[i]);
+        assert_int_equal(r.status, 200);
+        json_t *o = json_of(&r), *answer = json_loads(json_string_value(path(o, "choices", 0, "message", "content")), 0, NULL);
+        assert_true(json_is_object(answer));
+        if (i) assert_true(json_is_integer(json_object_get(answer, "n")));
+        json_decref(answer);
+        json_decref(o);
+        eye_buf_clear(&r.all);
+    }
+    expect("keyword", ask("POST", CHAT, "", ASK("{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"not\":{}}}}")), 400,
+           "invalid_schema");
+#undef ASK
+    stop();
+}
+
 static void test_completions(void **state) {
     (void)state;
     start((struct serve_opts){.max_tokens = 20}, true);
@@ -531,6 +559,7 @@ int main(void) {
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_origins),
         cmocka_unit_test(test_chat),
+        cmocka_unit_test(test_formats),
         cmocka_unit_test(test_completions),
         cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_late_and_many),

@@ -213,7 +213,8 @@ static bool make_grammar(struct job *j, struct serve_error *e) {
     enum eye_status st = EYE_OK;
     if (r->format == SERVE_TEXT) return true;
     if (r->gen.n_beams > 1)
-        return serve_refuse(e, 400, NULL, "response_format", "response_format and n_beams %d: none are searched there", r->gen.n_beams);
+        return serve_refuse(e, 400, NULL, "response_format", "response_format and n_beams %d: none are searched there",
+                            r->gen.n_beams);
     if (r->format == SERVE_JSON_OBJECT) {
         st = eye_grammar_json(model, &r->grammar, &err);
     } else {
