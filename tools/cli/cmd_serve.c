@@ -176,6 +176,7 @@ static int serve(struct ui *ui, const struct serve_args *a, const char *name, co
         o.tls_cert = tls.cert_pem;
         o.tls_key = tls.key_pem;
     }
+    ui_catch_interrupt(); /* before anybody knows that it is there */
     if (serve_start(&s, &o, &err) != EYE_OK) {
         serve_tls_clear(&tls);
         return ui_fail(ui, &err);
@@ -194,6 +195,7 @@ static int serve(struct ui *ui, const struct serve_args *a, const char *name, co
         wait_for_end();
     }
     serve_stop(s, code == EXIT_DONE ? GRACE_MS : 0);
+    if (ui_interrupted(NULL)) code = EXIT_DONE; /* also while the model was loading: that is how a server ends */
     eye_model_close(model);
     serve_tls_clear(&tls);
     return code;
