@@ -179,7 +179,8 @@ usage 'the recipe is missing: a JSON file; see "eyelet help train"' train captio
 usage '-o is missing: the folder of the run; see "eyelet help distill"' distill joint r.json
 fails '/nowhere.json: ' train caption /nowhere.json -o "$tmp/run"
 prints '- `label_smoothing` (' train keys
-usage '"pull" is not in this version (0.1.0); see "eyelet help"' pull
+usage 'OWNER/NAME[@REVISION] is missing; see "eyelet help pull"' pull
+usage '"x", expected OWNER/NAME or OWNER/NAME@REVISION; see "eyelet help pull"' pull x
 
 # ---- a model ----
 model=$tmp/model

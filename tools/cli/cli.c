@@ -5,15 +5,35 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "hub_cache.h"
 
 /* In the order of the enums of eyelet/model.h. */
 const char *const cli_weight_names[] = {"stored", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "int8", NULL};
 const char *const cli_cache_names[] = {"auto", "f16", "f32", "i8", NULL};
 const char *const cli_fit_names[] = {"model", "pad", "crop", "stretch", NULL};
 
+_Static_assert(CLI_PATH_MAX >= HUB_PATH_MAX, "a path of the cache fits");
+
+/* A file or folder that is there is meant before a name of the hub that looks the same. */
+static const char *given_path(struct ui *ui, const char *given, char *buf) {
+    struct hub_name name;
+    struct eye_err err = {0};
+    char cache[HUB_PATH_MAX], snapshot[HUB_PATH_MAX], mmproj[HUB_PATH_MAX];
+    if (access(given, F_OK) == 0 || !hub_name_parse(given, &name)) return given;
+    if (hub_cache_dir(NULL, cache, &err) != EYE_OK) return given;
+    if (hub_cache_find(cache, &name, snapshot, NULL, &err) != EYE_OK) {
+        ui_failf(ui, "%s: no such file or folder, and no model that was pulled: %s", given, err.text);
+        return NULL;
+    }
+    hub_cache_model(snapshot, buf, mmproj);
+    return buf;
+}
+
 const char *cli_model_path(struct ui *ui, const char *given, char *buf) {
     struct eye_err err = {0};
-    if (given) return given;
+    if (given) return given_path(ui, given, buf);
     if (eye_default_model(buf, CLI_PATH_MAX, &err) == EYE_OK) return buf;
     ui_failf(ui, "no model given (-m, or EYELET_MODEL), and %s. One to start with is apple/FastVLM-0.5B on huggingface.co",
              err.text);

@@ -8,7 +8,7 @@
 #include "ui.h"
 
 extern const struct command cmd_run, cmd_chat, cmd_batch, cmd_cache, cmd_probe, cmd_tokens, cmd_convert, cmd_calibrate, cmd_compile, cmd_inspect, cmd_bench,
-    cmd_serve, cmd_doctor, cmd_train, cmd_distill, cmd_eval, cmd_version;
+    cmd_serve, cmd_doctor, cmd_train, cmd_distill, cmd_eval, cmd_pull, cmd_version;
 extern const struct command cmd_export_onnx;
 extern const struct command cmd_data_info, cmd_data_check, cmd_data_split, cmd_data_cache, cmd_data_synth, cmd_data_tokenizer;
 extern const struct command cmd_onnx_print, cmd_onnx_check, cmd_onnx_rename, cmd_onnx_lint, cmd_onnx_patch;
@@ -31,7 +31,8 @@ struct model_args { /* a member `model` of each command's options */
 extern const char *const cli_weight_names[], *const cli_cache_names[], *const cli_fit_names[];
 
 #define MODEL_PATH_ARG(T) \
-    {ARG_TEXT, 'm', "model", "MODEL", "checkpoint folder, .gguf or compiled file; left out: the default model", offsetof(T, model.path)}
+    {ARG_TEXT, 'm', "model", "MODEL", "checkpoint folder, .gguf, compiled file, or a name that was pulled; left out: the default model", \
+     offsetof(T, model.path)}
 #define CHAT_TEMPLATE_ARG(T) \
     {ARG_TEXT, 0, "chat-template", "NAME", \
      "qwen2, chatml, vicuna, llava, smolvlm, llama2, tinyllava or raw, or a Jinja file; not the model's own", \
@@ -68,8 +69,8 @@ extern const char *const cli_weight_names[], *const cli_cache_names[], *const cl
     {ARG_FLAG, 'v', "verbose", NULL, "say more", offsetof(T, model.verbose)}
 
 #define CLI_PATH_MAX 4096
-/* The path of a model to open: given, or where it is NULL the default model's, in buf [CLI_PATH_MAX]. NULL: there is none, and
- * that was said. */
+/* The path of a model to open, in buf [CLI_PATH_MAX] or as given: a path that is there, else OWNER/NAME[@REVISION] that
+ * "eyelet pull" fetched; where given is NULL, the default model's. NULL: there is none, and that was said. */
 const char *cli_model_path(struct ui *ui, const char *given, char *buf);
 /* Opens the model, or the default one, with progress and warnings on ui, and from now on catches Ctrl-C; says what is wrong itself. Returns
  * EXIT_DONE or another exit code. */

@@ -15,7 +15,7 @@ static const struct command *const commands[] = {&cmd_run, &cmd_chat, &cmd_batch
                                                &cmd_genie_prepare, &cmd_genie_combine, &cmd_genie_t2t_run, &cmd_net_run, &cmd_ctx_info,
                                                &cmd_device_list, &cmd_device_doctor, &cmd_device_push, &cmd_device_run,
                                                &cmd_device_verify, &cmd_fastvlm_e2e,
-                                               &cmd_fastvlm_cache, &cmd_fastvlm_export_decoder, &cmd_fastvlm_compile, &cmd_version, NULL};
+                                               &cmd_fastvlm_cache, &cmd_fastvlm_export_decoder, &cmd_fastvlm_compile, &cmd_pull, &cmd_version, NULL};
 #define N_COMMANDS (sizeof commands / sizeof commands[0] - 1)
 
 static void print_overview(void) {
@@ -71,9 +71,6 @@ static bool is_help(const char *word) { return strcmp(word, "help") == 0 || strc
 
 static int unknown_command(const char *name, const char *second) {
     if (lacks_second_word(name, second)) return EXIT_USAGE;
-    static const char *const planned[] = {"pull"};
-    for (size_t i = 0; i < sizeof planned / sizeof planned[0]; i++)
-        if (strcmp(planned[i], name) == 0) return args_usage(NULL, "\"%s\" is not in this version (%s)", name, eye_version());
     const char *names[N_COMMANDS + 1] = {"help"};
     for (size_t i = 0; i < N_COMMANDS; i++) names[i + 1] = commands[i]->name;
     const char *near = args_nearest(name, names, N_COMMANDS + 1);
