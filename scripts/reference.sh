@@ -11,4 +11,7 @@ if [ ! -x "$py" ]; then
     "$py" -m pip install -q torch==2.13.0 numpy pillow safetensors tokenizers transformers timm==1.0.31 onnx onnxruntime openai
     "$py" -m pip install -q --no-deps torchvision
 fi
+if ! "$py" -c "import mypy, pytest, pyspark, ray.data" 2>/dev/null; then # the Python package and clusters
+    "$py" -m pip install -q mypy pytest pyspark "ray[data]"
+fi
 exec "$py" "$(dirname "$0")/../test/reference/reference.py" --build "$build" "$@"

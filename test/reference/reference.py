@@ -23,6 +23,7 @@ import fastvlm
 import onnx_export
 import onnx_qdq
 import onnx_tools
+import python_package
 import serve_openai
 import smolvlm
 import train
@@ -174,6 +175,10 @@ def main():
             v.all()
             s.passed += v.passed
             s.failed += v.failed
+            y = python_package.Suite(os.path.abspath(a.build))
+            y.all()
+            s.passed += y.passed
+            s.failed += y.failed
             c = compose.Suite(a.build, a.work or tmp)
             c.compositions()
             s.passed += c.passed
