@@ -70,7 +70,7 @@ struct eye_generate_opts {
 };
 struct eye_timings {
     uint64_t image_decode_us; uint64_t preprocess_us; uint64_t vision_us; uint64_t projector_us; uint64_t prefill_us;
-    uint64_t first_token_us; uint64_t decode_us; uint64_t start_us;
+    uint64_t first_token_us; uint64_t decode_us; uint64_t start_us; uint64_t queue_us;
 };
 struct eye_logprob { int32_t token; float logprob; };
 struct eye_result {

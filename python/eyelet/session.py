@@ -89,6 +89,7 @@ class Timings:
     prefill_us: int
     first_token_us: int
     decode_us: int
+    queue_us: int
 
 
 @dataclass(frozen=True)
