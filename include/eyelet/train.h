@@ -129,6 +129,20 @@ struct eye_train_progress { /* after each step */
     double rows_per_s, images_per_s;
     double seconds_left;             /* of the stage */
 };
+/* Processes that make one run together: each calls eye_train with the same options but rank, on the same files (out is a shared
+ * folder: rank 0 writes it, the others read). A step's `accumulate` batches are dealt out, so each stage's accumulate must be a
+ * multiple of n; the result is that of one process, bit for bit, if all have CPUs of one kind. A rank that fails returns while the
+ * others wait in a call of theirs: it is the caller who ends them (as mpirun does). */
+struct eye_ranks {
+    int32_t rank, n; /* 0 to n - 1; at most 1024 */
+    void *ctx;
+    /* mine [bytes] of each rank, in their order, to all: all [n, bytes]. false = failed. Called by one thread, by all ranks in the
+     * same order with the same bytes; so is swap. */
+    bool (*gather)(void *ctx, const void *mine, void *all, size_t bytes);
+    /* Block r of mine [n, bytes] goes to rank r; block r of theirs [n, bytes] comes from rank r. */
+    bool (*swap)(void *ctx, const void *mine, void *theirs, size_t bytes);
+};
+
 struct eye_train_opts {
     const char *recipe;              /* JSON file; keys: doc/TRAINING.md */
     const char *out;                 /* folder of the run; made if absent */
@@ -146,6 +160,7 @@ struct eye_train_opts {
     void *ctx;
     eye_cancel_fn *cancel;           /* asked often: the run is saved and can be resumed */
     void *cancel_ctx;
+    const struct eye_ranks *ranks;   /* NULL = this process alone */
     const struct eye_alloc *alloc;
 };
 struct eye_train_result {

@@ -16,7 +16,7 @@ struct eye_train_log {
 /* from_step: lines of later steps are removed; 0 = a new log. */
 EYE_MUST_CHECK enum eye_status eye_log_open(struct eye_train_log *l, const char *dir, int64_t from_step,
                                             const struct eye_alloc *alloc, struct eye_err *err);
-/* Appends event (released in any case; NULL = no memory) and flushes. */
+/* Appends event (released in any case; NULL = no memory) and flushes. Nothing happens to a log that is not open. */
 EYE_MUST_CHECK enum eye_status eye_log_add(struct eye_train_log *l, struct json_t *event, struct eye_err *err);
 void eye_log_close(struct eye_train_log *l);
 

@@ -1,5 +1,6 @@
 /* Stage: the steps of one stage. A step takes the next pictures (or texts) of the stream, in `accumulate` batches; every target
  * of the step counts the same. Nothing here depends on time or threads but what is written to the log. */
+#include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -113,12 +114,30 @@ static enum eye_status run_batch(struct eye_stage *g, int64_t k, int64_t i_batch
     return eye_net_run(&g->net, &call, err);
 }
 
-static void gather(struct eye_stage *g, int64_t i_batch) {
-    for (size_t i = 0; g->s->accumulate > 1 && i < g->net.n_train; i++) {
+/* This batch's part, and those of the other ranks' batches, onto the step's. */
+static enum eye_status gather(struct eye_stage *g, int64_t i_batch, float loss, struct eye_err *err) {
+    const struct eye_ranks *r = g->t->ranks;
+    if (r) EYE_TRY(eye_ranks_add(r, &g->t->engine, g->sum, g->net.n_train, i_batch == 0, err));
+    for (size_t i = 0; !r && g->s->accumulate > 1 && i < g->net.n_train; i++) {
         struct eye_net_weight *w = &g->net.train[i];
         if (i_batch == 0) memcpy(w->sum, w->g, w->param->n * sizeof *w->g);
         else eye_optim_add(&g->t->engine, w->sum, w->g, w->param->n);
     }
+    EYE_TRY(eye_ranks_each(r, loss, g->losses, err));
+    for (int32_t i = 0; i < eye_ranks_n(r); i++) g->loss += (double)g->losses[i];
+    return EYE_OK;
+}
+
+/* The whole sums for every rank; what one process would have of its last batch is of the last rank. */
+static enum eye_status share(struct eye_stage *g, struct eye_err *err) {
+    const struct eye_ranks *r = g->t->ranks;
+    if (!r) return EYE_OK;
+    EYE_TRY(eye_ranks_share(r, &g->t->engine, g->sum, g->net.n_train, err));
+    for (size_t i = 0; i < g->net.n_norm; i++) {
+        const struct eye_net_norm *n = &g->net.norm[i];
+        EYE_TRY(eye_ranks_take(r, r->n - 1, n->seen, 2 * (size_t)n->channels * sizeof *n->seen, g->t->alloc, err));
+    }
+    return eye_ranks_take(r, r->n - 1, &g->reward, sizeof g->reward, g->t->alloc, err);
 }
 
 /* Running statistics as PyTorch keeps them: momentum 0.1, unbiased variance. */
@@ -166,12 +185,13 @@ static enum eye_status make_step(struct eye_stage *g, struct eye_optim_param *p,
     int64_t per_step = g->s->batch * g->s->accumulate, k = state->stage_step * per_step;
     int64_t n_targets = EYE_MAX(count_targets(g, k, group), 1);
     g->loss = 0;
-    for (int64_t b = 0; b < g->s->accumulate; b++) {
+    for (int64_t b = 0; b < g->s->accumulate; b += eye_ranks_n(g->t->ranks)) {
         float loss = 0;
-        EYE_TRY(run_batch(g, k + b * g->s->batch, b, n_targets, group, &loss, err));
-        gather(g, b);
-        g->loss += (double)loss;
+        int64_t mine = b + eye_ranks_me(g->t->ranks);
+        EYE_TRY(run_batch(g, k + mine * g->s->batch, mine, n_targets, group, &loss, err));
+        EYE_TRY(gather(g, b, loss, err));
     }
+    EYE_TRY(share(g, err));
     g->grad_norm = eye_optim_norm(&g->t->engine, p, g->net.n_train);
     bool bad = !isfinite(g->grad_norm) || !isfinite(g->loss);
     double lr = g->s->lr * schedule(g->s, state->stage_step, g->n_steps, steps_per_epoch(g));
@@ -190,13 +210,13 @@ static enum eye_status make_step(struct eye_stage *g, struct eye_optim_param *p,
 
 static enum eye_status log_step(struct eye_stage *g, struct eye_err *err) {
     struct eye_train_state *s = &g->t->state;
-    double seconds = (double)(eye_now_ns() - g->line_ns) / 1e9 + 1e-9;
+    double seconds = ((double)(eye_now_ns() - g->line_ns) / 1e9 + 1e-9) / eye_ranks_n(g->t->ranks); /* of all ranks together */
     double lr = g->s->lr * schedule(g->s, s->stage_step - 1, g->n_steps, steps_per_epoch(g));
     struct eye_train_progress p = {.stage = g->s->name, .step = s->stage_step, .n_steps = g->n_steps, .loss = g->loss, .lr = lr,
                                    .grad_norm = g->grad_norm, .rows_per_s = (double)g->n_rows / seconds};
     int64_t since = (s->stage_step - 1) % g->t->recipe.log_every + 1;
     p.images_per_s = g->image ? (double)g->n_pictures / seconds : 0;
-    p.seconds_left = seconds / (double)since * (double)(g->n_steps - s->stage_step);
+    p.seconds_left = seconds * eye_ranks_n(g->t->ranks) / (double)since * (double)(g->n_steps - s->stage_step);
     if (g->t->opts->progress) g->t->opts->progress(g->t->opts->ctx, &p);
     if (s->stage_step % g->t->recipe.log_every != 0 && s->stage_step != g->n_steps) return EYE_OK;
     double mean = s->n_loss ? s->sum_loss / (double)s->n_loss : 0;
@@ -217,24 +237,36 @@ static int64_t eval_step(const struct eye_stage *g, int64_t e) {
     return EYE_MAX((int64_t)llround(at), e + 1);
 }
 
+/* Averages are what is judged. */
+static enum eye_status judge(struct eye_stage *g, bool *best, struct eye_err *err) {
+    struct eye_trainer *t = g->t;
+    eye_params_swap(&t->params);
+    enum eye_status st = eye_lora_show(&t->params, &g->s->lora, err);
+    if (st == EYE_OK) st = eye_dev_judge(g, best, err);
+    if (st == EYE_OK && *best) st = eye_trainer_export_best(t, err);
+    eye_lora_hide(&t->params);
+    eye_params_swap(&t->params);
+    EYE_TRY(st);
+    return eye_report_write(t->opts->out, t->alloc, err);
+}
+
 static enum eye_status between(struct eye_stage *g, bool *stop, struct eye_err *err) {
     struct eye_trainer *t = g->t;
-    bool last = t->state.stage_step == g->n_steps, best = false;
+    bool last = t->state.stage_step == g->n_steps;
     *stop = false;
     EYE_TRY(log_step(g, err));
     if (g->has_judge && (last || t->state.stage_step == eval_step(g, t->state.evals))) {
         uint64_t began_ns = eye_now_ns();
         t->state.evals++;
-        eye_params_swap(&t->params); /* averages are what is judged */
-        enum eye_status st = eye_lora_show(&t->params, &g->s->lora, err);
-        if (st == EYE_OK) st = eye_dev_judge(g, &best, err);
-        if (st == EYE_OK && best) st = eye_trainer_export_best(t, err);
-        eye_lora_hide(&t->params);
-        eye_params_swap(&t->params);
-        EYE_TRY(st);
-        t->state.bad_evals = best ? 0 : t->state.bad_evals + 1;
+        bool best = false;
+        if (eye_ranks_me(t->ranks) == 0) EYE_TRY(judge(g, &best, err));
+        double said[] = {best, t->state.best_mark, t->dev_loss, t->shuffled_loss}; /* rank 0's are all ranks' */
+        EYE_TRY(eye_ranks_take(t->ranks, 0, said, sizeof said, t->alloc, err));
+        t->state.bad_evals = said[0] != 0 ? 0 : t->state.bad_evals + 1;
+        t->state.best_mark = said[1];
+        t->dev_loss = said[2];
+        t->shuffled_loss = said[3];
         *stop = t->recipe.eval.patience && t->state.bad_evals >= t->recipe.eval.patience;
-        EYE_TRY(eye_report_write(t->opts->out, t->alloc, err));
         g->line_ns += eye_now_ns() - began_ns; /* no part of what steps take */
     }
     double minutes = (double)(eye_now_ns() - t->saved_ns) / 60e9;
@@ -342,7 +374,9 @@ static enum eye_status open_stage(struct eye_stage *g, struct eye_optim_param **
     if (g->net.image != EYE_NONE && !(g->image = eye_arena_alloc(&g->arena, image_bytes)))
         return eye_fail_nomem(err, image_bytes);
     *p = eye_arena_alloc(&g->arena, (g->net.n_train + 1) * sizeof **p);
-    if (!*p) return eye_fail_nomem(err, g->net.n_train * sizeof **p);
+    g->sum = eye_arena_alloc(&g->arena, (g->net.n_train + 1) * sizeof *g->sum);
+    g->losses = eye_arena_alloc(&g->arena, (size_t)eye_ranks_n(t->ranks) * sizeof *g->losses);
+    if (!*p || !g->sum || !g->losses) return eye_fail_nomem(err, g->net.n_train * sizeof **p);
     if (g->s->loss == EYE_LOSS_CRITICAL) EYE_TRY(eye_critical_new(&g->critical, g, err));
     for (size_t i = 0; i < g->net.n_train; i++) {
         struct eye_net_weight *w = &g->net.train[i];
@@ -350,6 +384,7 @@ static enum eye_status open_stage(struct eye_stage *g, struct eye_optim_param **
         EYE_TRY(eye_params_optimise(&t->params, at, g->s->optimizer != EYE_STAGE_SGD, err));
         (*p)[i] = (struct eye_optim_param){.w = w->param->w, .g = w->sum ? w->sum : w->g, .m = w->param->m, .v = w->param->v,
                                            .n = w->param->n, .weight_decay = w->decay};
+        g->sum[i] = (struct eye_rank_sum){w->g, w->sum, w->param->n};
     }
     return g->s->ema > 0 ? eye_params_average(&t->params, err) : EYE_OK;
 }
@@ -380,16 +415,38 @@ static enum eye_status leave(struct eye_stage *g, struct eye_err *err) {
     return EYE_OK;
 }
 
+/* Rank 0 first: it writes the caches that the others then find. */
+static enum eye_status open_in_turn(struct eye_stage *g, struct eye_optim_param **p, uint32_t **group, struct eye_err *err) {
+    const struct eye_ranks *r = g->t->ranks;
+    if (g->s->accumulate % eye_ranks_n(r) != 0)
+        return eye_fail(err, EYE_E_ARG, "stage \"%s\": accumulate is %" PRId64 ", expected a multiple of the %d processes, which share a "
+                        "step's batches", g->s->name, g->s->accumulate, eye_ranks_n(r));
+    if (eye_ranks_me(r) != 0) EYE_TRY(eye_ranks_wait(r, err));
+    EYE_TRY(open_stage(g, p, group, err));
+    return eye_ranks_me(r) == 0 ? eye_ranks_wait(r, err) : EYE_OK;
+}
+
+/* Has anybody been told to stop? Then all do, behind the same step. */
+static enum eye_status ask_all(struct eye_stage *g, struct eye_err *err) {
+    struct eye_trainer *t = g->t;
+    if (!t->ranks) return EYE_OK;
+    bool mine = t->opts->cancel && t->opts->cancel(t->opts->cancel_ctx);
+    EYE_TRY(eye_ranks_each(t->ranks, mine, g->losses, err));
+    for (int32_t i = 0; i < t->ranks->n; i++) t->stop |= g->losses[i] != 0;
+    return EYE_OK;
+}
+
 enum eye_status eye_stage_run(struct eye_trainer *t, const struct eye_recipe_stage *s, struct eye_err *err) {
     struct eye_stage g = {.t = t, .s = s};
     struct eye_optim_param *p = NULL;
     uint32_t *group = NULL;
     bool stop = false;
     eye_arena_init(&g.arena, t->alloc);
-    enum eye_status st = open_stage(&g, &p, &group, err);
+    enum eye_status st = open_in_turn(&g, &p, &group, err);
     g.line_ns = eye_now_ns();
     while (st == EYE_OK && !stop && t->state.stage_step < g.n_steps) {
-        if (eye_trainer_cancelled(t)) st = eye_fail(err, EYE_E_CANCELLED, "cancelled");
+        st = ask_all(&g, err);
+        if (st == EYE_OK && eye_trainer_cancelled(t)) st = eye_fail(err, EYE_E_CANCELLED, "cancelled");
         if (st == EYE_OK) st = make_step(&g, p, group, err);
         if (st == EYE_OK) st = between(&g, &stop, err);
     }

@@ -12,8 +12,9 @@
 #include "train/synth.h"
 
 bool eye_trainer_cancelled(void *trainer) {
-    const struct eye_train_opts *o = ((const struct eye_trainer *)trainer)->opts;
-    return o->cancel && o->cancel(o->cancel_ctx);
+    const struct eye_trainer *t = trainer;
+    if (t->ranks) return t->stop; /* one that stops alone would leave the others waiting */
+    return t->opts->cancel && t->opts->cancel(t->opts->cancel_ctx);
 }
 
 void eye_trainer_say(void *ctx, double done) {
@@ -27,11 +28,13 @@ enum eye_status eye_trainer_save(struct eye_trainer *t, struct eye_err *err) {
     uint64_t now = eye_now_ns();
     t->state.seconds += (double)(now - t->began_ns) / 1e9;
     t->began_ns = t->saved_ns = now;
+    if (eye_ranks_me(t->ranks) != 0) return EYE_OK;
     return eye_state_save(&t->state, &t->params, t->checkpoints, t->recipe.keep, err);
 }
 
 enum eye_status eye_trainer_export(struct eye_trainer *t, const char *name, struct eye_err *err) {
     char dir[EYE_PATH_CAP];
+    if (eye_ranks_me(t->ranks) != 0) return EYE_OK;
     EYE_TRY(eye_path_join(dir, t->opts->out, name, err));
     return eye_params_export(&t->params, t->student, dir, NULL, err);
 }
@@ -236,20 +239,22 @@ static enum eye_status sweep(const char *out, struct eye_err *err) {
     return EYE_OK;
 }
 
-static enum eye_status open_run(struct eye_trainer *t, struct eye_train_result *result, bool *resumed, struct eye_err *err) {
+/* The folder, and a fresh run's student in it. */
+static enum eye_status begin_run(struct eye_trainer *t, struct eye_train_result *result, bool *resumed, struct eye_err *err) {
     const struct eye_train_opts *o = t->opts;
-    char line[160];
-    int n_bad = 0;
     EYE_TRY(eye_folder_make(o->out, err));
-    EYE_TRY(eye_path_join(t->student, o->out, "student", err));
-    EYE_TRY(eye_path_join(t->checkpoints, o->out, "checkpoints", err));
     *resumed = eye_path_exists(t->checkpoints);
     if (*resumed && !o->resume)
         return eye_fail(err, EYE_E_ARG, "%s: there is a run in it: resume it, or name another folder", o->out);
     EYE_TRY(sweep(o->out, err));
     EYE_TRY(open_set(t, err));
-    if (!*resumed) EYE_TRY(make_student(t, result, err));
-    if (o->measure_only || o->init_only) return EYE_OK;
+    return *resumed ? EYE_OK : make_student(t, result, err);
+}
+
+static enum eye_status open_files(struct eye_trainer *t, bool *resumed, struct eye_err *err) {
+    const struct eye_train_opts *o = t->opts;
+    char line[160];
+    int n_bad = 0;
     EYE_TRY(open_student(t, err));
     if (t->set) EYE_TRY(eye_trainer_pixels(t, &t->vlm.config.prep, STUDENT_PIXELS, &t->pixels, err));
     EYE_TRY(open_corpora(t, err));
@@ -257,9 +262,25 @@ static enum eye_status open_run(struct eye_trainer *t, struct eye_train_result *
     if (*resumed) EYE_TRY(eye_state_load(&t->state, &t->params, t->checkpoints, resumed, &n_bad, err));
     snprintf(line, sizeof line, "%d damaged checkpoints were passed over", n_bad);
     if (n_bad && o->note) o->note(o->ctx, line);
+    if (eye_ranks_me(t->ranks) != 0) return EYE_OK;
     EYE_TRY(eye_folder_write(o->out, "recipe.json", t->recipe.text.p, t->recipe.text.len, err));
     EYE_TRY(eye_log_open(&t->log, o->out, *resumed ? t->state.step : 0, t->alloc, err));
     return eye_folder_make(t->checkpoints, err);
+}
+
+static enum eye_status open_run(struct eye_trainer *t, struct eye_train_result *result, bool *resumed, struct eye_err *err) {
+    bool first = eye_ranks_me(t->ranks) == 0;
+    *resumed = false;
+    EYE_TRY(eye_path_join(t->student, t->opts->out, "student", err));
+    EYE_TRY(eye_path_join(t->checkpoints, t->opts->out, "checkpoints", err));
+    if (first) EYE_TRY(begin_run(t, result, resumed, err));
+    if (t->opts->measure_only || t->opts->init_only) return EYE_OK;
+    if (first) EYE_TRY(open_files(t, resumed, err));
+    EYE_TRY(eye_ranks_take(t->ranks, 0, resumed, sizeof *resumed, t->alloc, err)); /* the others come here and wait */
+    if (!first) EYE_TRY(open_set(t, err));
+    if (!first) EYE_TRY(open_files(t, resumed, err));
+    uint64_t same[] = {t->state.recipe_hash, t->state.tokenizer_hash, (uint64_t)t->state.step, eye_cpu_flags()};
+    return eye_ranks_check(t->ranks, same, sizeof same, err);
 }
 
 static enum eye_status run_stages(struct eye_trainer *t, struct eye_err *err) {
@@ -277,7 +298,8 @@ static enum eye_status run_stages(struct eye_trainer *t, struct eye_err *err) {
         EYE_TRY(eye_trainer_save(t, err));
     }
     EYE_TRY(eye_trainer_export(t, "student", err));
-    return eye_report_write(t->opts->out, t->alloc, err);
+    EYE_TRY(eye_ranks_wait(t->ranks, err));
+    return eye_ranks_me(t->ranks) != 0 ? EYE_OK : eye_report_write(t->opts->out, t->alloc, err);
 }
 
 static void close_run(struct eye_trainer *t) {
@@ -312,6 +334,11 @@ enum eye_status eye_train(const struct eye_train_opts *opts, struct eye_train_re
     if (!t) return eye_fail_nomem(err, sizeof *t);
     t->opts = opts;
     t->alloc = opts->alloc;
+    if (opts->ranks && opts->ranks->n > 1) t->ranks = opts->ranks;
+    if (eye_ranks_me(t->ranks) != 0 && (opts->measure_only || opts->init_only)) { /* rank 0 does that alone */
+        st = EYE_OK;
+        goto fail;
+    }
     EYE_TRY_GOTO(eye_recipe_open(&t->recipe, opts->recipe, opts->set, opts->n_set, opts->alloc, err));
     if (t->recipe.kind != (int)opts->use && !opts->init_only) {
         st = eye_fail(err, EYE_E_ARG, "%s: a recipe for \"%s\"", opts->recipe, names[t->recipe.kind]);

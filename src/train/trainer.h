@@ -6,12 +6,15 @@
 #include "eyelet/train.h"
 #include "train/features.h"
 #include "train/log.h"
+#include "train/ranks.h"
 #include "train/state.h"
 #include "train/teacher.h"
 
 struct eye_trainer {
     const struct eye_train_opts *opts;
     const struct eye_alloc *alloc;
+    const struct eye_ranks *ranks; /* NULL = alone. Rank 0 writes files, the others read what it has written */
+    bool stop;                   /* with ranks: all have agreed to stop */
     struct eye_recipe recipe;
     struct eye_engine engine;
     struct eye_checkpoint ckpt;  /* OUT/student as it began */
@@ -51,7 +54,9 @@ struct eye_stage { /* the stage that runs */
     struct eye_arena arena;
     int64_t n_steps, text_pos, max_rows, max_targets; /* of a batch */
     double loss, grad_norm;        /* of the last step */
-    int64_t n_rows, n_pictures;    /* since the last line of the log */
+    int64_t n_rows, n_pictures;    /* of this rank, since the last line of the log */
+    struct eye_rank_sum *sum;      /* [net.n_train] with ranks */
+    float *losses;                 /* [ranks] */
     uint64_t line_ns;
 };
 
