@@ -29,6 +29,8 @@ arm64=no
 if [ "${1:-}" = test ]; then
     want libcmocka-dev pkg-config --exists cmocka
     want g++ command -v c++
+    want libopenmpi-dev pkg-config --exists ompi-c # these two: training by several processes
+    want openmpi-bin command -v mpirun
     want python3-numpy /usr/bin/python3 -c "import numpy" # the three of them: tests of the Python package
     want python3-pil /usr/bin/python3 -c "import PIL"
     want python3-pytest /usr/bin/python3 -c "import pytest"

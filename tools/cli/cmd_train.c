@@ -42,7 +42,8 @@ const struct command cmd_train = {
     .usage = "caption|lm|init RECIPE -o DIR [--data DIR] [--set KEY=VALUE]… [--resume]",
     .summary = "train a captioner or a language model from a recipe",
     .details = "The folder gets log.jsonl, report.html, checkpoints/, best/ and student/; the last two are models like any\n"
-               "other. Ctrl-C saves and ends. init makes the student as it begins. See doc/TRAINING.md.",
+               "other. Ctrl-C saves and ends. init makes the student as it begins. Under mpirun the processes share the\n"
+               "steps' batches (built with -Dmpi=enabled). See doc/TRAINING.md and doc/CLUSTER.md.",
     .args = train_args,
     .examples = examples,
     .opts_bytes = sizeof(struct training_args),

@@ -6,6 +6,7 @@
 
 #include "cli.h"
 #include "json.h"
+#include "ranks.h"
 
 static void on_note(void *ctx, const char *line) {
     struct ui *ui = ctx;
@@ -50,19 +51,27 @@ static int run(const struct command *cmd, const struct training_args *a, const c
                bool init_only) {
     struct ui ui;
     struct eye_err err = {0};
-    struct eye_train_result r;
+    struct eye_train_result r = {0};
+    struct eye_ranks ranks;
     if (!a->out) return args_usage(cmd, "-o is missing: the folder of the run");
     ui_init(&ui, a->quiet, false);
+    if (!ranks_join(&ui, &ranks)) return EXIT_FAILED;
+    bool first = ranks.rank == 0; /* who speaks */
     const struct eye_train_opts o = {
         .recipe = recipe, .out = a->out, .data = a->data, .set = a->set.item, .n_set = (size_t)a->set.n, .resume = a->resume,
-        .measure_only = a->dry_run, .init_only = init_only, .n_threads = a->n_threads, .use = use, .progress = on_step,
-        .say = on_say, .note = on_note, .ctx = &ui, .cancel = ui_interrupted,
+        .measure_only = a->dry_run, .init_only = init_only, .n_threads = a->n_threads, .use = use,
+        .progress = first ? on_step : NULL, .say = first ? on_say : NULL, .note = first ? on_note : NULL, .ctx = &ui,
+        .cancel = ui_interrupted, .ranks = ranks.n > 1 ? &ranks : NULL,
     };
     ui_catch_interrupt();
     enum eye_status st = eye_train(&o, &r, &err);
     ui_clear(&ui);
-    if (st == EYE_E_CANCELLED) ui_note(&ui, "saved; go on with --resume");
-    return st == EYE_OK ? finish(&ui, a, &r, init_only) : ui_fail(&ui, &err);
+    if (st == EYE_E_CANCELLED && first) ui_note(&ui, "saved; go on with --resume");
+    int code = EXIT_DONE;
+    if (st != EYE_OK) code = ui_fail(&ui, &err);
+    else if (first) code = finish(&ui, a, &r, init_only);
+    ranks_leave(&ranks, code);
+    return code;
 }
 
 int training_run(const struct command *cmd, const struct training_args *a, const char *recipe, enum eye_train_use use) {
