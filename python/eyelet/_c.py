@@ -54,6 +54,7 @@ struct eye_model_info {
     int32_t head_dim; int32_t hidden; int32_t ffn; int32_t n_ctx_trained; int32_t n_ctx; int32_t image_side;
     int32_t image_tokens; int32_t vision_channels; int32_t n_threads;
     enum eye_weight_type decoder_type; enum eye_weight_type vision_type; enum eye_cache_type cache_type; enum eye_fit fit;
+    const char *default_prompt;
 };
 struct eye_memory { uint64_t files; uint64_t weights; uint64_t cache; uint64_t activations; uint64_t total; };
 struct eye_session_opts { int32_t n_ctx; bool with_images; eye_cancel_fn *cancel; void *cancel_ctx; };

@@ -52,6 +52,7 @@ class ModelInfo:
     vision_type: str
     cache_type: str
     fit: str
+    default_prompt: str  # what an image is asked when nobody asks
 
 
 @dataclass(frozen=True)
