@@ -66,7 +66,7 @@ struct eye_query {
 struct eye_generate_opts {
     int32_t n_predict; float temperature; int32_t top_k; float top_p; float min_p; float repeat_penalty;
     float frequency_penalty; float presence_penalty; int32_t penalty_last_n; uint64_t seed; const char *const *stop;
-    size_t n_stop; int32_t n_beams; float length_penalty; bool ignore_eos; int32_t n_logprobs; eye_text_fn *on_text;
+    size_t n_stop; int32_t n_beams; float length_penalty; int32_t n_lookup; bool ignore_eos; int32_t n_logprobs; eye_text_fn *on_text;
     void *on_text_ctx;
 };
 struct eye_timings {
@@ -76,7 +76,7 @@ struct eye_timings {
 struct eye_logprob { int32_t token; float logprob; };
 struct eye_result {
     const char *text; size_t text_bytes; const int32_t *tokens; size_t n_tokens; enum eye_finish finish; size_t n_prompt_tok;
-    size_t n_image_tok; size_t n_cached_tok; bool truncated; struct eye_timings timings; const struct eye_logprob *logprobs;
+    size_t n_image_tok; size_t n_cached_tok; bool truncated; size_t n_guessed; size_t n_guessed_right; struct eye_timings timings; const struct eye_logprob *logprobs;
     size_t n_logprobs;
 };
 """

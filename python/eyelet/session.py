@@ -46,6 +46,7 @@ class Options(TypedDict, total=False):
     stop: Sequence[str]
     n_beams: int
     length_penalty: float
+    n_lookup: int
     ignore_eos: bool
     n_logprobs: int
 
