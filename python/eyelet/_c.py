@@ -66,7 +66,7 @@ struct eye_query {
 struct eye_generate_opts {
     int32_t n_predict; float temperature; int32_t top_k; float top_p; float min_p; float repeat_penalty;
     float frequency_penalty; float presence_penalty; int32_t penalty_last_n; uint64_t seed; const char *const *stop;
-    size_t n_stop; int32_t n_beams; float length_penalty; int32_t n_lookup; bool ignore_eos; int32_t n_logprobs; eye_text_fn *on_text;
+    size_t n_stop; int32_t n_beams; float length_penalty; int32_t n_lookup; bool ignore_eos; const struct eye_grammar *grammar; int32_t n_logprobs; eye_text_fn *on_text;
     void *on_text_ctx;
 };
 struct eye_timings {
