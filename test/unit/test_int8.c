@@ -490,7 +490,9 @@ static void test_precision(void **state) {
     const char *all = int8_file(folder, "all.gguf", EYE_RANGE_MSE);
     float *exact = image_rows(folder, EYE_WEIGHT_F32, 1, &n), *some = image_rows(path, EYE_WEIGHT_STORED, 1, &n);
     float *every = image_rows(all, EYE_WEIGHT_STORED, 1, &n);
-    assert_true(snr_db(exact, some, n) > snr_db(exact, every, n) + 4); /* weights alone: 34.6 dB */
+    double wide = snr_db(exact, some, n), bytes = snr_db(exact, every, n);
+    if (!(wide > bytes + 3)) /* at least half of the noise is gone */
+        fail_msg("%u of %u wide: %g dB, %g with bytes", (unsigned)r.n_wide, (unsigned)r.n_int8, wide, bytes);
     free(exact), free(some), free(every);
 }
 
