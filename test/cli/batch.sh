@@ -5,30 +5,9 @@ eyelet=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 make=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")
 shift 2
 wrapper="$*"
-n_ok=0
-n_bad=0
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-for v in $(env | sed -n 's/^\(EYELET_[A-Z_]*\)=.*/\1/p'); do unset "$v"; done
+. "$(dirname "$0")/lib.sh"
 cd "$tmp" || exit 1
 
-good() { n_ok=$((n_ok + 1)); }
-bad() {
-    n_bad=$((n_bad + 1))
-    printf 'not ok: %s\n' "$1"
-    sed 's/^/    out: /' out | cut -c1-300
-    sed 's/^/    err: /' err
-}
-run() { # arguments of eyelet; leaves out, err, $rc
-    # shellcheck disable=SC2086
-    $wrapper "$eyelet" "$@" >out 2>err </dev/null
-    rc=$?
-}
-is() { # title; the last run ended well and the command says yes
-    title=$1
-    shift
-    if [ "$rc" = 0 ] && "$@"; then good; else bad "$title (exit $rc)"; fi
-}
 fails() { # part of the one line of stderr, exit code, arguments…
     part=$1 want=$2
     shift 2
@@ -194,5 +173,4 @@ if [ -e /dev/full ]; then
     fails '/dev/full: cannot write: No space left on device' 1 batch pics -o full2.jsonl -q --report /dev/full
 fi
 
-printf '%d ok, %d not ok\n' $n_ok $n_bad
-[ $n_bad = 0 ]
+finish

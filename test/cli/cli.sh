@@ -5,25 +5,9 @@ set -u
 eyelet=$1
 make=$2
 shift 2
-n_ok=0
-n_bad=0
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-for v in $(env | sed -n 's/^\(EYELET_[A-Z_]*\)=.*/\1/p'); do unset "$v"; done
 wrapper="$*"
+. "$(dirname "$0")/lib.sh"
 
-run() { # arguments of eyelet; leaves $tmp/out, $tmp/err, $rc
-    # shellcheck disable=SC2086
-    $wrapper "$eyelet" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
-    rc=$?
-}
-good() { n_ok=$((n_ok + 1)); }
-bad() {
-    n_bad=$((n_bad + 1))
-    printf 'not ok: %s\n' "$1"
-    sed 's/^/    out: /' "$tmp/out"
-    sed 's/^/    err: /' "$tmp/err"
-}
 # Exit code, exact stdout, exact stderr of a command.
 exactly() { # title, code, stdout, stderr, arguments…
     title=$1 code=$2 out=$3 err=$4
@@ -655,5 +639,4 @@ if [ "$rc" = 1 ] && grep -q '/nowhere: does not open' "$tmp/out" && ! grep -q no
 run doctor --json -m /nowhere
 if [ "$rc" = 1 ] && grep -q '"opens": false' "$tmp/out" && grep -q '^eyelet: /nowhere: ' "$tmp/err"; then good; else bad 'doctor of no model'; fi
 
-printf '%d passed, %d failed\n' "$n_ok" "$n_bad"
-[ "$n_bad" = 0 ]
+finish

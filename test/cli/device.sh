@@ -7,11 +7,8 @@ eyelet=$(realpath "$1")
 make=$2
 shift 2
 wrapper="$*"
-n_ok=0
-n_bad=0
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-for v in $(env | sed -n 's/^\(EYELET_[A-Z_]*\)=.*/\1/p') QNN_SDK_ROOT QAIRT_SDK_ROOT ANDROID_NDK_ROOT; do unset "$v"; done
+. "$(dirname "$0")/lib.sh"
+unset QNN_SDK_ROOT QAIRT_SDK_ROOT ANDROID_NDK_ROOT
 
 # adb: $tmp/devices is what "adb devices -l" prints after its headline; $tmp/shell what the shell answers, without it commands run
 # here; $tmp/fails what all of it says and fails with, $tmp/fails.push what push does, $tmp/breaks the file in whose middle the
@@ -37,15 +34,8 @@ chmod +x "$tmp/adb"
 exactly() { # code, exact stdout, exact stderr, arguments
     code=$1 out=$2 err=$3
     shift 3
-    # shellcheck disable=SC2086
-    $wrapper "$eyelet" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
-    rc=$?
-    if [ "$rc" = "$code" ] && [ "$(cat "$tmp/out")" = "$out" ] && [ "$(cat "$tmp/err")" = "$err" ]; then n_ok=$((n_ok + 1)); else
-        n_bad=$((n_bad + 1))
-        printf 'not ok: %s (exit %s)\n' "$*" "$rc"
-        sed 's/^/    out: /' "$tmp/out"
-        sed 's/^/    err: /' "$tmp/err"
-    fi
+    run "$@"
+    if [ "$rc" = "$code" ] && [ "$(cat "$tmp/out")" = "$out" ] && [ "$(cat "$tmp/err")" = "$err" ]; then good; else bad "$* (exit $rc)"; fi
 }
 list() { exactly "$1" "$2" "$3" device list --adb "$tmp/adb"; }
 
@@ -107,23 +97,11 @@ rm "$tmp/shell" "$tmp/offline"
 
 # ---- a run on a pretend phone ----
 phone=$tmp/phone/data dir=$tmp/genie model=$tmp/model
-good() { n_ok=$((n_ok + 1)); }
-bad() {
-    n_bad=$((n_bad + 1))
-    printf 'not ok: %s\n' "$1"
-    sed 's/^/    out: /' "$tmp/out"
-    sed 's/^/    err: /' "$tmp/err"
-}
-call() {
-    # shellcheck disable=SC2086
-    $wrapper "$eyelet" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
-    rc=$?
-}
 # shellcheck disable=SC2086
 $wrapper "$make" --size tiny --format hf -o "$model" || exit 1
 awk 'BEGIN { printf "P3 31 17 255\n"; for (i = 0; i < 31 * 17 * 3; i++) print (i * 37 + int(i / 29) * 11) % 256 }' >"$tmp/picture.ppm"
-call export genie "$model" -o "$dir" -c 512 --embed-tokens 128 -q
-call run -m "$model" -i "$tmp/picture.ppm" -p 'What is this?' -n 12
+run export genie "$model" -o "$dir" -c 512 --embed-tokens 128 -q
+run run -m "$model" -i "$tmp/picture.ppm" -p 'What is this?' -n 12
 cp "$tmp/out" "$tmp/want"
 mkdir -p "$tmp/bin"
 if [ -n "$wrapper" ]; then printf '#!/bin/sh\nexec %s %s "$@"\n' "$wrapper" "$eyelet" >"$tmp/bin/eyelet"; else ln -s "$eyelet" "$tmp/bin/eyelet"; fi
@@ -132,7 +110,7 @@ for n in qnn-net-run:net-run genie-t2t-run:genie-t2t-run; do
 done
 chmod +x "$tmp/bin/"*
 printf '# programs\n%s\n%s\n' "$tmp/bin/qnn-net-run" "$tmp/bin/genie-t2t-run" >"$tmp/tools"
-ask() { call device run --adb "$tmp/adb" -m "$model" -d "$dir" --remote-dir "$phone" -n 12 "$tmp/picture.ppm" 'What is this?' "$@"; }
+ask() { run device run --adb "$tmp/adb" -m "$model" -d "$dir" --remote-dir "$phone" -n 12 "$tmp/picture.ppm" 'What is this?' "$@"; }
 answers() { # title
     if [ "$rc" = 0 ] && cmp -s "$tmp/out" "$tmp/want"; then good; else bad "$1 (exit $rc)"; fi
 }
@@ -163,7 +141,7 @@ ask --tools "$tmp/tools" --vision-context "$dir/vision_encoder.bin" --embed-cont
 if [ "$rc" = 0 ] && ls "$dir/run_outputs/"*/combined_embeddings_fp32.raw >/dev/null 2>&1; then good; else bad 'a run folder of its own'; fi
 
 # ---- each stage against this computer ----
-verify() { call device verify -d "$dir" "$@"; }
+verify() { run device verify -d "$dir" "$@"; }
 says() { # title, exit code, a line of stdout (a basic regular expression), exact stderr
     if [ "$rc" = "$2" ] && { [ -z "$3" ] || grep -q "$3" "$tmp/out"; } && [ "$(cat "$tmp/err")" = "$4" ]; then good; else bad "$1 (exit $rc, expected: $3 | $4)"; fi
 }
@@ -226,13 +204,13 @@ verify "$tmp/off"
 says 'nothing to compare' 1 '' "eyelet: $tmp/off: nothing of a device's in it: no vision_out, embed_out, combined_embeddings_fp32.raw or genie_stdout.txt"
 verify "$tmp/none"
 says 'no run folder' 1 '' "eyelet: $tmp/none/tokens.json: cannot open: No such file or directory"
-call device verify "$tmp/run1"
+run device verify "$tmp/run1"
 says 'no -d' 2 '' 'eyelet: -d is missing: the folder of "eyelet export genie"; see "eyelet help device verify"'
 
 # ---- push ----
 : >"$tmp/devices"
 rm -rf "$phone" "$tmp/serials"
-push() { call device push -d "$dir" --adb "$tmp/adb" --remote-dir "$phone" --backend cpu --eyelet "$tmp/bin/eyelet" "$@"; }
+push() { run device push -d "$dir" --adb "$tmp/adb" --remote-dir "$phone" --backend cpu --eyelet "$tmp/bin/eyelet" "$@"; }
 push -s R5CX12
 says 'push' 0 '^pushed   decoder.bin$' ''
 if [ "$(grep -c '^pushed' "$tmp/out")" = 6 ] && [ "$(sort -u "$tmp/serials")" = R5CX12 ]; then good; else bad 'what is pushed, and to whom'; fi
@@ -245,7 +223,7 @@ push --json
 says 'then again: only what is not whole' 0 '^{"pushed": \["vision_encoder.bin"\], "kept": \["decoder.bin", "LUT.bin", "tokenizer.json", "eyelet", "embed_tokens.bin"\]}$' ''
 push w4
 says 'a decoder precision' 2 '' 'eyelet: decoder_precision is "w4", expected fp32, fp16, int8 (z8) or int4 (q4); see "eyelet help device push"'
-call device push -d "$dir"
+run device push -d "$dir"
 says 'what qnn needs' 2 '' 'eyelet: --backend qnn needs --tools, --vision-context and --embed-context; see "eyelet help device push"'
 
 # ---- the answer appears as the device prints it ----
@@ -349,5 +327,4 @@ rm "$tmp/fails.push"
 mv "$tmp/adb" "$tmp/gone"
 # shellcheck disable=SC2086
 names "eyelet: $tmp/adb: cannot be started: not found; install Android's platform tools, or name it with --adb" $cpu
-printf '%d passed, %d failed\n' "$n_ok" "$n_bad"
-[ "$n_bad" = 0 ]
+finish

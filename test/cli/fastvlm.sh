@@ -7,25 +7,10 @@ eyelet=$(realpath "$1")
 make=$(realpath "$2")
 shift 2
 wrapper="$*"
-n_ok=0
-n_bad=0
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-for v in $(env | sed -n 's/^\(EYELET_[A-Z_]*\)=.*/\1/p') MODEL_DIR IMAGE_PATH PROMPT MAX_NEW_TOKENS; do unset "$v"; done
+. "$(dirname "$0")/lib.sh"
+unset MODEL_DIR IMAGE_PATH PROMPT MAX_NEW_TOKENS
 cd "$tmp" || exit 1
 
-good() { n_ok=$((n_ok + 1)); }
-bad() {
-    n_bad=$((n_bad + 1))
-    printf 'not ok: %s\n' "$1"
-    sed 's/^/    out: /' out
-    sed 's/^/    err: /' err
-}
-run() { # arguments; leaves out, err, $rc
-    # shellcheck disable=SC2086
-    $wrapper "$eyelet" "$@" >out 2>err </dev/null
-    rc=$?
-}
 answers() { # file with the answer, arguments
     want=$1
     shift
@@ -127,5 +112,4 @@ exactly 2 '' 'eyelet: decoder_precision is "z8", expected fp32 or fp16 (the vend
 run fastvlm cache picture.ppm 'What is this?' 'Answer in one word.' -m hf -d g-hf -c 512 -n 4 -o other
 if [ "$rc" = 0 ] && grep -q 'Answer in one word' other/tokens.json; then good; else bad 'another system turn'; fi
 
-printf '%d passed, %d failed\n' "$n_ok" "$n_bad"
-[ "$n_bad" = 0 ]
+finish

@@ -7,26 +7,11 @@ eyelet=$(realpath "$1")
 make=$2
 shift 2
 wrapper="$*"
-n_ok=0
-n_bad=0
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-for v in $(env | sed -n 's/^\(EYELET_[A-Z_]*\)=.*/\1/p'); do unset "$v"; done
+. "$(dirname "$0")/lib.sh"
 mkdir "$tmp/bin"
 for name in genie-t2t-run qnn-net-run qnn-context-binary-utility; do ln -s "$eyelet" "$tmp/bin/$name"; done
 
-good() { n_ok=$((n_ok + 1)); }
-bad() {
-    n_bad=$((n_bad + 1))
-    printf 'not ok: %s\n' "$1"
-    sed 's/^/    out: /' "$tmp/out"
-    sed 's/^/    err: /' "$tmp/err"
-}
-run() { # program, arguments; leaves $tmp/out, $tmp/err, $rc
-    # shellcheck disable=SC2086
-    $wrapper "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
-    rc=$?
-}
+run() { program "$@"; } # program, arguments
 works() { # program, arguments
     run "$@"
     if [ "$rc" = 0 ] && [ ! -s "$tmp/err" ]; then good; else bad "$* (exit $rc)"; fi
@@ -128,5 +113,4 @@ says 1 "eyelet: $dir/decoder.bin: no tokenizer: expected tokenizer.json, vocab.j
 run "$eyelet" run -m "$dir/decoder.bin" --tokenizer "$dir/tokenizer.json" -p hi -n 4
 if [ "$rc" = 0 ] && [ -s "$tmp/out" ]; then good; else bad 'the decoder file is a model of text'; fi
 
-printf '%d passed, %d failed\n' "$n_ok" "$n_bad"
-[ "$n_bad" = 0 ]
+finish

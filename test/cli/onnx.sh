@@ -6,30 +6,15 @@ eyelet=$(realpath "$1")
 make=$(realpath "$2")
 make_checkpoint=$(realpath "$3")
 shift 3
-n_ok=0
-n_bad=0
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-for v in $(env | sed -n 's/^\(EYELET_[A-Z_]*\)=.*/\1/p'); do unset "$v"; done
 wrapper="$*"
+. "$(dirname "$0")/lib.sh"
 cd "$tmp" || exit 1
 
 make() { # file, words
     # shellcheck disable=SC2086
     $wrapper "$make" "$@" || exit 1
 }
-run() { # arguments of eyelet onnx; leaves out, err, $rc
-    # shellcheck disable=SC2086
-    $wrapper "$eyelet" onnx "$@" >out 2>err </dev/null
-    rc=$?
-}
-good() { n_ok=$((n_ok + 1)); }
-bad() {
-    n_bad=$((n_bad + 1))
-    printf 'not ok: %s\n' "$1"
-    sed 's/^/    out: /' out
-    sed 's/^/    err: /' err
-}
+run() { program "$eyelet" onnx "$@"; } # arguments of eyelet onnx
 exactly() { # title, code, stdout, stderr, arguments
     title=$1 code=$2 want=$3 complaint=$4
     shift 4
@@ -341,5 +326,4 @@ own "--graph all --target plain" "--kv-style plain" plain
 own "--graph all --target qnn --precision fp16 --kv-style genie --rope-inputs --step 1,8 --cache-len 31" "--kv-style genie" qnn
 own "--graph decoder-kv --target qnn --kv-style dot --mask added --kv-out window --ids int32 --cache-len 31" "--kv-style dot --cache-len 31" qnn
 
-printf '%d passed, %d failed\n' $n_ok $n_bad
-[ $n_bad = 0 ]
+finish

@@ -6,32 +6,11 @@ server=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")
 make=$(cd "$(dirname "$3")" && pwd)/$(basename "$3")
 shift 3
 wrapper="$*"
-n_ok=0
-n_bad=0
-pid=
-tmp=$(mktemp -d) || exit 1
-trap '[ -z "$pid" ] || kill $pid; rm -rf "$tmp"' EXIT
-for v in $(env | sed -n 's/^\(\(EYELET\|HF\)_[A-Z_]*\)=.*/\1/p') http_proxy all_proxy; do unset "$v"; done
+. "$(dirname "$0")/lib.sh"
+for v in $(env | sed -n 's/^\(HF_[A-Z_]*\)=.*/\1/p'); do unset "$v"; done
 cd "$tmp" || exit 1
+log=hub/log
 
-good() { n_ok=$((n_ok + 1)); }
-bad() {
-    n_bad=$((n_bad + 1))
-    printf 'not ok: %s\n' "$1"
-    sed 's/^/    out: /' out | cut -c1-300
-    sed 's/^/    err: /' err
-    sed 's/^/    log: /' hub/log
-}
-run() { # arguments of eyelet; leaves out, err, $rc
-    # shellcheck disable=SC2086
-    $wrapper "$eyelet" "$@" >out 2>err </dev/null
-    rc=$?
-}
-is() { # title; the last run ended well and the command says yes
-    title=$1
-    shift
-    if [ "$rc" = 0 ] && "$@"; then good; else bad "$title (exit $rc)"; fi
-}
 fails() { # part of the one line of stderr, exit code, arguments…
     part=$1 want=$2
     shift 2
@@ -71,7 +50,7 @@ listing tiny "$all"
 for name in dirty short cut norange more away loop local etag down wait busy gated slow wrong; do listing $name "$some"; done
 # shellcheck disable=SC2086
 $wrapper "$server" hub >port 2>/dev/null &
-pid=$!
+child=$!
 n=0
 while [ ! -s port ] && [ $n -lt 100 ]; do
     sleep 0.1
@@ -191,5 +170,4 @@ is 'a redirect to another host' cmp -s hub/files/part.safetensors "$(snapshot aw
 is "the token of huggingface_hub's login" grep -q 'away/resolve/.* Bearer good$' hub/log
 is 'which never goes to another host' sh -c 'grep -q ^/elsewhere/ hub/log && ! grep ^/elsewhere/ hub/log | grep -v " -$"'
 
-printf '%d ok, %d not ok\n' $n_ok $n_bad
-[ $n_bad = 0 ]
+finish

@@ -7,21 +7,10 @@ eyelet=$(realpath "$1")
 make=$(realpath "$2")
 shift 2
 wrapper="$*"
-n_ok=0
-n_bad=0
-tmp=$(realpath "$(mktemp -d)") || exit 1
-trap 'rm -rf "$tmp"' EXIT
-for v in $(env | sed -n 's/^\(EYELET_[A-Z_]*\)=.*/\1/p'); do unset "$v"; done
+. "$(dirname "$0")/lib.sh"
 cd "$tmp" || exit 1
 
-good() { n_ok=$((n_ok + 1)); }
-bad() {
-    n_bad=$((n_bad + 1))
-    printf 'not ok: %s\n' "$1"
-    sed 's/^/    out: /' out
-    sed 's/^/    err: /' err
-}
-is() { # title, code, stdout, stderr, program, arguments
+exactly() { # title, code, stdout, stderr, program, arguments
     title=$1 code=$2 want=$3 complaint=$4
     shift 4
     "$@" >out 2>err </dev/null
@@ -32,7 +21,7 @@ export_() { # code, stdout, stderr, arguments of eyelet export
     code=$1 want=$2 complaint=$3
     shift 3
     # shellcheck disable=SC2086
-    is "$*" "$code" "$want" "$complaint" $wrapper "$eyelet" export "$@"
+    exactly "$*" "$code" "$want" "$complaint" $wrapper "$eyelet" export "$@"
 }
 make() { # shellcheck disable=SC2086
     $wrapper "$make" "$@" || exit 1
@@ -69,7 +58,7 @@ if grep -qF "\"onnx\": \"$tmp/npu/kv.onnx\"" elsewhere/qai_hub_compile.py; then 
 # a name that would end the string it stands in, and run as Python
 make "quote.onnx" "in:x''' + boom():f32:1" "node:Identity:x''' + boom():y" out:y:f32:1
 export_ 0 'quote: 1 inputs, 1 outputs, --target_runtime qnn_context_binary --quantize_full_type float16' '' qai-hub quote.onnx -o quoted -q
-is 'names are no Python' 0 '[["x'\'\'\'' + boom()"]]' '' python3 -c "
+exactly 'names are no Python' 0 '[["x'\'\'\'' + boom()"]]' '' python3 -c "
 import json, subprocess, sys
 plan = json.loads(subprocess.run([sys.executable, 'quoted/qai_hub_compile.py', '--dry-run'], capture_output=True, check=True).stdout)
 print(json.dumps([list(g['input_specs']) for g in plan['graphs']]))"
@@ -133,16 +122,16 @@ FAKE_LOG=$tmp/log PYTHONPATH=$tmp/fake PYTHONDONTWRITEBYTECODE=1
 export FAKE_LOG PYTHONPATH PYTHONDONTWRITEBYTECODE
 jobs='kv: model_id=mfastvlm_kv job_id=jfastvlm_kv status=SUCCESS url=https://example.invalid/fastvlm_kv
 vision: model_id=mfastvlm_vision job_id=jfastvlm_vision status=FAILED (no room on the chip) url=https://example.invalid/fastvlm_vision'
-is 'the script' 1 "$tmp/npu/qaihub_bins/fastvlm_kv_jfastvlm_kv/fastvlm_kv.bin" "$jobs" python3 npu/qai_hub_compile.py
-is 'what the client was told' 0 "upload fastvlm_kv kv.onnx
+exactly 'the script' 1 "$tmp/npu/qaihub_bins/fastvlm_kv_jfastvlm_kv/fastvlm_kv.bin" "$jobs" python3 npu/qai_hub_compile.py
+exactly 'what the client was told' 0 "upload fastvlm_kv kv.onnx
 compile mfastvlm_kv Snapdragon 8 Elite QRD/15 fastvlm_kv ('inputs_embeds', ((1, 1, 8), 'float16')) qnn_context_binary
 upload fastvlm_vision vision.onnx vision.onnx.data
 compile mfastvlm_vision Snapdragon 8 Elite QRD/15 fastvlm_vision ('pixels', ((1, 3, 4, 4), 'float32')) qnn_context_binary" '' cat log
-is 'models that are there' 0 "$tmp/npu/qaihub_bins/fastvlm_kv_jfastvlm_kv/fastvlm_kv.bin" "$(printf '%s\n' "$jobs" | head -1)" \
+exactly 'models that are there' 0 "$tmp/npu/qaihub_bins/fastvlm_kv_jfastvlm_kv/fastvlm_kv.bin" "$(printf '%s\n' "$jobs" | head -1)" \
     python3 npu/qai_hub_compile.py --ids npu/qaihub_bins/qaihub-model-ids.txt kv
-is 'are not uploaded' 0 5 '' sed -n '$=' log
-is 'another graph' 1 '' "no graph of this name: other; there are kv, vision" python3 npu/qai_hub_compile.py other
-is 'a list that is none' 1 '' 'log:1: expected "name: model_id"' python3 npu/qai_hub_compile.py --ids log
+exactly 'are not uploaded' 0 5 '' sed -n '$=' log
+exactly 'another graph' 1 '' "no graph of this name: other; there are kv, vision" python3 npu/qai_hub_compile.py other
+exactly 'a list that is none' 1 '' 'log:1: expected "name: model_id"' python3 npu/qai_hub_compile.py --ids log
 FAKE_LOG=$tmp/log2 python3 npu/qai_hub_compile.py >out 2>err
 
 # ---- what comes back ----
@@ -220,5 +209,4 @@ broken 'bad: input_specs.x: a dim outside 1 to 2147483647' '{"job_id": "j", "inp
 broken 'bad: input_specs.x: expected [[dims], "type"]' '{"job_id": "j", "input_specs": {"x": [[1]]}}'
 broken 'bad: [0]: expected an object, a job'"'"'s metadata' '[1]'
 
-printf '%d passed, %d failed\n' "$n_ok" "$n_bad"
-[ "$n_bad" = 0 ]
+finish

@@ -6,47 +6,35 @@ eyelet=$(realpath "$1")
 make=$2
 shift 2
 wrapper="$*"
-n_ok=0
-n_bad=0
-tmp=$(mktemp -d) || exit 1
-pid=
-trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null; rm -rf "$tmp"' EXIT
-for v in $(env | sed -n 's/^\(EYELET_[A-Z_]*\)=.*/\1/p'); do unset "$v"; done
+. "$(dirname "$0")/lib.sh"
 
 check() { # what, a test that holds
     what=$1
     shift
-    if "$@" >/dev/null 2>&1; then n_ok=$((n_ok + 1)); else
-        n_bad=$((n_bad + 1))
-        printf 'not ok: %s\n' "$what"
-        sed 's/^/    out: /' "$tmp/out"
-        sed 's/^/    err: /' "$tmp/err"
-    fi
+    if "$@" >/dev/null 2>&1; then good; else bad "$what"; fi
 }
 fails() { # code, text of the error, arguments
     code=$1 says=$2
     shift 2
-    # shellcheck disable=SC2086
-    $wrapper "$eyelet" serve "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
-    rc=$?
+    run serve "$@"
     check "$* (exit $rc)" test "$rc" = "$code"
     check "$*: says $says" grep -qF -- "$says" "$tmp/err"
 }
 start() { # arguments; waits for the address
     # shellcheck disable=SC2086
     $wrapper "$eyelet" serve -m "$tmp/model" --port 0 "$@" >"$tmp/out" 2>"$tmp/err" </dev/null &
-    pid=$!
+    child=$!
     for _ in $(seq 600); do
         [ -s "$tmp/out" ] && break
-        kill -0 "$pid" 2>/dev/null || break
+        kill -0 "$child" 2>/dev/null || break
         sleep 0.1
     done
 }
 stop() { # signal: ends with status 0
-    kill "-$1" "$pid"
-    wait "$pid"
+    kill "-$1" "$child"
+    wait "$child"
     rc=$?
-    pid=
+    child=
     check "$1 ends it with $rc" test "$rc" = 0
 }
 
@@ -76,5 +64,4 @@ for _ in $(seq 100); do [ -s "$tmp/err" ] && break || sleep 0.1; done
 check 'a warning' grep -q 'without --api-key everybody' "$tmp/err"
 stop TERM
 
-echo "$n_ok passed, $n_bad failed"
-[ "$n_bad" = 0 ]
+finish
