@@ -8,6 +8,7 @@ mode=${1:-full}
 scripts/setup.sh test || exit 1
 passed=0
 failed=0
+failures= # their names and what they said, once more at the end: the suites print thousands of lines
 
 # Runs `meson test` in a build folder and adds its counts; a build that fails counts as one failed test.
 suite() { # title, folder, meson test arguments...
@@ -18,13 +19,20 @@ suite() { # title, folder, meson test arguments...
     if ! ninja -C "$dir" >"$dir/ninja.log" 2>&1; then
         tail -40 "$dir/ninja.log"
         failed=$((failed + 1))
+        failures="$failures
+== $title: does not build
+$(grep -m5 -E 'error|FAILED' "$dir/ninja.log")"
         return
     fi
     meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$dir/test.log" 2>&1
     cat "$dir/test.log"
     count() { awk -v k="$1" 'BEGIN { n = 0 } $1 == k { n += $2 } END { print n }' "$dir/test.log"; }
     passed=$((passed + $(count Ok:) + $(count "Expected")))
-    failed=$((failed + $(count Fail:) + $(count Timeout:) + $(awk '$1 == "Unexpected" { n += $3 } END { print n + 0 }' "$dir/test.log")))
+    bad=$(($(count Fail:) + $(count Timeout:) + $(awk '$1 == "Unexpected" { n += $3 } END { print n + 0 }' "$dir/test.log")))
+    [ $bad = 0 ] || failures="$failures
+== $title: $bad failed
+$(grep -E '^ *[0-9]+/[0-9]+ .* (FAIL|TIMEOUT|UNEXPECTEDPASS|ERROR) |^ *(not ok|err:|\[  FAILED|E  )|ERROR: |[Ee]rror: ' "$dir/test.log" | awk '!seen[$0]++' | head -50)"
+    failed=$((failed + bad))
 }
 
 # A build folder of its own for one configuration, made once.
@@ -51,5 +59,6 @@ if [ "$mode" = full ]; then
         fi
     fi
 fi
+[ -z "$failures" ] || printf '\n== what failed%s\n' "$failures"
 printf '\n%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

@@ -90,22 +90,34 @@ def test_one_call_at_a_time(session, demo):
 
 def test_dropping_a_stream_stops_it(tiny):
     with eyelet.Model(tiny) as m, m.session() as s:
-        for i, _ in enumerate(s.stream("Go on.", ignore_eos=True)):
-            if i == 2:
+        for _ in range(50):  # on a busy machine an answer may be there, whole, before its second piece is read
+            for i, _ in enumerate(s.stream("Go on.", ignore_eos=True)):
+                if i == 2:
+                    break
+            past = s.n_past
+            s.reset()
+            if past < s.n_ctx - 100:
                 break
-        past = s.n_past
         assert 0 < past < s.n_ctx - 100  # stopped, not run to the end of the context
-        s.reset()
 
 
 def test_cancel(tiny):
     with eyelet.Model(tiny) as m, m.session() as s:
         s.cancel()  # nothing runs: nothing happens
-        threading.Timer(0.2, s.cancel).start()
+        done = threading.Event()
+
+        def cancel():  # again and again: one that falls between two answers does nothing
+            while not done.wait(0.05):
+                s.cancel()
+
+        canceller = threading.Thread(target=cancel)
+        canceller.start()
         with pytest.raises(eyelet.CancelledError) as e:
             while True:
                 s.reset()
                 s.generate("Go on.", ignore_eos=True)
+        done.set()
+        canceller.join()
         assert e.value.result is None or isinstance(e.value.result, eyelet.Result)
         assert s.generate(query=eyelet.Query("And now?", next_turn=True), n_predict=2).tokens is not None
 
@@ -130,16 +142,20 @@ def test_calls_let_go_of_the_gil(tiny):
             ticks.append(time.monotonic())
             time.sleep(0.001)
 
+    inside = 0
     with eyelet.Model(tiny) as m, m.session() as s:
         counter = threading.Thread(target=count)
         counter.start()
-        begin = time.monotonic()
-        s._generate(eyelet.Query("Go on."), {"ignore_eos": True, "n_predict": 1500}, None)  # in this thread: no help by another
-        end = time.monotonic()
+        give_up = time.monotonic() + 20  # on a busy machine the counter may not get a core during a call or two
+        while inside <= 3 and time.monotonic() < give_up:
+            begin = time.monotonic()
+            s._generate(eyelet.Query("Go on."), {"ignore_eos": True, "n_predict": 1500}, None)  # in this thread: no help by another
+            end = time.monotonic()
+            s.reset()
+            inside = sum(begin < t < end for t in ticks)  # of this call alone
         done.set()
         counter.join()
-    inside = [t for t in ticks if begin < t < end]
-    assert len(inside) > 3, f"{len(inside)} ticks in {end - begin:.3f} s"
+    assert inside > 3, f"{inside} ticks in {end - begin:.3f} s"
 
 
 def test_threads_share_a_model(model, demo):
