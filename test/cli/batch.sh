@@ -70,6 +70,12 @@ is 'pictures' [ "$(images out | tr '\n' ' ')" = 'pics/p5.ppm pics/p1.ppm ' ]
 fails 'pics/p3.ppm: not a known image' 1 batch pics --strict -o strict.jsonl -q
 [ "$(wc -l <strict.jsonl)" = 3 ] && good || bad '--strict ends behind the first failure'
 
+# ---- captions that are JSON ----
+run batch pics --jobs 2 --predict 40 --json-schema '{"properties": {"n": {"type": "boolean"}}, "required": ["n"]}'
+tr -d ' ' <out | sed 's/\\n//g' | grep -c '"caption":"{\\"n\\":\(true\|false\)}"' >count
+is 'captions of a schema' [ "$(cat count)" = 5 ]
+fails 'the keyword "not" is not done' 1 batch pics --json-schema '{"not": {}}'
+
 # ---- files that are there ----
 fails 'all.jsonl: holds ' 1 batch pics -o all.jsonl
 run batch pics -o deep.jsonl --overwrite --json

@@ -255,6 +255,33 @@ if [ "$rc" = 1 ] && [ -s "$tmp/out" ] && grep -q 'did you mean /load' "$tmp/err"
     grep -q '/nowhere: cannot open' "$tmp/err"; then good; else bad "chat errors (exit $rc)"; fi
 chat 'Hi\nHi\nHi\nHi\nHi\nHi\nHi\nHi\n' -c 60
 if [ "$rc" = 1 ] && grep -q 'of 60 positions are in use; /reset' "$tmp/err"; then good; else bad "chat overflow (exit $rc)"; fi
+
+# ---- answers that are JSON ----
+schema='{"properties": {"n": {"type": "integer"}, "kind": {"enum": ["photo", "drawing"]}}, "required": ["n", "kind"]}'
+printf '\n %s\n' "$schema" >"$tmp/schema.json"
+is_of_schema() { # title; the answer is in $tmp/out
+    if [ "$rc" = 0 ] && tr -d ' \n' <"$tmp/out" | grep -qxE '(\{"n":(0|-?[1-9][0-9]*|-0),"kind":"(photo|drawing)"\})+'; then good; else bad "$1 (exit $rc)"; fi
+}
+for seed in 1 2 3; do
+    run run -m "$model" -p What -n 60 -j "$schema" --temp 2 -s $seed
+    is_of_schema "run -j, seed $seed"
+done
+same 'a schema in a file' "run -m $model -p What -n 60 --temp 2 -s 4 -j $tmp/schema.json" \
+    "run -m $model -p What -n 60 --temp 2 -s 4 --json-schema=$tmp/schema.json"
+is_of_schema 'a schema in a file'
+EYELET_JSON_SCHEMA=$schema run run -m "$model" -i "$tmp/a.ppm" -n 60
+is_of_schema 'a schema from the environment'
+run run -m "$model" -p What -n 20 --json-object --temp 2 -s 1
+if [ "$rc" = 0 ] && head -c 1 "$tmp/out" | grep -q '{' && tail -c 2 "$tmp/out" | grep -q '}'; then good; else bad '--json-object'; fi
+chat 'Hi\nHo\n' -n 60 -j "$schema" --temp 2
+is_of_schema 'chat -j'
+usage '--json-object asks for any object, --json-schema for some: which of them?; see "eyelet help run"' \
+    run -p x --json-object -j '{}'
+fails 'the keyword "not" is not done' run -m "$model" -p x -j '{"not": {}}'
+fails 'schema' run -m "$model" -p x -j '{"type": '
+fails '/nowhere.json: cannot open' run -m "$model" -p x -j /nowhere.json
+fails 'none are searched under a grammar' run -m "$model" -p x --json-object --beams 2
+
 # ---- probe ----
 probe() { # shape, arguments…
     shape=$1

@@ -188,13 +188,15 @@ static void make_thumbnail(struct slot *s, int side) {
 static void answer(const struct job *j, struct slot *s) {
     const struct batch_work *w = j->p->w;
     struct eye_query query = w->query;
+    struct eye_generate_opts opts = w->opts;
     struct eye_result r;
     uint64_t begin = ui_now_us();
     if (s->err.code == EYE_OK) {
         query.images = &s->img;
         query.n_images = 1;
+        opts.grammar = j->worker->grammar;
         eye_session_reset(j->worker->session);
-        if (eye_session_generate(j->worker->session, &query, &w->opts, &r, &s->err) == EYE_OK) {
+        if (eye_session_generate(j->worker->session, &query, &opts, &r, &s->err) == EYE_OK) {
             s->err.code = EYE_OK;
             keep(s, &r);
             s->record.total_us = s->record.timings.image_decode_us + ui_now_us() - begin;

@@ -19,6 +19,7 @@ struct batch_worker { /* one model each: sessions of one model would take turns 
     struct ui ui;     /* for warnings of its thread; the terminal is the caller's */
     struct eye_model *model;
     struct eye_session *session;
+    struct eye_grammar *grammar; /* of its model; NULL = none */
 };
 
 /* What the caller hears of each picture, in order, on its own thread. An exit code other than EXIT_DONE ends the batch.

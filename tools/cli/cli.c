@@ -117,6 +117,23 @@ struct eye_generate_opts cli_generate_opts(const struct sampling_args *a) {
     };
 }
 
+int cli_read_schema(struct ui *ui, const struct command *cmd, const struct form_args *a, char **schema) {
+    const char *text = a->object ? "{\"type\":\"object\"}" : a->schema;
+    size_t n;
+    *schema = NULL;
+    if (!text) return EXIT_DONE;
+    if (a->object && a->schema) return args_usage(cmd, "--json-object asks for any object, --json-schema for some: which of them?");
+    if (text[strspn(text, " \t\r\n")] != '{') return cli_read_file(ui, text, schema, &n);
+    *schema = strdup(text);
+    return *schema ? EXIT_DONE : ui_failf(ui, "out of memory");
+}
+
+int cli_make_grammar(struct ui *ui, struct eye_model *model, const char *schema, struct eye_grammar **g) {
+    struct eye_err err = {0};
+    *g = NULL;
+    return !schema || eye_grammar_json_schema(model, schema, g, &err) == EYE_OK ? EXIT_DONE : ui_fail(ui, &err);
+}
+
 bool cli_print_piece(void *ctx, const char *text, size_t bytes) {
     (void)ctx;
     fwrite(text, 1, bytes, stdout);

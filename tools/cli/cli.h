@@ -113,6 +113,20 @@ struct sampling_args { /* a member `sampling` of the options of commands that ge
     {ARG_LIST, 0, "stop", "TEXT", "end the answer before this text; may be repeated", offsetof(T, sampling.stop)}, \
     {ARG_FLAG, 0, "ignore-eos", NULL, "go on after the end-of-answer token", offsetof(T, sampling.ignore_eos)}
 struct eye_generate_opts cli_generate_opts(const struct sampling_args *a);
+
+struct form_args { /* a member `form` of the options of commands whose answers may have to be JSON */
+    const char *schema;
+    bool object;
+};
+#define FORM_ARGS(T, LETTER) \
+    {ARG_TEXT, LETTER, "json-schema", "SCHEMA|FILE", \
+     "the answer is JSON of this JSON Schema: \"{…}\" itself, or a file that holds it", offsetof(T, form.schema)}, \
+    {ARG_FLAG, 0, "json-object", NULL, "the answer is a JSON object, of any kind", offsetof(T, form.object)}
+/* What schema answers must be of, malloc'd text; NULL: none. Files are read here, once. Says what is wrong itself. */
+int cli_read_schema(struct ui *ui, const struct command *cmd, const struct form_args *a, char **schema);
+/* The model's grammar of it; NULL of NULL. Freed before the model is closed. */
+int cli_make_grammar(struct ui *ui, struct eye_model *model, const char *schema, struct eye_grammar **g);
+
 /* on_text: to stdout at once; true when nobody listens any more. */
 bool cli_print_piece(void *ctx, const char *text, size_t bytes);
 /* Tokens per second: of the prompt that were computed; after the first one, which belongs to the prompt's time. */

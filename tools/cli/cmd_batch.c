@@ -18,6 +18,7 @@
 struct batch_opts {
     struct model_args model;
     struct sampling_args sampling;
+    struct form_args form;
     struct arg_list images;
     const char *prompt, *out, *report;
     int32_t n_predict, image_position, n_jobs, format;
@@ -55,6 +56,7 @@ static const struct arg batch_args[] = {
     {ARG_FLAG, 0, "no-exif", NULL, "ignore the EXIF orientation of pictures", offsetof(T, no_exif)},
     {ARG_FLAG, 0, "json", NULL, "with -o: the summary as one JSON object on standard output", offsetof(T, json)},
     SAMPLING_ARGS(T),
+    FORM_ARGS(T, 0),
     MODEL_ARGS(T),
     {ARG_END},
 };
@@ -66,6 +68,7 @@ struct batch {
     const struct batch_opts *o;
     struct ui ui;
     atomic_bool stopped;
+    char *schema; /* that captions are of; NULL = none */
     struct batch_worker worker[BATCH_MAX_JOBS];
     int n_workers, n_threads;
     struct batch_output *output;
@@ -108,6 +111,7 @@ static int open_workers(struct batch *b) {
         args.n_threads = n > 0 ? n : 1;
         ui_init(&w->ui, args.quiet, args.verbose);
         int code = cli_open(&w->ui, &args, &w->model);
+        if (code == EXIT_DONE) code = cli_make_grammar(&w->ui, w->model, b->schema, &w->grammar);
         if (code != EXIT_DONE) return code;
         struct eye_session_opts opts = {.with_images = true, .cancel = batch_work_stopped, .cancel_ctx = &b->stopped};
         if (eye_session_new(w->model, &opts, &w->session, &err) != EYE_OK) return ui_fail(&w->ui, &err);
@@ -120,6 +124,7 @@ static int open_workers(struct batch *b) {
 static void close_workers(struct batch *b) {
     for (int i = 0; i < b->n_workers; i++) {
         eye_session_free(b->worker[i].session);
+        eye_grammar_free(b->worker[i].grammar);
         eye_model_close(b->worker[i].model);
     }
 }
@@ -222,7 +227,8 @@ static int prepare(struct batch *b, const struct batch_source_opts *sopts, struc
     const struct batch_opts *o = b->o;
     struct eye_err err = {0};
     if (batch_source_open(sopts, source, &err) != EYE_OK) return ui_fail(&b->ui, &err);
-    int code = choose_jobs(b);
+    int code = cli_read_schema(&b->ui, &cmd_batch, &o->form, &b->schema);
+    if (code == EXIT_DONE) code = choose_jobs(b);
     if (code != EXIT_DONE) return code;
     struct batch_output_opts oopts = {.path = o->out, .format = (enum batch_format)o->format, .resume = o->resume,
                                       .overwrite = o->overwrite};
@@ -263,6 +269,7 @@ static int run(void *opts, char *const *operand, int n_operands) {
     ui_clear(&b->ui);
     close_workers(b);
     batch_source_close(source);
+    free(b->schema);
     free(b);
     return code;
 }

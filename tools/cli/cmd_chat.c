@@ -12,6 +12,7 @@
 struct chat_opts {
     struct model_args model;
     struct sampling_args sampling;
+    struct form_args form;
     struct arg_list image;
     const char *cache;
     int32_t n_predict, n_lookup;
@@ -28,6 +29,7 @@ static const struct arg chat_args[] = {
      1 << 24},
     {ARG_FLAG, 0, "no-exif", NULL, "ignore the EXIF orientation of pictures", offsetof(T, no_exif)},
     SAMPLING_ARGS(T),
+    FORM_ARGS(T, 'j'),
     {ARG_INT, 0, "lookup", "N", "guess up to N tokens where the answer repeats what stands before it; changes no answer",
      offsetof(T, n_lookup), 0, 16},
     {ARG_GROUP, .help = "Output"},
@@ -41,6 +43,7 @@ struct chat {
     const struct chat_opts *o;
     struct ui ui;
     struct eye_model *model;
+    struct eye_grammar *grammar; /* NULL = none */
     struct eye_session *s;
     struct eye_image img[CLI_MAX_IMAGES]; /* for the next question */
     int32_t n_img;
@@ -84,6 +87,7 @@ static void ask(struct chat *c, const char *text) {
     int32_t before = eye_session_n_past(c->s);
     opts.n_predict = c->o->n_predict;
     opts.n_lookup = c->o->n_lookup;
+    opts.grammar = c->grammar;
     opts.on_text = c->o->json ? NULL : cli_print_piece;
     enum eye_status st = eye_session_generate(c->s, &query, &opts, &r, &err);
     ui_clear(&c->ui);
@@ -250,6 +254,7 @@ static void converse(struct chat *c) {
 static int run(void *opts, char *const *operand, int n_operands) {
     struct chat *c = calloc(1, sizeof *c);
     struct eye_err err = {0};
+    char *schema;
     (void)operand, (void)n_operands;
     if (!c) {
         fprintf(stderr, "eyelet: out of memory\n");
@@ -260,7 +265,10 @@ static int run(void *opts, char *const *operand, int n_operands) {
     ui_init(&c->ui, c->o->model.quiet, c->o->model.verbose);
     struct model_args args = c->o->model;
     if (c->o->n_lookup) args.n_parallel = 1 + c->o->n_lookup;
-    c->code = cli_open(&c->ui, &args, &c->model);
+    c->code = cli_read_schema(&c->ui, &cmd_chat, &c->o->form, &schema);
+    if (c->code == EXIT_DONE) c->code = cli_open(&c->ui, &args, &c->model);
+    if (c->code == EXIT_DONE) c->code = cli_make_grammar(&c->ui, c->model, schema, &c->grammar);
+    free(schema);
     if (c->code == EXIT_DONE && eye_session_new(c->model, NULL, &c->s, &err) != EYE_OK) c->code = ui_fail(&c->ui, &err);
     if (c->code == EXIT_DONE && c->o->cache && eye_session_load(c->s, c->o->cache, &err) != EYE_OK)
         c->code = ui_fail(&c->ui, &err);
@@ -277,6 +285,7 @@ static int run(void *opts, char *const *operand, int n_operands) {
     drop_images(c);
     ui_clear(&c->ui);
     eye_session_free(c->s);
+    eye_grammar_free(c->grammar);
     eye_model_close(c->model);
     free(c);
     return code;

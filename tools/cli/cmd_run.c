@@ -10,6 +10,8 @@
 struct run_opts {
     struct model_args model;
     struct sampling_args sampling;
+    struct form_args form;
+    struct eye_grammar *grammar; /* of form, made here */
     struct arg_list image;
     const char *prompt, *profile, *cache;
     int32_t n_predict, n_lookup, n_logprobs, image_position;
@@ -33,6 +35,7 @@ static const struct arg run_args[] = {
     {ARG_FLAG, 0, "truncate", NULL, "cut the end of a prompt that does not fit the context", offsetof(T, truncate)},
     {ARG_FLAG, 0, "no-exif", NULL, "ignore the EXIF orientation of pictures", offsetof(T, no_exif)},
     SAMPLING_ARGS(T),
+    FORM_ARGS(T, 'j'),
     {ARG_INT, 0, "lookup", "N", "guess up to N tokens where the answer repeats what stands before it; changes no answer",
      offsetof(T, n_lookup), 0, 16},
     {ARG_GROUP, .help = "Output"},
@@ -135,6 +138,7 @@ static int generate(struct ui *ui, const struct run_opts *o, struct eye_model *m
     struct eye_generate_opts opts = cli_generate_opts(&o->sampling);
     opts.n_predict = o->n_predict;
     opts.n_lookup = o->n_lookup;
+    opts.grammar = o->grammar;
     opts.n_logprobs = o->n_logprobs;
     opts.on_text = o->json ? NULL : cli_print_piece;
     enum eye_status st = eye_session_generate(s, &query, &opts, &r, &err);
@@ -155,34 +159,41 @@ static int generate(struct ui *ui, const struct run_opts *o, struct eye_model *m
     return code;
 }
 
+static int open_session(struct ui *ui, const struct run_opts *o, struct eye_model *model, struct eye_session **s) {
+    struct eye_session_opts opts = {.with_images = o->image.n > 0};
+    struct eye_err err = {0};
+    if (eye_session_new(model, &opts, s, &err) != EYE_OK || (o->cache && eye_session_load(*s, o->cache, &err) != EYE_OK))
+        return ui_fail(ui, &err);
+    return EXIT_DONE;
+}
+
 static int run(void *opts, char *const *operand, int n_operands) {
     struct run_opts *o = opts;
     struct ui ui;
-    struct eye_err err = {0};
     struct eye_image img[CLI_MAX_IMAGES];
     struct eye_model *model = NULL;
     struct eye_session *s = NULL;
+    char *schema;
     uint64_t decode_us = 0, begin = ui_now_us();
     (void)operand, (void)n_operands;
     int code = check(o);
     if (code != EXIT_DONE) return code;
     ui_init(&ui, o->model.quiet, o->model.verbose);
     if (o->n_lookup) o->model.n_parallel = 1 + o->n_lookup;
-    code = cli_open(&ui, &o->model, &model);
-    if (code != EXIT_DONE) return code;
-    struct eye_session_opts sopts = {.with_images = o->image.n > 0};
-    if (eye_session_new(model, &sopts, &s, &err) != EYE_OK || (o->cache && eye_session_load(s, o->cache, &err) != EYE_OK)) {
-        code = ui_fail(&ui, &err);
-    } else {
-        uint64_t open_us = ui_now_us() - begin;
-        code = cli_load_images(&ui, &o->image, o->no_exif, img, &decode_us);
-        if (code == EXIT_DONE) {
-            code = generate(&ui, o, model, s, img, decode_us, open_us);
-            cli_free_images(img, o->image.n);
-        }
+    code = cli_read_schema(&ui, &cmd_run, &o->form, &schema);
+    if (code == EXIT_DONE) code = cli_open(&ui, &o->model, &model);
+    if (code == EXIT_DONE) code = cli_make_grammar(&ui, model, schema, &o->grammar);
+    free(schema);
+    if (code == EXIT_DONE) code = open_session(&ui, o, model, &s);
+    uint64_t open_us = ui_now_us() - begin;
+    if (code == EXIT_DONE) code = cli_load_images(&ui, &o->image, o->no_exif, img, &decode_us);
+    if (code == EXIT_DONE) {
+        code = generate(&ui, o, model, s, img, decode_us, open_us);
+        cli_free_images(img, o->image.n);
     }
     ui_clear(&ui);
     eye_session_free(s);
+    eye_grammar_free(o->grammar);
     eye_model_close(model);
     return code;
 }
@@ -191,6 +202,9 @@ static const struct example examples[] = {
     {"What is in a picture, by the default model", "eyelet run -i photo.jpg"},
     {"By another", "eyelet run -m FastVLM-0.5B -i photo.jpg"},
     {"A question about it, the answer as JSON", "eyelet run -m FastVLM-0.5B -i photo.jpg -p \"What is on the table?\" --json"},
+    {"An answer in fields",
+     "eyelet run -m FastVLM-0.5B -i photo.jpg -p \"How many people?\" -j"
+     " '{\"properties\": {\"people\": {\"type\": \"integer\"}}, \"required\": [\"people\"]}'"},
     {"Quantized while loading, four threads, a picture from a pipe",
      "curl -s https://example.org/a.jpg | eyelet run -m FastVLM-0.5B --decoder q4_0 --vision bf16 -t 4 -i"
      " - -p \"Read the sign.\""},
