@@ -12,9 +12,11 @@
  * EYE_FINISH_STOP then too. A stop string of the caller's still cuts anywhere. Beams are not searched under a grammar.
  *
  * Of JSON Schema: type, properties, required, additionalProperties, items, minItems, maxItems, minLength, maxLength, enum,
- * const, anyOf, $ref into the schema itself. Keywords that only describe are passed over; all others are refused by name. Objects have
- * their properties in the schema's order and, where it lists some, no others; numbers at most 15 digits before and after the
- * point; values nest at most 48 deep.
+ * const, anyOf, oneOf where no value can be of two of its schemas (by type, by listed strings, by a required property with
+ * another const in each object), $ref into the schema itself; of integers minimum, maximum, exclusiveMinimum and
+ * exclusiveMaximum, of other numbers minimum and maximum that are whole (then without exponents). Keywords that only describe are passed over; all others
+ * are refused by name. Objects have their properties in the schema's order and, where it lists some, no others; numbers at most
+ * 15 digits before and after the point; values nest at most 48 deep.
  */
 #ifndef EYELET_GRAMMAR_H
 #define EYELET_GRAMMAR_H

@@ -1,6 +1,6 @@
 /* text/grammar: which bytes an answer may go on with, so that it is JSON of a schema. Three parts:
- *   grammar   (grammar_schema.c) a schema compiled to a small program over bytes: sets, choices, calls; immutable, shareable
- *   matcher   (grammar.c) where an answer stands in it: a pushdown automaton with all its threads, made deterministic as it goes
+ *   grammar   (grammar_schema.c) a schema compiled to a small program over bytes: sets, choices, calls; immutable
+ *   matcher   (grammar.c) where an answer stands in it: a pushdown automaton with all its threads, made deterministic
  *   vocabulary (vocabulary.c) the tokens' bytes in order, so that a mask over all of them is one walk that shares prefixes
  * Exact over bytes: a character that tokens cut apart is followed through its pieces. Knows no model and no sampling.
  *
@@ -53,8 +53,9 @@ struct eye_grammar_code {
 EYE_MUST_CHECK enum eye_status eye_grammar_compile_json(struct eye_grammar_code *g, const struct eye_alloc *alloc,
                                                         struct eye_err *err);
 /* JSON Schema, text [n]. What is understood: type (also a list of types), properties, required, additionalProperties, items,
- * minItems, maxItems, minLength, maxLength, enum, const, anyOf, $ref into $defs or definitions or "#", true, {}; title,
- * description, default, examples, format and the like say nothing here. Every other keyword is UNSUPPORTED, by name and place.
+ * minItems, maxItems, minLength, maxLength, minimum, maximum, their exclusive ones, enum, const, anyOf, oneOf where no value
+ * can be of two, $ref into $defs or definitions or "#", true, {}; title, description, default, examples, format and the like say
+ * nothing here. Every other keyword is UNSUPPORTED, by name and place.
  * Objects have their properties in the schema's order and, where it lists any, no others; blanks between tokens are few.
  * Returns EYE_OK; CORRUPT (no JSON, a keyword of a wrong type); UNSUPPORTED; LIMIT (too large); NOMEM. */
 EYE_MUST_CHECK enum eye_status eye_grammar_compile_schema(struct eye_grammar_code *g, const char *text, size_t n,

@@ -24,6 +24,10 @@
 #define TREE \
     "{\"$ref\":\"#/$defs/t\",\"$defs\":{\"t\":{\"type\":\"object\",\"properties\":{\"v\":{\"type\":[\"number\",\"null\"]}," \
     "\"l\":{\"$ref\":\"#/$defs/t\"},\"r\":{\"anyOf\":[{\"$ref\":\"#/$defs/t\"},{\"const\":null}]}},\"required\":[\"v\",\"r\"]}}}"
+#define ONE \
+    "{\"oneOf\":[{\"type\":\"object\",\"properties\":{\"k\":{\"const\":\"a\"},\"n\":{\"type\":\"integer\"}},\"required\":[\"k\",\"n\"]}," \
+    "{\"$ref\":\"#/$defs/b\"},{\"type\":\"null\"}],\"discriminator\":{\"propertyName\":\"k\"},\"$defs\":{\"b\":{\"type\":\"object\"," \
+    "\"properties\":{\"k\":{\"const\":\"b\"},\"n\":{\"type\":\"boolean\"}},\"required\":[\"n\",\"k\"]}}}"
 
 /* ---- bytes ---- */
 
@@ -81,7 +85,15 @@ static void test_bytes(void **state) {
         {"{\"type\":\"array\",\"maxItems\":0}", "[]", "whole"}, {"{\"type\":\"array\",\"maxItems\":0}", "[1", "wrong"},
         {"{\"enum\":[1,\"1\",null,[1,2],{\"a\":1.5}]}", "{\"a\":1.5}", "whole"}, {"{\"enum\":[1,12]}", "1", "whole"},
         {"{\"enum\":[1,12]}", "13", "wrong"}, {"{\"type\":\"string\",\"enum\":[\"1\",2]}", "2", "wrong"},
-        {"{\"type\":\"string\",\"minLength\":2}", "\"a\"", "wrong"}, {"true", "null", "whole"}};
+        {"{\"type\":\"string\",\"minLength\":2}", "\"a\"", "wrong"}, {"true", "null", "whole"},
+        {"{\"minimum\":0,\"maximum\":1}", "0.25", "whole"}, {"{\"minimum\":0,\"maximum\":1}", "1", "whole"},
+        {"{\"minimum\":0,\"maximum\":1}", "1.", "wrong"}, {"{\"minimum\":0,\"maximum\":1}", "-", "wrong"},
+        {"{\"minimum\":-2,\"maximum\":12}", "-1.75", "whole"}, {"{\"minimum\":-2,\"maximum\":12}", "-2.", "wrong"},
+        {"{\"minimum\":-2,\"maximum\":12}", "11.9", "whole"}, {"{\"minimum\":-2,\"maximum\":12}", "13", "wrong"},
+        {"{\"type\":\"integer\",\"minimum\":1}", "999999999999999", "whole"},
+        {"{\"type\":\"integer\",\"minimum\":1}", "1000000000000000", "wrong"},
+        {ONE, "{\"k\":\"a\",\"n\":1}", "whole"}, {ONE, "{\"k\":\"b\",\"n\":true}", "whole"},
+        {ONE, "{\"k\":\"a\",\"n\":t", "wrong"}, {ONE, "null", "whole"}, {ONE, "3", "wrong"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct eye_grammar_code g = compiled(cases[i].schema);
         const char *is = judge(&g, cases[i].text);
@@ -90,12 +102,45 @@ static void test_bytes(void **state) {
     }
 }
 
+/* Bounds of integers, against counting: every number of up to four digits, and what is no number. */
+static void test_bounds(void **state) {
+    (void)state;
+    static const int bounds[][2] = {{0, 0}, {0, 9}, {1, 1}, {3, 7}, {0, 100}, {1, 99}, {17, 17}, {15, 23}, {10, 99}, {98, 1002},
+                                    {199, 201}, {-1, 1}, {-9, -2}, {-120, 45}, {-1000, -999}, {-57, 0}, {305, 999}, {120, 1120}};
+    static const char *const bad[] = {"-0", "00", "07", "-01", "", "-", "1a", "+1"};
+    for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++) {
+        char schema[128], text[16];
+        int lo = bounds[i][0], hi = bounds[i][1];
+        snprintf(schema, sizeof schema, "{\"type\":\"integer\",\"%s\":%d,\"%s\":%.1f}", i % 2 ? "minimum" : "exclusiveMinimum",
+                 i % 2 ? lo : lo - 1, i % 3 ? "maximum" : "exclusiveMaximum", hi + 0.5);
+        struct eye_grammar_code g = compiled(schema);
+        for (int k = -1200; k <= 1200; k++) {
+            snprintf(text, sizeof text, "%d", k);
+            bool whole = strcmp(judge(&g, text), "whole") == 0;
+            if (whole != (k >= lo && k <= hi)) fail_msg("%d under %s: %s", k, schema, whole ? "taken" : "refused");
+        }
+        for (size_t k = 0; k < sizeof bad / sizeof *bad; k++)
+            if (strcmp(judge(&g, bad[k]), "whole") == 0) fail_msg("\"%s\" under %s: taken", bad[k], schema);
+        eye_grammar_code_clear(&g);
+    }
+}
+
 static void test_refused(void **state) {
     (void)state;
     static const struct { const char *schema; enum eye_status st; const char *says; } cases[] = {
         {"[", EYE_E_CORRUPT, "schema"}, {"1", EYE_E_CORRUPT, "expected a schema"}, {"false", EYE_E_UNSUPPORTED, "nothing is so"},
-        {"{\"pattern\":\"x\"}", EYE_E_UNSUPPORTED, "\"pattern\""}, {"{\"oneOf\":[]}", EYE_E_UNSUPPORTED, "\"oneOf\""},
-        {"{\"properties\":{\"deep\":{\"minimum\":3}}}", EYE_E_UNSUPPORTED, "#/deep: the keyword \"minimum\""},
+        {"{\"pattern\":\"x\"}", EYE_E_UNSUPPORTED, "\"pattern\""}, {"{\"oneOf\":[]}", EYE_E_CORRUPT, "oneOf: expected"},
+        {"{\"properties\":{\"deep\":{\"multipleOf\":3}}}", EYE_E_UNSUPPORTED, "#/deep: the keyword \"multipleOf\""},
+        {"{\"type\":\"integer\",\"minimum\":\"3\"}", EYE_E_CORRUPT, "minimum: expected a number"},
+        {"{\"type\":\"integer\",\"minimum\":3,\"exclusiveMaximum\":3}", EYE_E_UNSUPPORTED, "within the bounds"},
+        {"{\"type\":\"integer\",\"minimum\":1e15}", EYE_E_UNSUPPORTED, "within the bounds"},
+        {"{\"minimum\":0.5}", EYE_E_UNSUPPORTED, "where it is not whole"},
+        {"{\"type\":\"number\",\"exclusiveMaximum\":1}", EYE_E_UNSUPPORTED, "exclusiveMaximum"},
+        {"{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"number\"}]}", EYE_E_UNSUPPORTED, "number 0 and 1 at once"},
+        {"{\"oneOf\":[{\"type\":\"string\"},{\"minimum\":3}]}", EYE_E_UNSUPPORTED, "at once"},
+        {"{\"oneOf\":[{\"enum\":[\"a\",\"b\"]},{\"const\":\"b\"}]}", EYE_E_UNSUPPORTED, "at once"},
+        {"{\"oneOf\":[{\"type\":\"object\",\"properties\":{\"k\":{\"const\":\"a\"}}},{\"type\":\"object\",\"properties\":{\"k\":"
+         "{\"const\":\"b\"}}}]}", EYE_E_UNSUPPORTED, "at once"},
         {"{\"type\":\"strin\"}", EYE_E_CORRUPT, "strin"}, {"{\"type\":[]}", EYE_E_CORRUPT, "empty"},
         {"{\"$ref\":\"#\"}", EYE_E_UNSUPPORTED, "nothing finite"}, {"{\"$ref\":\"#/a/b\"}", EYE_E_CORRUPT, "leads to no schema"},
         {"{\"$ref\":\"http://x/y\"}", EYE_E_UNSUPPORTED, "only places in this schema"},
@@ -245,7 +290,8 @@ static int close_model(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bytes), cmocka_unit_test(test_refused), cmocka_unit_test(test_models),
-                                       cmocka_unit_test(test_options), cmocka_unit_test(test_pools)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bytes), cmocka_unit_test(test_bounds), cmocka_unit_test(test_refused),
+                                       cmocka_unit_test(test_models), cmocka_unit_test(test_options),
+                                       cmocka_unit_test(test_pools)};
     return cmocka_run_group_tests(tests, open_model, close_model);
 }
