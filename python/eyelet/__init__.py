@@ -12,16 +12,19 @@ Images are paths, bytes of a file, arrays [height, width, 3] uint8 or PIL pictur
 """
 
 from . import _c
+from .batch import Answer, Batch, BatchStats, BatchStream
 from .errors import (
     ArgumentError, CancelledError, CorruptError, Error, FileError, LimitError, OutOfMemoryError, UnsupportedError,
 )
-from .images import ImageLike, load_image
+from .grammar import Schema
+from .images import ImageLike, load_image, thumbnail
 from .model import Memory, Model, ModelInfo, caption, default_model
 from .session import IMAGE_ROW, Logprob, Message, Options, Query, Result, Session, Stream, Timings
 
 __version__ = _c.VERSION
 __all__ = [
-    "IMAGE_ROW", "ArgumentError", "CancelledError", "CorruptError", "Error", "FileError", "ImageLike", "LimitError", "Logprob",
-    "Memory", "Message", "Model", "ModelInfo", "Options", "OutOfMemoryError", "Query", "Result", "Session", "Stream", "Timings",
-    "UnsupportedError", "caption", "default_model", "load_image",
+    "IMAGE_ROW", "Answer", "ArgumentError", "Batch", "BatchStats", "BatchStream", "CancelledError", "CorruptError", "Error",
+    "FileError", "ImageLike", "LimitError", "Logprob", "Memory", "Message", "Model", "ModelInfo", "Options", "OutOfMemoryError",
+    "Query", "Result", "Schema", "Session", "Stream", "Timings", "UnsupportedError", "caption", "default_model", "load_image",
+    "thumbnail",
 ]

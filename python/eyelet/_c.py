@@ -32,6 +32,8 @@ typedef void eye_log_fn(void *ctx, enum eye_log_level level, const char *id, con
 typedef void eye_progress_fn(void *ctx, const char *what, double done);
 typedef bool eye_cancel_fn(void *ctx);
 typedef bool eye_text_fn(void *ctx, const char *text, size_t bytes);
+typedef void eye_token_fn(void *ctx, int32_t token, const struct eye_logprob *logprob);
+typedef void eye_done_fn(void *ctx, const struct eye_result *result, enum eye_status status, const struct eye_err *err);
 """
 
 STRUCTS = """
@@ -79,6 +81,20 @@ struct eye_result {
     size_t n_image_tok; size_t n_cached_tok; bool truncated; size_t n_guessed; size_t n_guessed_right; struct eye_timings timings; const struct eye_logprob *logprobs;
     size_t n_logprobs;
 };
+struct eye_batch_opts {
+    int32_t n_slots; int32_t n_ctx; int32_t n_beams; int32_t max_queued; int32_t prefill_tok; int32_t n_lanes;
+    int64_t image_cache_bytes; int64_t prefix_cache_bytes;
+};
+struct eye_batch_request {
+    const struct eye_query *query; const struct eye_generate_opts *opts; eye_token_fn *on_token; eye_done_fn *on_done; void *ctx;
+};
+struct eye_batch_stats {
+    int32_t n_slots; int32_t n_queued; int32_t n_active; int32_t n_decoding; uint64_t kv_positions; uint64_t kv_used;
+    uint64_t image_cache_bytes; uint64_t image_cache_cap; uint64_t prefix_cache_bytes; uint64_t prefix_cache_cap;
+    uint64_t n_submitted; uint64_t n_done; uint64_t n_cancelled; uint64_t n_failed; uint64_t n_prompt_tok; uint64_t n_cached_tok;
+    uint64_t n_tokens; uint64_t n_image_hits; uint64_t n_image_misses; uint64_t n_rounds; uint64_t n_rows; uint64_t vision_us;
+    uint64_t decoder_us;
+};
 """
 
 FUNCTIONS = """
@@ -92,6 +108,8 @@ enum eye_status eye_image_decode(const void *bytes, size_t n_bytes, const struct
 enum eye_status eye_image_wrap(struct eye_image *img, const uint8_t *rgb, int width, int height, size_t stride,
                                struct eye_err *err);
 void eye_image_free(struct eye_image *img);
+enum eye_status eye_image_thumbnail(const struct eye_image *img, int side, uint8_t *out, size_t cap, size_t *n,
+                                    struct eye_err *err);
 enum eye_status eye_model_open(const char *path, const struct eye_model_opts *opts, struct eye_model **model,
                                struct eye_err *err);
 void eye_model_close(struct eye_model *model);
@@ -122,12 +140,24 @@ enum eye_status eye_session_assemble(struct eye_session *s, const struct eye_que
 enum eye_status eye_session_prefill(struct eye_session *s, const int32_t *ids, size_t n, const float *image_rows, float *logits,
                                     struct eye_err *err);
 enum eye_status eye_session_step(struct eye_session *s, int32_t id, float *logits, struct eye_err *err);
+enum eye_status eye_grammar_json_schema(struct eye_model *model, const char *schema, struct eye_grammar **g,
+                                        struct eye_err *err);
+void eye_grammar_free(struct eye_grammar *g);
+enum eye_status eye_batch_new(struct eye_model *model, const struct eye_batch_opts *opts, struct eye_batch **batch,
+                              struct eye_err *err);
+void eye_batch_free(struct eye_batch *batch);
+enum eye_status eye_batch_submit(struct eye_batch *batch, const struct eye_batch_request *request, uint64_t *id,
+                                 struct eye_err *err);
+void eye_batch_cancel(struct eye_batch *batch, uint64_t id);
+void eye_batch_run(struct eye_batch *batch, bool until_idle);
+void eye_batch_stop(struct eye_batch *batch);
+void eye_batch_get_stats(struct eye_batch *batch, struct eye_batch_stats *out);
 """
 
 _BASIC: dict[str, Any] = {
     "void": None, "bool": ctypes.c_bool, "int": ctypes.c_int, "float": ctypes.c_float, "double": ctypes.c_double,
     "size_t": ctypes.c_size_t, "uint8_t": ctypes.c_uint8, "int32_t": ctypes.c_int32, "uint32_t": ctypes.c_uint32,
-    "uint64_t": ctypes.c_uint64, "char": ctypes.c_char,
+    "int64_t": ctypes.c_int64, "uint64_t": ctypes.c_uint64, "char": ctypes.c_char,
 }
 _DECLARATOR = re.compile(r"(?P<type>(?:const )?(?:struct |enum )?\w+) (?P<stars>(?:\*(?:const \*)?)*)(?P<name>\w+)(?:\[(?P<n>\d+)\])?")
 
@@ -182,11 +212,13 @@ def _ctype(text: str) -> tuple[str, Any]:
     return name, t * n if n else t
 
 
+for _name in structs():  # callbacks take structs, and structs hold callbacks: first the names of the ones, then all of the others
+    _classes[_name] = type(_name, (ctypes.Structure,), {})
 for _result, _whole, _parameters in prototypes(CALLBACKS):
     _name, _type = _ctype(_result)
     _classes[_name] = ctypes.CFUNCTYPE(_type, *[_ctype(p)[1] for p in _parameters])
 for _name, _fields in structs().items():
-    _classes[_name] = type(_name, (ctypes.Structure,), {"_fields_": [_ctype(f) for f in _fields]})
+    _classes[_name]._fields_ = [_ctype(f) for f in _fields]
 
 
 def struct(name: str) -> Any:

@@ -77,6 +77,16 @@ def load_image(image: ImageLike) -> npt.NDArray[np.uint8]:
         return np.array(view)
 
 
+def thumbnail(image: ImageLike, side: int = 160) -> bytes:
+    """A small copy as the bytes of a WebP file (PNG, in a build without libwebp). side: pixels of its longer side at most, up to
+    1024; a smaller picture keeps its size."""
+    cap, n, err = 4096 + 4 * min(max(side, 1), 1024) ** 2, ctypes.c_size_t(), errors.new_err()
+    out = (ctypes.c_uint8 * cap)()
+    with borrowed([image]) as array:
+        errors.check(_c.lib().eye_image_thumbnail(array, side, out, cap, ctypes.byref(n), err), err)
+    return bytes(memoryview(out)[: n.value])
+
+
 def text_bytes(text: str | os.PathLike[str]) -> bytes:
     """Text for a C string: a NUL inside would cut it there, so it is refused."""
     data = os.fspath(text).encode("utf-8", "surrogateescape")

@@ -16,11 +16,14 @@ import numpy as np
 
 from . import _c, errors
 from ._run import Gate, checked, free_here
+from .grammar import Grammars
 from .images import ImageLike, borrowed, text_bytes
 from .session import _IDS, Ids, Options, Query, Session
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from .batch import Batch
 
 log = logging.getLogger("eyelet")
 
@@ -97,6 +100,7 @@ class Model:
         self.path = os.fspath(path) if path is not None else default_model()
         self._gate = Gate("model")
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._batches: weakref.WeakSet[Batch] = weakref.WeakSet()
         self._own: Session | None = None  # of caption()
         self._own_lock = threading.Lock()
         o = _c.struct("eye_model_opts")()
@@ -117,6 +121,7 @@ class Model:
         # Of the gate, which forgotten sessions keep until they are freed themselves: a model must outlive its sessions.
         self._free = weakref.finalize(self._gate, free_here, self._gate.pid, _c.lib().eye_model_close, handle,
                                       (self._gate.flag, callbacks))
+        self._grammars = Grammars(self._gate, handle)
         self.info = self._read_info()
 
     def _read_info(self) -> ModelInfo:
@@ -133,13 +138,16 @@ class Model:
     # ---- life ----
 
     def close(self) -> None:
-        """Closes the sessions that are left, then the model. Fine twice. RuntimeError while a call runs."""
+        """Closes the sessions and batches that are left, then the model. Fine twice. RuntimeError while a call runs."""
         if self._gate.closed or self._gate.pid != os.getpid():
             return
         for session in list(self._sessions):
             session.close()
+        for batch in list(self._batches):
+            batch.close()
         with self._gate.used(wait=True):
             self._gate.closed = True
+            self._grammars.clear()
             self._free()
 
     def cancel(self) -> None:

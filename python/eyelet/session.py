@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from . import _c, errors
 from ._run import Gate, Worker, checked, free_here
+from .grammar import Schema
 from .images import ImageLike, borrowed, text_bytes
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Options(TypedDict, total=False):
     n_lookup: int
     ignore_eos: bool
     n_logprobs: int
+    schema: Schema  # the answer is JSON of it
 
 
 class Message(TypedDict, total=False):
@@ -106,7 +108,7 @@ class Result:
     logprobs: list[list[Logprob]] | None  # per token: the chosen one, then the most likely
 
 
-def _options(options: Options) -> tuple[Any, Any]:
+def _options(model: Model, options: Options) -> tuple[Any, Any]:
     """struct eye_generate_opts, and what must live as long as it."""
     unknown = set(options) - set(Options.__annotations__)
     if unknown:
@@ -117,10 +119,13 @@ def _options(options: Options) -> tuple[Any, Any]:
     array = (ctypes.c_char_p * len(stop))(*stop)
     if stop:
         o.stop, o.n_stop = array, len(stop)
+    grammar = model._grammars.get(options["schema"]) if options.get("schema") is not None else None
+    if grammar:
+        o.grammar = grammar.handle
     for name, value in options.items():
-        if name != "stop":
+        if name not in ("stop", "schema"):
             setattr(o, name, value)
-    return o, array
+    return o, (array, grammar)
 
 
 @contextlib.contextmanager
@@ -218,7 +223,7 @@ class Session:
 
     def _generate(self, query: Query, options: Options, piece: Callable[[str], bool] | None) -> Result:
         """In the calling thread. piece gets the text as it comes and returns True to stop."""
-        o, keep = _options(options)
+        o, keep = _options(self.model, options)
 
         def on_text(_: Any, text: bytes, n: int) -> bool:
             return piece(text[:n].decode("utf-8", "replace")) if piece else False
