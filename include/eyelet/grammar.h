@@ -11,10 +11,11 @@
  * where they are enough for that at all and the tokenizer has every single byte (byte-level BPE; byte fallback): its finish is
  * EYE_FINISH_STOP then too. A stop string of the caller's still cuts anywhere. Beams are not searched under a grammar.
  *
- * Of JSON Schema: type, properties, required, additionalProperties, items, minItems, maxItems, minLength, maxLength, enum,
- * const, anyOf, oneOf where no value can be of two of its schemas (by type, by listed strings, by a required property with
+ * Of JSON Schema: type, properties, required, additionalProperties, items, minItems, maxItems, minLength, maxLength, pattern,
+ * enum, const, anyOf, oneOf where no value can be of two of its schemas (by type, by listed strings, by a required property with
  * another const in each object), $ref into the schema itself; of integers minimum, maximum, exclusiveMinimum and
- * exclusiveMaximum, of other numbers minimum and maximum that are whole (then without exponents). Keywords that only describe are passed over; all others
+ * exclusiveMaximum, of other numbers minimum and maximum that are whole (then without exponents). Patterns: characters, classes, groups, |, * + ? {m,n}, ^
+ * and $ at the ends; not beside minLength. Keywords that only describe are passed over; all others
  * are refused by name. Objects have their properties in the schema's order and, where it lists some, no others; numbers at most
  * 15 digits before and after the point; values nest at most 48 deep.
  */

@@ -53,9 +53,9 @@ struct eye_grammar_code {
 EYE_MUST_CHECK enum eye_status eye_grammar_compile_json(struct eye_grammar_code *g, const struct eye_alloc *alloc,
                                                         struct eye_err *err);
 /* JSON Schema, text [n]. What is understood: type (also a list of types), properties, required, additionalProperties, items,
- * minItems, maxItems, minLength, maxLength, minimum, maximum, their exclusive ones, enum, const, anyOf, oneOf where no
- * value can be of two, $ref into $defs or definitions or "#", true, {}; title, description, default, examples, format and the like say
- * nothing here. Every other keyword is UNSUPPORTED, by name and place.
+ * minItems, maxItems, minLength, maxLength, pattern, minimum, maximum, their exclusive ones, enum, const, anyOf, oneOf where no
+ * value can be of two, $ref into $defs or definitions or "#", true, {}; title, description, default, examples, format and the
+ * like say nothing here. Every other keyword is UNSUPPORTED, by name and place.
  * Objects have their properties in the schema's order and, where it lists any, no others; blanks between tokens are few.
  * Returns EYE_OK; CORRUPT (no JSON, a keyword of a wrong type); UNSUPPORTED; LIMIT (too large); NOMEM. */
 EYE_MUST_CHECK enum eye_status eye_grammar_compile_schema(struct eye_grammar_code *g, const char *text, size_t n,

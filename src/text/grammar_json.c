@@ -58,6 +58,19 @@ static void write_char(struct eye_gw *c) {
     write_escape(c);
 }
 
+/* A character that is not ASCII, of the first plane, not a line's end. */
+static void write_wide(struct eye_gw *c) {
+    static const char *const form[][3] = {{"\xC2\xDF", "\x80\xBF"}, {"\xE0\xE0", "\xA0\xBF", "\x80\xBF"},
+        {"\xE1\xE1\xE3\xEC\xEE\xEF", "\x80\xBF", "\x80\xBF"}, {"\xE2\xE2", "\x81\xBF", "\x80\xBF"},
+        {"\xE2\xE2", "\x80\x80", "\x80\xA7\xAA\xBF"}, {"\xED\xED", "\x80\x9F", "\x80\xBF"}};
+    for (size_t i = 0, n = sizeof form / sizeof *form; i < n; i++) {
+        int32_t next = i + 1 < n ? eye_gw_or_else(c) : 0;
+        for (int k = 0; k < 3 && form[i][k]; k++) eye_gw_one_of(c, form[i][k]);
+        eye_gw_give_back(c);
+        if (next) eye_gw_put_label(c, next);
+    }
+}
+
 void eye_gw_characters(struct eye_gw *c, int64_t min, int64_t max) {
     int32_t end = eye_gw_new_label(c), again = eye_gw_new_label(c);
     eye_gw_byte(c, '"');
@@ -177,6 +190,7 @@ void eye_gw_write_builtin(struct eye_gw *c, enum eye_gw_kind b) {
     switch (b) {
     case EYE_GW_BLANK: write_blank(c); return;
     case EYE_GW_CHAR: write_char(c); return;
+    case EYE_GW_WIDE: write_wide(c); return;
     case EYE_GW_STRING: eye_gw_characters(c, 0, -1); return;
     case EYE_GW_INTEGER: write_integer(c); return;
     case EYE_GW_NUMBER: write_number(c); return;

@@ -43,7 +43,8 @@ unsigned eye_gw_types_of(struct eye_gw *c, json_t *s) {
         types |= EYE_GW_T_OBJECT;
     if (json_object_get(s, "items") || json_object_get(s, "minItems") || json_object_get(s, "maxItems"))
         types |= EYE_GW_T_ARRAY;
-    if (json_object_get(s, "minLength") || json_object_get(s, "maxLength")) types |= EYE_GW_T_STRING;
+    if (json_object_get(s, "minLength") || json_object_get(s, "maxLength") || json_object_get(s, "pattern"))
+        types |= EYE_GW_T_STRING;
     if (has_bounds(s)) types |= EYE_GW_T_NUMBER;
     return types ? types : EYE_GW_T_ANY;
 }
@@ -54,8 +55,8 @@ static void check_keywords(struct eye_gw *c, json_t *s) {
                                          "writeOnly", "$schema", "$id", "$comment", "discriminator", "$defs", "definitions"};
     static const char *const alone[] = {"$ref", "anyOf", "oneOf", "enum", "const"};
     static const char *const known[] = {"type", "properties", "required", "additionalProperties", "items", "minItems",
-                                        "maxItems", "minLength", "maxLength", "minimum", "exclusiveMinimum", "maximum",
-                                        "exclusiveMaximum"};
+                                        "maxItems", "minLength", "maxLength", "pattern", "minimum", "exclusiveMinimum",
+                                        "maximum", "exclusiveMaximum"};
     const char *key, *sole = NULL, *other = NULL;
     json_t *v;
     json_object_foreach(s, key, v) {
@@ -268,6 +269,15 @@ static void bounded(struct eye_gw *c, json_t *s, bool fraction) {
     if (c->st == EYE_OK) eye_gw_range(c, (int64_t)lo, (int64_t)hi, fraction);
 }
 
+static void matching(struct eye_gw *c, json_t *s) {
+    json_t *pattern = json_object_get(s, "pattern");
+    if (!json_is_string(pattern)) eye_gw_refuse(c, EYE_E_CORRUPT, "pattern: expected text");
+    else if (json_object_get(s, "minLength") || json_object_get(s, "maxLength"))
+        eye_gw_refuse(c, EYE_E_UNSUPPORTED, "\"pattern\" beside \"minLength\" or \"maxLength\" is not done");
+    else
+        eye_gw_pattern(c, json_string_value(pattern));
+}
+
 static void of_type(struct eye_gw *c, json_t *s, unsigned type) {
     json_t *list = json_object_get(s, "items");
     int64_t min, max;
@@ -290,6 +300,10 @@ static void of_type(struct eye_gw *c, json_t *s, unsigned type) {
         eye_gw_give_back(c);
         return;
     case EYE_GW_T_STRING:
+        if (json_object_get(s, "pattern")) {
+            matching(c, s);
+            return;
+        }
         min = count_of(c, s, "minLength", 0);
         max = count_of(c, s, "maxLength", -1);
         if (max >= 0 && min > max) eye_gw_refuse(c, EYE_E_UNSUPPORTED, "minLength is above maxLength: nothing is so");

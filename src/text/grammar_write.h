@@ -2,6 +2,7 @@
  *   grammar_write.c   steps, labels, sets, rules
  *   grammar_json.c    JSON's own values
  *   grammar_range.c   numbers between bounds
+ *   grammar_pattern.c strings of a regular expression
  *   grammar_schema.c  JSON Schema
  *   grammar_apart.c   oneOf: can a value be of two schemas at once?
  * After the first failure nothing is written any more, so nobody has to ask between two steps. */
@@ -13,8 +14,8 @@
 #include "text/grammar.h"
 
 enum eye_gw_kind { /* rules that no schema writes */
-    EYE_GW_NONE, EYE_GW_BLANK, EYE_GW_CHAR, EYE_GW_STRING, EYE_GW_INTEGER, EYE_GW_NUMBER, EYE_GW_VALUE, EYE_GW_OBJECT,
-    EYE_GW_ARRAY, EYE_GW_KINDS
+    EYE_GW_NONE, EYE_GW_BLANK, EYE_GW_CHAR, EYE_GW_WIDE, EYE_GW_STRING, EYE_GW_INTEGER, EYE_GW_NUMBER, EYE_GW_VALUE,
+    EYE_GW_OBJECT, EYE_GW_ARRAY, EYE_GW_KINDS
 };
 #define EYE_GW_MAX_DIGITS 15 /* before and after the point */
 
@@ -71,6 +72,7 @@ void eye_gw_pairs(struct eye_gw *c, json_t *schema);                           /
 void eye_gw_digits(struct eye_gw *c, int n);                                   /* at most n; not a rule's end */
 /* Numbers from lo to hi, both within EYE_GW_MAX_DIGITS digits, lo <= hi. fraction: those between whole ones too. */
 void eye_gw_range(struct eye_gw *c, int64_t lo, int64_t hi, bool fraction);
+void eye_gw_pattern(struct eye_gw *c, const char *pattern); /* a string in which it is found */
 
 /* ---- schemas ---- */
 enum eye_gw_type { EYE_GW_T_NULL = 1, EYE_GW_T_BOOL = 2, EYE_GW_T_INTEGER = 4, EYE_GW_T_NUMBER = 8, EYE_GW_T_STRING = 16,

@@ -102,6 +102,33 @@ static void test_bytes(void **state) {
     }
 }
 
+/* Patterns: strings as JSON writes them. */
+static void test_patterns(void **state) {
+    (void)state;
+    static const struct { const char *pattern, *text, *is; } cases[] = {
+        {"^[0-9]{4}-[0-9]{2}$", "2026-11", "whole"}, {"^[0-9]{4}-[0-9]{2}$", "2026-1", "wrong"}, {"^\\\\d+$", "", "wrong"},
+        {"^\\\\d+$", "007", "whole"}, {"^\\\\d+$", "0a", "wrong"}, {"b", "abc", "whole"}, {"b", "ac", "wrong"}, {"^b", "bc", "whole"},
+        {"^b", "ab", "wrong"}, {"b$", "ab", "whole"}, {"b$", "ba", "wrong"}, {"^a|b$", "ax", "whole"}, {"^a|b$", "xb", "whole"},
+        {"^a|b$", "xa", "wrong"}, {"^(a|bc)*$", "abcbca", "whole"}, {"^(a|bc)*$", "", "whole"}, {"^(a|bc)*$", "ab", "wrong"},
+        {"^(?:ab){2,3}$", "abab", "whole"}, {"^(?:ab){2,3}$", "ab", "wrong"}, {"^(?:ab){2,3}$", "abababab", "wrong"},
+        {"^a{2,}$", "aaaa", "whole"}, {"^a{2,}$", "a", "wrong"}, {"^a{0}$", "", "whole"}, {"^a{0}$", "a", "wrong"}, {"^a{1}?$", "a", "whole"},
+        {"^[^a-c]$", "d", "whole"}, {"^[^a-c]$", "b", "wrong"}, {"^[^a-c]$", "\xC3\xA9", "whole"}, {"^[^a-c]$", "\\n", "whole"},
+        {"^.$", "\\\"", "whole"}, {"^.$", "\\\\", "whole"}, {"^.$", "\\n", "wrong"}, {"^.$", "\xE2\x80\xA8", "wrong"},
+        {"^.$", "\xE2\x82\xAC", "whole"}, {"^\\\\S$", "x", "whole"}, {"^\\\\S$", " ", "wrong"}, {"^\\\\S$", "\xC2\xA0", "wrong"},
+        {"^\\\\W$", "\xC3\xA9", "whole"}, {"^\\\\W$", "w", "wrong"}, {"^[\\\\w.-]+@x\\\\.org$", "a.b-c_9@x.org", "whole"},
+        {"^[\\\\w.-]+@x\\\\.org$", "a@xyorg", "wrong"}, {"^\xC3\xA9+$", "\xC3\xA9\xC3\xA9", "whole"}, {"^(a?)*b$", "aab", "whole"},
+        {"^(|a)$", "", "whole"}, {"", "anything", "whole"}, {"^$", "", "whole"}, {"^$", "a", "wrong"}, {"^[)|(]$", "|", "whole"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char schema[128], text[64];
+        snprintf(schema, sizeof schema, "{\"pattern\":\"%s\"}", cases[i].pattern);
+        snprintf(text, sizeof text, "\"%s\"", cases[i].text);
+        struct eye_grammar_code g = compiled(schema);
+        const char *is = judge(&g, text);
+        if (strcmp(is, cases[i].is)) fail_msg("%s under %s: %s, expected %s", text, schema, is, cases[i].is);
+        eye_grammar_code_clear(&g);
+    }
+}
+
 /* Bounds of integers, against counting: every number of up to four digits, and what is no number. */
 static void test_bounds(void **state) {
     (void)state;
@@ -129,7 +156,16 @@ static void test_refused(void **state) {
     (void)state;
     static const struct { const char *schema; enum eye_status st; const char *says; } cases[] = {
         {"[", EYE_E_CORRUPT, "schema"}, {"1", EYE_E_CORRUPT, "expected a schema"}, {"false", EYE_E_UNSUPPORTED, "nothing is so"},
-        {"{\"pattern\":\"x\"}", EYE_E_UNSUPPORTED, "\"pattern\""}, {"{\"oneOf\":[]}", EYE_E_CORRUPT, "oneOf: expected"},
+        {"{\"uniqueItems\":true}", EYE_E_UNSUPPORTED, "\"uniqueItems\""},
+        {"{\"pattern\":3}", EYE_E_CORRUPT, "pattern: expected text"}, {"{\"pattern\":\"x\",\"minLength\":1}", EYE_E_UNSUPPORTED, "beside"},
+        {"{\"pattern\":\"a(?=b)\"}", EYE_E_UNSUPPORTED, "this kind of group"}, {"{\"pattern\":\"(a\"}", EYE_E_UNSUPPORTED, "is missing"},
+        {"{\"pattern\":\"a)\"}", EYE_E_UNSUPPORTED, "not done here"}, {"{\"pattern\":\"[a\"}", EYE_E_UNSUPPORTED, "is missing"},
+        {"{\"pattern\":\"*\"}", EYE_E_UNSUPPORTED, "not done here"}, {"{\"pattern\":\"a$b\"}", EYE_E_UNSUPPORTED, "not done here"},
+        {"{\"pattern\":\"(a)\\\\1\"}", EYE_E_UNSUPPORTED, "this escape"}, {"{\"pattern\":\"\\\\bx\"}", EYE_E_UNSUPPORTED, "this escape"},
+        {"{\"pattern\":\"[z-a]\"}", EYE_E_UNSUPPORTED, "no range"}, {"{\"pattern\":\"a{3,2}\"}", EYE_E_UNSUPPORTED, "{N,M}"},
+        {"{\"pattern\":\"((((a{99}){99}){99}){99})\"}", EYE_E_LIMIT, "too large"},
+        {"{\"pattern\":\"(((((((((a)))))))))\"}", EYE_E_UNSUPPORTED, "groups in groups"},
+        {"{\"oneOf\":[]}", EYE_E_CORRUPT, "oneOf: expected"},
         {"{\"properties\":{\"deep\":{\"multipleOf\":3}}}", EYE_E_UNSUPPORTED, "#/deep: the keyword \"multipleOf\""},
         {"{\"type\":\"integer\",\"minimum\":\"3\"}", EYE_E_CORRUPT, "minimum: expected a number"},
         {"{\"type\":\"integer\",\"minimum\":3,\"exclusiveMaximum\":3}", EYE_E_UNSUPPORTED, "within the bounds"},
@@ -290,7 +326,8 @@ static int close_model(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bytes), cmocka_unit_test(test_bounds), cmocka_unit_test(test_refused),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bytes), cmocka_unit_test(test_bounds), cmocka_unit_test(test_patterns),
+                                       cmocka_unit_test(test_refused),
                                        cmocka_unit_test(test_models), cmocka_unit_test(test_options),
                                        cmocka_unit_test(test_pools)};
     return cmocka_run_group_tests(tests, open_model, close_model);

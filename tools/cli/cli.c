@@ -122,7 +122,8 @@ int cli_read_schema(struct ui *ui, const struct command *cmd, const struct form_
     size_t n;
     *schema = NULL;
     if (!text) return EXIT_DONE;
-    if (a->object && a->schema) return args_usage(cmd, "--json-object asks for any object, --json-schema for some: which of them?");
+    if (a->object && a->schema)
+        return args_usage(cmd, "--json-object asks for any object, --json-schema for some: which of them?");
     if (text[strspn(text, " \t\r\n")] != '{') return cli_read_file(ui, text, schema, &n);
     *schema = strdup(text);
     return *schema ? EXIT_DONE : ui_failf(ui, "out of memory");

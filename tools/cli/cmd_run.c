@@ -203,8 +203,8 @@ static const struct example examples[] = {
     {"By another", "eyelet run -m FastVLM-0.5B -i photo.jpg"},
     {"A question about it, the answer as JSON", "eyelet run -m FastVLM-0.5B -i photo.jpg -p \"What is on the table?\" --json"},
     {"An answer in fields",
-     "eyelet run -m FastVLM-0.5B -i photo.jpg -p \"How many people?\" -j"
-     " '{\"properties\": {\"people\": {\"type\": \"integer\"}}, \"required\": [\"people\"]}'"},
+     "eyelet run -m FastVLM-0.5B -i photo.jpg"
+     " -j '{\"properties\": {\"people\": {\"type\": \"integer\"}}, \"required\": [\"people\"]}'"},
     {"Quantized while loading, four threads, a picture from a pipe",
      "curl -s https://example.org/a.jpg | eyelet run -m FastVLM-0.5B --decoder q4_0 --vision bf16 -t 4 -i"
      " - -p \"Read the sign.\""},
