@@ -12,12 +12,13 @@
  * EYE_FINISH_STOP then too. A stop string of the caller's still cuts anywhere. Beams are not searched under a grammar.
  *
  * Of JSON Schema: type, properties, required, additionalProperties, items, minItems, maxItems, minLength, maxLength, pattern,
- * enum, const, anyOf, oneOf where no value can be of two of its schemas (by type, by listed strings, by a required property with
- * another const in each object), $ref into the schema itself; of integers minimum, maximum, exclusiveMinimum and
- * exclusiveMaximum, of other numbers minimum and maximum that are whole (then without exponents). Patterns: characters, classes, groups, |, * + ? {m,n}, ^
- * and $ at the ends; not beside minLength. Keywords that only describe are passed over; all others
- * are refused by name. Objects have their properties in the schema's order and, where it lists some, no others; numbers at most
- * 15 digits before and after the point; values nest at most 48 deep.
+ * enum, const, anyOf, oneOf, $ref into the schema itself, minimum, maximum, exclusiveMinimum, exclusiveMaximum.
+ *   oneOf     where no value can be of two of its schemas, as far as is seen: from types, from listed strings, from a property that
+ *             objects must have and that has another const in each
+ *   pattern   characters, classes, groups, |, * + ? {m,n}, and ^ and $ at the ends; not beside minLength, maxLength
+ *   bounds    all of integers; of other numbers minimum and maximum that are whole, then without exponents
+ * Keywords that only describe are passed over; all others are refused by name. Objects have their properties in the schema's
+ * order and, where it lists some, no others; numbers at most 15 digits before and after the point; values nest at most 48 deep.
  */
 #ifndef EYELET_GRAMMAR_H
 #define EYELET_GRAMMAR_H
