@@ -13,8 +13,8 @@
  *
  * Of JSON Schema: type, properties, required, additionalProperties, items, minItems, maxItems, minLength, maxLength, pattern,
  * enum, const, anyOf, oneOf, $ref into the schema itself, minimum, maximum, exclusiveMinimum, exclusiveMaximum.
- *   oneOf     where no value can be of two of its schemas, as far as is seen: from types, from listed strings, from a property that
- *             objects must have and that has another const in each
+ *   oneOf     where no value can be of two of its schemas, as far as is seen: from types, from listed strings, from a property
+ *             that objects must have and that has another const in each
  *   pattern   characters, classes, groups, |, * + ? {m,n}, and ^ and $ at the ends; not beside minLength, maxLength
  *   bounds    all of integers; of other numbers minimum and maximum that are whole, then without exponents
  * Keywords that only describe are passed over; all others are refused by name. Objects have their properties in the schema's

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define MAX_LABELS EYE_GRAMMAR_MAX_CODE
+#define MAX_WRITTEN (8 * EYE_GRAMMAR_MAX_CODE)
 
 void eye_gw_refuse(struct eye_gw *c, enum eye_status st, const char *fmt, ...) {
     if (c->st != EYE_OK) return;
@@ -24,7 +25,7 @@ void eye_gw_emit(struct eye_gw *c, enum eye_grammar_op op, int32_t a, bool deep)
     struct eye_grammar_code *g = c->g;
     void *p = g->inst;
     if (c->st != EYE_OK) return;
-    if (g->n_inst == EYE_GRAMMAR_MAX_CODE) {
+    if (g->n_inst == EYE_GRAMMAR_MAX_CODE || c->n_written++ == MAX_WRITTEN) {
         eye_gw_refuse(c, EYE_E_LIMIT, "too large: counts of items and characters, and enums, are written out, %d steps at most",
                EYE_GRAMMAR_MAX_CODE);
         return;
@@ -37,7 +38,7 @@ void eye_gw_emit(struct eye_gw *c, enum eye_grammar_op op, int32_t a, bool deep)
 int32_t eye_gw_new_label(struct eye_gw *c) {
     void *p = c->label;
     if (c->st != EYE_OK) return -1;
-    if (c->n_labels == MAX_LABELS) {
+    if (c->n_labels == MAX_LABELS || c->n_written++ == MAX_WRITTEN) {
         eye_gw_refuse(c, EYE_E_LIMIT, "too large");
         return -1;
     }

@@ -35,6 +35,7 @@ struct eye_gw {
     size_t n_labels, label_cap;
     const struct eye_gw_rule *at;  /* the rule that is written */
     int32_t n_compared;            /* steps that oneOf took so far */
+    int32_t n_written;             /* steps and labels, those too that a pattern took back */
     enum eye_status st;            /* the first failure; all later calls do nothing */
     struct eye_err *err;
 };

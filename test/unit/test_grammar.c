@@ -164,6 +164,8 @@ static void test_refused(void **state) {
         {"{\"pattern\":\"(a)\\\\1\"}", EYE_E_UNSUPPORTED, "this escape"}, {"{\"pattern\":\"\\\\bx\"}", EYE_E_UNSUPPORTED, "this escape"},
         {"{\"pattern\":\"[z-a]\"}", EYE_E_UNSUPPORTED, "no range"}, {"{\"pattern\":\"a{3,2}\"}", EYE_E_UNSUPPORTED, "{N,M}"},
         {"{\"pattern\":\"((((a{99}){99}){99}){99})\"}", EYE_E_LIMIT, "too large"},
+        {"{\"pattern\":\"(a{60000}){0}(a{60000}){0}(a{60000}){0}(a{60000}){0}(a{60000}){0}\"}", EYE_E_LIMIT, "too large"},
+        {"{\"pattern\":\"((((){999}){999}){999})\"}", EYE_E_LIMIT, "too large"},
         {"{\"pattern\":\"(((((((((a)))))))))\"}", EYE_E_UNSUPPORTED, "groups in groups"},
         {"{\"oneOf\":[]}", EYE_E_CORRUPT, "oneOf: expected"},
         {"{\"properties\":{\"deep\":{\"multipleOf\":3}}}", EYE_E_UNSUPPORTED, "#/deep: the keyword \"multipleOf\""},
