@@ -1,7 +1,7 @@
 /* text/grammar_pattern: "pattern" of JSON Schema, the regular part of ECMA-262's expressions: characters, classes, groups, |,
- * and * + ? {m,n}. Written as it is read; what is repeated is read again for each time. Where engines differ on what a character
- * is (spaces beyond ASCII, line ends, characters beyond the first plane), such characters are not written: an answer may be
- * narrower than the pattern, never outside of it. */
+ * and * + ? {m,n}. Written as it is read; what is repeated is read again for each time. Where engines differ on what a
+ * character is (spaces beyond ASCII, line ends, characters beyond the first plane), such characters are not written: an
+ * answer may be narrower than the pattern, never outside of it. */
 #include <string.h>
 
 #include "text/grammar_write.h"
