@@ -57,6 +57,12 @@ enum eye_fit {
     EYE_FIT_STRETCH    /* resize both sides, whatever becomes of the aspect ratio */
 };
 
+/* How rows of a picture become fewer, where image_tokens asks for that. */
+enum eye_image_merge {
+    EYE_MERGE_POOL = 0, /* means of neighbours: the map of rows becomes the largest square map that image_tokens allows */
+    EYE_MERGE_SIMILAR   /* those most alike become one, wherever they are, until image_tokens are left */
+};
+
 enum eye_log_level { EYE_LOG_WARNING = 0, EYE_LOG_INFO };
 /* id is stable ("model.lm_head-ignored"), text is for people, one line. */
 typedef void eye_log_fn(void *ctx, enum eye_log_level level, const char *id, const char *text);
@@ -75,6 +81,10 @@ struct eye_model_opts { /* all-zero = defaults */
     int32_t n_parallel;                 /* sequences decoded at once: beams, prompts of a batch, a token and its guesses
                                            (n_lookup); 0 = as many as the model's beams */
     int32_t image_side;                 /* pixels, a multiple of the vision tower's stride; 0 = the model's own */
+    int32_t image_tokens;               /* rows of one picture at most (of each tile, where images are cut into tiles): more are
+                                           merged before the decoder sees them, which costs detail and saves prefill, see
+                                           doc/SPEED.md; 0 = all that the projector gives */
+    enum eye_image_merge image_merge;   /* how; without image_tokens it means nothing */
     bool no_mmap;                       /* read files into memory instead of mapping them; of a compiled file the packed
                                            weights: copied into huge pages */
     enum eye_weight_type decoder_type;
@@ -131,7 +141,8 @@ struct eye_model_info { /* texts live as long as the model */
     int32_t n_ctx_trained;     /* largest position the model was made for */
     int32_t n_ctx;             /* largest context a session of this model may have */
     int32_t image_side;        /* pixels; 0 = a model without eyes */
-    int32_t image_tokens;      /* rows one image takes in the context; at most so many where images are cut into tiles */
+    int32_t image_tokens;      /* rows one image takes in the context, after merging; at most so many where images are cut into
+                                  tiles */
     int32_t vision_channels;   /* of the vision tower's result */
     int32_t n_threads;
     enum eye_weight_type decoder_type, vision_type; /* as asked for, else as the file was made for */

@@ -20,6 +20,7 @@ enum eye_weight_type { EYE_WEIGHT_STORED, EYE_WEIGHT_F32, EYE_WEIGHT_F16, EYE_WE
                        EYE_WEIGHT_Q4_K, EYE_WEIGHT_INT8 };
 enum eye_cache_type { EYE_CACHE_AUTO, EYE_CACHE_F16, EYE_CACHE_F32, EYE_CACHE_I8 };
 enum eye_fit { EYE_FIT_MODEL, EYE_FIT_PAD, EYE_FIT_CROP, EYE_FIT_STRETCH };
+enum eye_image_merge { EYE_MERGE_POOL, EYE_MERGE_SIMILAR };
 enum eye_log_level { EYE_LOG_WARNING, EYE_LOG_INFO };
 enum eye_image_format { EYE_IMAGE_RAW, EYE_IMAGE_JPEG, EYE_IMAGE_PNG, EYE_IMAGE_WEBP, EYE_IMAGE_BMP, EYE_IMAGE_PNM };
 enum eye_message_role { EYE_MESSAGE_SYSTEM, EYE_MESSAGE_USER, EYE_MESSAGE_ASSISTANT };
@@ -44,7 +45,8 @@ struct eye_image {
 };
 struct eye_image_opts { bool no_exif_orientation; uint64_t max_pixels; uint64_t max_bytes; const struct eye_alloc *alloc; };
 struct eye_model_opts {
-    int32_t n_threads; const char *cpu_features; int32_t n_ctx; int32_t n_parallel; int32_t image_side; bool no_mmap;
+    int32_t n_threads; const char *cpu_features; int32_t n_ctx; int32_t n_parallel; int32_t image_side;
+    int32_t image_tokens; enum eye_image_merge image_merge; bool no_mmap;
     enum eye_weight_type decoder_type; enum eye_weight_type vision_type; enum eye_cache_type cache_type; enum eye_fit fit;
     const char *mmproj; const char *tokenizer; const char *chat_template; const char *cache_dir; uint64_t cache_bytes;
     eye_log_fn *log; void *log_ctx; eye_progress_fn *progress; void *progress_ctx; eye_cancel_fn *cancel; void *cancel_ctx;

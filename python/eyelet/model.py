@@ -80,7 +80,8 @@ def default_model() -> str:
 
 
 _ENUMS = {"decoder_type": ("eye_weight_type", "EYE_WEIGHT_"), "vision_type": ("eye_weight_type", "EYE_WEIGHT_"),
-          "cache_type": ("eye_cache_type", "EYE_CACHE_"), "fit": ("eye_fit", "EYE_FIT_")}
+          "cache_type": ("eye_cache_type", "EYE_CACHE_"), "fit": ("eye_fit", "EYE_FIT_"),
+          "image_merge": ("eye_image_merge", "EYE_MERGE_")}
 
 
 class Model:
@@ -90,13 +91,15 @@ class Model:
 
     path  a checkpoint folder, a .gguf or a compiled file; None = default_model().
     The options are those of struct eye_model_opts; types and fit by name: decoder_type="q4_0", vision_type="int8",
-    cache_type="f16", fit="pad". progress(what, done) is called while weights are packed. Warnings go to logging's "eyelet"."""
+    cache_type="f16", fit="pad", image_merge="similar". progress(what, done) is called while weights are packed. Warnings go to
+    logging's "eyelet"."""
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, n_threads: int = 0, cpu_features: str | None = None,
-                 n_ctx: int = 0, n_parallel: int = 0, image_side: int = 0, no_mmap: bool = False, decoder_type: str = "stored",
-                 vision_type: str = "stored", cache_type: str = "auto", fit: str = "model", mmproj: str | None = None,
-                 tokenizer: str | None = None, chat_template: str | None = None, cache_dir: str | None = None,
-                 cache_bytes: int = 0, progress: Callable[[str, float], object] | None = None) -> None:
+                 n_ctx: int = 0, n_parallel: int = 0, image_side: int = 0, image_tokens: int = 0, image_merge: str = "pool",
+                 no_mmap: bool = False, decoder_type: str = "stored", vision_type: str = "stored", cache_type: str = "auto",
+                 fit: str = "model", mmproj: str | None = None, tokenizer: str | None = None, chat_template: str | None = None,
+                 cache_dir: str | None = None, cache_bytes: int = 0,
+                 progress: Callable[[str, float], object] | None = None) -> None:
         self.path = os.fspath(path) if path is not None else default_model()
         self._gate = Gate("model")
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
@@ -105,8 +108,10 @@ class Model:
         self._own_lock = threading.Lock()
         o = _c.struct("eye_model_opts")()
         o.n_threads, o.n_ctx, o.n_parallel, o.image_side, o.no_mmap = n_threads, n_ctx, n_parallel, image_side, no_mmap
+        o.image_tokens = image_tokens
         o.cache_bytes, o.cancel, o.cancel_ctx = cache_bytes, self._gate.cancel_fn(), self._gate.cancel_ctx()
-        for name, word in {"decoder_type": decoder_type, "vision_type": vision_type, "cache_type": cache_type, "fit": fit}.items():
+        for name, word in {"decoder_type": decoder_type, "vision_type": vision_type, "cache_type": cache_type, "fit": fit,
+                           "image_merge": image_merge}.items():
             try:
                 setattr(o, name, _c.enum_value(*_ENUMS[name], word))
             except ValueError as e:

@@ -130,8 +130,8 @@ static enum eye_status assemble(struct prepared *t, struct eye_err *err) {
     }
     t->n_text = t->ids.n - t->n_rows;
     if (t->p->image && (int64_t)t->n_rows != t->f->vision.out.dims[1])
-        return eye_fail(err, EYE_E_UNSUPPORTED, "an image of %zu rows; the part gives %" PRId64 " (images cut into tiles take "
-                        "several runs)",
+        return eye_fail(err, EYE_E_UNSUPPORTED, "an image of %zu rows; the part gives %" PRId64 " and merges none (images cut "
+                        "into tiles take several runs)",
                         t->n_rows, t->f->vision.out.dims[1]);
     if ((int64_t)t->n_text > t->f->embed.in.dims[1])
         return eye_fail(err, EYE_E_LIMIT, "%zu tokens of text do not fit an embedder of %" PRId64 ": shorten the prompt, or "

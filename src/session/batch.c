@@ -59,6 +59,7 @@ static uint64_t buffer_bytes(const struct eye_model *m) {
     uint64_t side = (uint64_t)m->opts.image_side, hidden = (uint64_t)m->vlm.config.text.hidden, pictures = 0;
     if (m->image_tokens) pictures = side * side * 3 * (eye_model_max_pictures(m) + sizeof(float));
     return pictures + (uint64_t)m->picture_tokens * (uint64_t)m->vlm.config.vision.channels * sizeof(float) +
+           eye_eyes_merge_bytes(m) +
            (2 * eye_model_rows(m) + (uint64_t)m->opts.n_parallel) * hidden * sizeof(float);
 }
 

@@ -218,7 +218,7 @@ static enum eye_status look(struct eye_lane *l, struct eye_slot *s, struct eye_e
         l->looking = s;
         l->i_picture = 0;
     }
-    EYE_TRY(eye_eyes_see(&l->eyes, l->i_picture, rows + l->i_picture * (size_t)b->model->picture_tokens * width, t, is_cancelled,
+    EYE_TRY(eye_eyes_see(&l->eyes, l->i_picture, rows + l->i_picture * (size_t)b->model->picture_rows * width, t, is_cancelled,
                          r, err));
     if (++l->i_picture < l->n_pictures) return EYE_OK;
     eye_rows_keep(&b->rows, &r->image_key[s->i_image], rows, n_rows * width);

@@ -64,6 +64,10 @@ static void add_options(struct eye_sha256 *h, const struct eye_model *m) {
         eye_sha256_add(h, src, n);
     }
     for (size_t i = 0; i < EYE_COUNT(number); i++) add_u64(h, number[i]);
+    if (m->picture_rows == m->picture_tokens) return;
+    add_text(h, "merged");
+    add_u64(h, (uint64_t)m->opts.image_merge);
+    add_u64(h, (uint64_t)m->picture_rows);
 }
 
 static void add_files(struct eye_sha256 *h, const struct eye_checkpoint *c) {
@@ -125,7 +129,7 @@ enum eye_status eye_model_open_state(struct eye_model *m, const char *path, enum
         eye_model_key(m, key);
         if (memcmp(key, st->model, sizeof key) != 0)
             status = eye_fail(err, EYE_E_ARG, "%s: made with another model, build, kind of CPU or with other options "
-                              "(weight and KV types, image side): make it anew with these", path);
+                              "(weight and KV types, image side and tokens): make it anew with these", path);
     }
     if (status != EYE_OK) eye_map_close(map);
     return status;

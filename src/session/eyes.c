@@ -1,9 +1,11 @@
 /* session/eyes: see eyes.h.
  *
  *   image -> pictures u8 [n,S,S,3] -> pixels [1,S,S,3] -> VISION -> features [n_tok,C] -> PROJECTOR -> rows [n_tok,hidden]
+ *         -> merged, where that is asked for: [picture_rows,hidden]
  */
 #include "session/eyes.h"
 
+#include "session/merge.h"
 #include "session/session_impl.h"
 
 static enum eye_status exec_for(const struct eye_eyes *e, enum eye_part part, struct eye_exec **x, struct eye_err *err) {
@@ -19,6 +21,33 @@ static size_t feature_bytes(const struct eye_model *m) {
     return (size_t)m->picture_tokens * (size_t)m->vlm.config.vision.channels * sizeof(float);
 }
 
+/* ---- merging ---- */
+
+static bool merges(const struct eye_model *m) { return m->picture_rows < m->picture_tokens; }
+
+static struct eye_merge merge_of(const struct eye_model *m) {
+    return (struct eye_merge){m->opts.image_merge, (size_t)m->picture_tokens, (size_t)m->picture_rows,
+                              (size_t)m->vlm.config.text.hidden};
+}
+
+static size_t projected_bytes(const struct eye_model *m) {
+    return merges(m) ? (size_t)m->picture_tokens * (size_t)m->vlm.config.text.hidden * sizeof(float) : 0;
+}
+
+static size_t merging_bytes(const struct eye_model *m) { return merges(m) ? eye_merge_scratch_bytes((size_t)m->picture_tokens) : 0; }
+
+size_t eye_eyes_merge_bytes(const struct eye_model *m) { return projected_bytes(m) + merging_bytes(m); }
+
+static enum eye_status take_merge_memory(struct eye_eyes *e, struct eye_err *err) {
+    const struct eye_model *m = e->model;
+    if (!merges(m)) return EYE_OK;
+    if (!e->projected) e->projected = eye_alloc_raw(m->alloc, projected_bytes(m));
+    if (!e->merging) e->merging = eye_alloc_raw(m->alloc, merging_bytes(m));
+    return e->projected && e->merging ? EYE_OK : eye_fail_nomem(err, eye_eyes_merge_bytes(m));
+}
+
+/* ---- memory ---- */
+
 enum eye_status eye_eyes_open(struct eye_eyes *e, struct eye_model *m, struct eye_err *err) {
     size_t picture = picture_bytes(m), most = eye_model_max_pictures(m);
     e->model = m;
@@ -28,7 +57,8 @@ enum eye_status eye_eyes_open(struct eye_eyes *e, struct eye_model *m, struct ey
     if (!e->pixels_u8) e->pixels_u8 = eye_alloc_raw(m->alloc, most * picture);
     if (!e->pixels) e->pixels = eye_alloc_raw(m->alloc, picture * sizeof *e->pixels);
     if (!e->features) e->features = eye_alloc_raw(m->alloc, feature_bytes(m));
-    return e->pixels_u8 && e->pixels && e->features ? EYE_OK : eye_fail_nomem(err, picture * (most + 4) + feature_bytes(m));
+    if (!e->pixels_u8 || !e->pixels || !e->features) return eye_fail_nomem(err, picture * (most + 4) + feature_bytes(m));
+    return take_merge_memory(e, err);
 }
 
 void eye_eyes_clear(struct eye_eyes *e) {
@@ -39,6 +69,8 @@ void eye_eyes_clear(struct eye_eyes *e) {
     eye_alloc_free(m->alloc, e->pixels_u8, eye_model_max_pictures(m) * picture_bytes(m));
     eye_alloc_free(m->alloc, e->pixels, picture_bytes(m) * sizeof *e->pixels);
     eye_alloc_free(m->alloc, e->features, feature_bytes(m));
+    eye_alloc_free(m->alloc, e->projected, projected_bytes(m));
+    eye_alloc_free(m->alloc, e->merging, merging_bytes(m));
     *e = (struct eye_eyes){0};
 }
 
@@ -75,7 +107,12 @@ enum eye_status eye_eyes_see(struct eye_eyes *e, size_t i, float *out, struct ey
     uint64_t ready = eye_now_ns();
     EYE_TRY(run_part(e, EYE_PART_VISION, 1, e->pixels, e->features, cancel, cancel_ctx, err));
     uint64_t seen = eye_now_ns();
-    EYE_TRY(run_part(e, EYE_PART_PROJECTOR, m->picture_tokens, e->features, out, cancel, cancel_ctx, err));
+    float *rows = merges(m) ? e->projected : out;
+    EYE_TRY(run_part(e, EYE_PART_PROJECTOR, m->picture_tokens, e->features, rows, cancel, cancel_ctx, err));
+    if (merges(m)) {
+        struct eye_merge merge = merge_of(m);
+        eye_merge_run(&merge, e->pool, rows, e->merging, out);
+    }
     t->preprocess_us += (ready - begin) / 1000;
     t->vision_us += (seen - ready) / 1000;
     t->projector_us += (eye_now_ns() - seen) / 1000;

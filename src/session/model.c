@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "eyelet/experimental.h"
+#include "session/merge.h"
 #include "session/session_impl.h"
 
 #define DEFAULT_CTX 4096
@@ -43,10 +44,12 @@ static enum eye_status check_opts(struct eye_model *m, struct eye_err *err) {
     if (o->n_ctx < 0) return eye_fail(err, EYE_E_ARG, "n_ctx is %d, expected 0 or more", o->n_ctx);
     if (o->n_parallel < 0 || o->n_parallel > EYE_PREFILL_ROWS)
         return eye_fail(err, EYE_E_ARG, "n_parallel is %d, expected 0 to %d", o->n_parallel, EYE_PREFILL_ROWS);
+    if (o->image_tokens < 0) return eye_fail(err, EYE_E_ARG, "image_tokens is %d, expected 0 or more", o->image_tokens);
     if (o->image_side < 0) return eye_fail(err, EYE_E_ARG, "image_side is %d, expected 0 or more", o->image_side);
     if ((unsigned)o->decoder_type >= EYE_N_WTYPE || (unsigned)o->vision_type >= EYE_N_WTYPE ||
-        (unsigned)o->cache_type > EYE_CACHE_I8 || (unsigned)o->fit > EYE_FIT_STRETCH)
-        return eye_fail(err, EYE_E_ARG, "decoder_type, vision_type, cache_type or fit is not one of its enum's values");
+        (unsigned)o->cache_type > EYE_CACHE_I8 || (unsigned)o->fit > EYE_FIT_STRETCH ||
+        (unsigned)o->image_merge > EYE_MERGE_SIMILAR)
+        return eye_fail(err, EYE_E_ARG, "decoder_type, vision_type, cache_type, fit or image_merge is not one of its enum's values");
     if (o->decoder_type == EYE_WEIGHT_INT8)
         return eye_fail(err, EYE_E_ARG, "decoder_type (--decoder) is int8, which is for vision towers; q8_0 is the decoder's");
     m->cpu_flags = eye_cpu_flags();
@@ -108,6 +111,16 @@ static void resolve_tiles(struct eye_model *m) {
     m->tiling = (struct eye_tiling){(int)prep->tiles.longest_px, 0, prep->tiles.split, filter[prep->filter]};
 }
 
+static enum eye_status resolve_rows(struct eye_model *m, struct eye_err *err) {
+    const struct eye_model_opts *o = &m->opts;
+    m->picture_rows = m->picture_tokens;
+    if (o->image_tokens == 0 || m->picture_tokens == 0) return EYE_OK;
+    m->picture_rows = eye_merge_rows(o->image_merge, m->picture_tokens, o->image_tokens);
+    if (m->picture_rows > 0) return EYE_OK;
+    return eye_fail(err, EYE_E_ARG, "%s: the %" PRId64 " rows of a picture are no square map, which image_merge (--image-merge) pool "
+                    "needs; \"similar\" does not", m->ckpt.path, m->picture_tokens);
+}
+
 static enum eye_status resolve_image(struct eye_model *m, struct eye_err *err) {
     const struct eye_prep_config *prep = &m->vlm.config.prep;
     static const enum eye_fit fit[] = {[EYE_PREP_PAD] = EYE_FIT_PAD, [EYE_PREP_CROP] = EYE_FIT_CROP,
@@ -121,9 +134,11 @@ static enum eye_status resolve_image(struct eye_model *m, struct eye_err *err) {
     if (m->opts.image_side == 0) m->opts.image_side = (int32_t)prep->side_px;
     m->tiling.tile_px = m->opts.image_side;
     m->picture_tokens = eye_vlm_image_tokens(&m->vlm, m->opts.image_side);
-    m->image_tokens = m->picture_tokens * (m->tiled ? eye_tiles_most(&m->tiling) : 1);
-    if (m->image_tokens > INT32_MAX / 2)
-        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: an image of %" PRId64 " rows", m->ckpt.path, m->image_tokens);
+    int64_t pictures = m->tiled ? eye_tiles_most(&m->tiling) : 1;
+    if (m->picture_tokens * pictures > INT32_MAX / 2)
+        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: an image of %" PRId64 " rows", m->ckpt.path, m->picture_tokens * pictures);
+    EYE_TRY(resolve_rows(m, err));
+    m->image_tokens = m->picture_rows * pictures;
     if (m->image_tokens > 0) return EYE_OK;
     struct eye_graph g; /* its error says what the side must be */
     EYE_TRY(eye_vlm_graph(&m->vlm, EYE_PART_VISION, m->opts.image_side, &g, err));
@@ -384,6 +399,7 @@ enum eye_status eye_model_memory(struct eye_model *m, int32_t n_ctx, struct eye_
     uint64_t side = (uint64_t)m->opts.image_side, rows = EYE_MIN(EYE_PREFILL_ROWS, (uint64_t)n_ctx);
     sum.activations += side * side * 3 * (eye_model_max_pictures(m) + sizeof(float)); /* pixels */
     sum.activations += (uint64_t)m->picture_tokens * (uint64_t)m->vlm.config.vision.channels * sizeof(float);
+    sum.activations += eye_eyes_merge_bytes(m);
     sum.activations += rows * (uint64_t)t->hidden * 2 * sizeof(float); /* embeddings, hidden rows */
     sum.activations += (uint64_t)t->vocab * (2 * sizeof(float) + sizeof(struct eye_candidate) + sizeof(int32_t)); /* sampling */
     sum.total = sum.weights + sum.cache + sum.activations + (m->opts.no_mmap ? sum.files : 0);

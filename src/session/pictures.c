@@ -15,7 +15,7 @@ size_t eye_model_max_pictures(const struct eye_model *m) { return m->tiled ? (si
 
 int32_t eye_model_image_rows(const struct eye_model *m, const struct eye_image *img) {
     struct eye_tiles t;
-    return eye_model_tiles(m, img, &t, NULL) == EYE_OK ? (int32_t)(t.n * m->picture_tokens) : 0;
+    return eye_model_tiles(m, img, &t, NULL) == EYE_OK ? (int32_t)(t.n * m->picture_rows) : 0;
 }
 
 static struct eye_preproc preproc(const struct eye_model *m) {

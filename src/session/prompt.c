@@ -81,7 +81,7 @@ static enum eye_status check_query(const struct eye_model *m, const struct eye_q
 /* Positions the ids take, image marks counted in rows. */
 static size_t positions(const struct assembly *a, const struct eye_ids *ids) {
     size_t n = a->n_first;
-    for (size_t i = 0; i < ids->n; i++) n += ids->p[i] == EYE_TOKEN_IMAGE ? (size_t)a->m->picture_tokens : 1;
+    for (size_t i = 0; i < ids->n; i++) n += ids->p[i] == EYE_TOKEN_IMAGE ? (size_t)a->m->picture_rows : 1;
     return n;
 }
 
@@ -105,7 +105,7 @@ static enum eye_status encode_cut(const struct assembly *a, struct eye_prompt *p
     size_t reserve = (size_t)EYE_MAX(a->q->reserve, 1), most = room - EYE_MAX(EYE_MIN(reserve, room / 4), 1), n_dropped;
     if (a->n_first > most)
         return eye_fail(err, EYE_E_LIMIT, "prompt: %zu image rows do not fit: the context has room for %zu", a->n_first, most);
-    EYE_TRY(eye_prompt_fit(p, a->kind, a->turn, a->n_turn, &a->opts, a->m->tokenizer, (size_t)a->m->picture_tokens,
+    EYE_TRY(eye_prompt_fit(p, a->kind, a->turn, a->n_turn, &a->opts, a->m->tokenizer, (size_t)a->m->picture_rows,
                            most - a->n_first, ids, &n_dropped, err));
     *truncated = n_dropped > 0;
     if (positions(a, ids) == 0) return eye_fail(err, EYE_E_ARG, "prompt: it is empty");
@@ -114,7 +114,7 @@ static enum eye_status encode_cut(const struct assembly *a, struct eye_prompt *p
 
 /* Each mark becomes its rows, from the back so that nothing is overwritten before it is read. */
 static enum eye_status expand_images(const struct assembly *a, struct eye_ids *ids, struct eye_err *err) {
-    size_t from = ids->n, to = positions(a, ids), rows = (size_t)a->m->picture_tokens;
+    size_t from = ids->n, to = positions(a, ids), rows = (size_t)a->m->picture_rows;
     EYE_TRY(eye_ids_reserve(ids, to - from, err));
     ids->n = to;
     while (from > 0) {

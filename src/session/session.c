@@ -139,7 +139,7 @@ enum eye_status eye_session_look(struct eye_session *s, const struct eye_image *
                                  struct eye_err *err) {
     struct eye_model *m = s->model;
     struct eye_timings t = {0};
-    size_t n = 0, rows = (size_t)m->picture_tokens * (size_t)m->vlm.config.text.hidden;
+    size_t n = 0, rows = (size_t)m->picture_rows * (size_t)m->vlm.config.text.hidden;
     pthread_mutex_lock(&m->lock);
     enum eye_status st = take_image_memory(s, err);
     if (st == EYE_OK) st = eye_eyes_take(&s->eyes, img, &n, &t, err);

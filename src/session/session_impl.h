@@ -32,8 +32,9 @@ struct eye_model {
     struct eye_tokenizer *tokenizer;
     char architecture[128], tokenizer_text[64];
     uint64_t n_params, param_bytes;
-    int64_t picture_tokens;        /* rows of one run of the tower */
-    int64_t image_tokens;          /* rows of one image, at most */
+    int64_t picture_tokens;        /* rows of one run of tower and projector */
+    int64_t picture_rows;          /* what they become before the decoder: picture_tokens, or fewer */
+    int64_t image_tokens;          /* such rows of one image, at most */
     bool tiled;                    /* an image is several pictures, as tiling says; else one */
     struct eye_tiling tiling;      /* its filter is right for single pictures too */
     uint32_t cpu_flags;

@@ -113,7 +113,7 @@ completes() { # words typed, the last one in progress; wanted as one line
 if command -v bash >/dev/null; then
     completes 'eyelet do' doctor
     completes 'eyelet help con' convert
-    completes 'eyelet run --im' '--image --image-position --image-side'
+    completes 'eyelet run --im' '--image --image-position --image-side --image-tokens --image-merge'
     completes 'eyelet run --kv ' 'auto f16 f32 i8'
     completes 'eyelet run -m ' ''
     completes 'eyelet data ch' check
@@ -207,6 +207,18 @@ fails 'context of' run -m "$model" -p x -c 100000
 fails 'marks, but 0 images' run -m "$model" --raw -p 'a <image> b'
 fails 'nopic.png: ' run -m "$model" -i "$tmp/nopic.png"
 fails 'image side 100' run -m "$model" -p x --image-side 100
+
+# ---- merged image rows ----
+usage '--image-merge is "x", expected one of pool, similar; see "eyelet help run"' run -p y --image-merge x
+usage '--image-tokens is "-1", expected a whole number from 0 to 16777216; see "eyelet help run"' run -p y --image-tokens -1
+for how in pool similar; do
+    merge="--image-tokens 1 --image-merge $how"
+    # shellcheck disable=SC2086
+    prints '"image_tokens": 1,' run -m "$model" -i "$tmp/a.ppm" -p What -n 2 --ignore-eos --json $merge
+    same "merged rows by $how: one thread or three" "$greedy $merge -t 1" "$greedy $merge -t 3"
+done
+prints ' 1 tokens' inspect "$model" --image-tokens 1
+EYELET_IMAGE_TOKENS=1 prints ' 1 tokens' inspect "$model"
 
 # ---- cache, chat ----
 usage '-o is missing: the file to write; see "eyelet help cache"' cache -m x -i y

@@ -159,6 +159,42 @@ static void a_fit_takes_the_place_of_tiles(void **state) {
     eye_model_close(m);
 }
 
+/* Each tile's rows are merged for themselves: as many tiles, fewer rows of each. */
+static void tiles_are_merged_one_by_one(void **state) {
+    static const struct eye_model_opts opts[] = {{0}, {.image_tokens = 1}, {.image_tokens = 3, .image_merge = EYE_MERGE_SIMILAR}};
+    float *rows[EYE_COUNT(opts)];
+    size_t n[EYE_COUNT(opts)], each[EYE_COUNT(opts)] = {ROWS, 1, 3}, width = 0;
+    for (size_t i = 0; i < EYE_COUNT(opts); i++) {
+        struct eye_model *m;
+        struct eye_session *s;
+        size_t n_ids, n_rows = 0;
+        bool cut;
+        int32_t ids[512];
+        ok(eye_model_open(GOLDEN, &opts[i], &m, &err));
+        ok(eye_session_new(m, NULL, &s, &err));
+        assert_int_equal(eye_model_image_tokens(m), MOST / ROWS * each[i]);
+        width = (size_t)eye_model_hidden(m);
+        n[i] = (size_t)eye_model_image_rows(m, &images[0]);
+        assert_int_equal(n[i] / each[i], n[0] / ROWS);
+        rows[i] = malloc(n[i] * width * sizeof **rows);
+        assert_non_null(rows[i]);
+        ok(eye_session_encode_image(s, &images[0], rows[i], NULL, &err));
+        struct eye_query q = query(1);
+        ok(eye_session_assemble(s, &q, ids, EYE_COUNT(ids), &n_ids, &cut, &err));
+        for (size_t k = 0; k < n_ids; k++) n_rows += ids[k] == EYE_TOKEN_IMAGE_ROW;
+        assert_int_equal(n_rows, n[i]);
+        eye_session_free(s);
+        eye_model_close(m);
+    }
+    for (size_t tile = 0; tile < n[1]; tile++)
+        for (size_t c = 0; c < width; c++) {
+            double sum = 0;
+            for (size_t k = 0; k < ROWS; k++) sum += (double)rows[0][(tile * ROWS + k) * width + c];
+            assert_true(fabs((double)rows[1][tile * width + c] - sum / ROWS) < 1e-5);
+        }
+    for (size_t i = 0; i < EYE_COUNT(opts); i++) free(rows[i]);
+}
+
 /* ---- configurations that must fail ---- */
 
 /* ---- caches ---- */
@@ -319,6 +355,7 @@ int main(void) {
         cmocka_unit_test(folder_and_gguf_are_pytorch),
         cmocka_unit_test(long_questions_are_cut),
         cmocka_unit_test(a_fit_takes_the_place_of_tiles),
+        cmocka_unit_test(tiles_are_merged_one_by_one),
         cmocka_unit_test(caches_hold_tiles),
         cmocka_unit_test(wrong_configurations_are_named),
     };

@@ -13,6 +13,7 @@
 const char *const cli_weight_names[] = {"stored", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "int8", NULL};
 const char *const cli_cache_names[] = {"auto", "f16", "f32", "i8", NULL};
 const char *const cli_fit_names[] = {"model", "pad", "crop", "stretch", NULL};
+const char *const cli_merge_names[] = {"pool", "similar", NULL};
 
 _Static_assert(CLI_PATH_MAX >= HUB_PATH_MAX, "a path of the cache fits");
 
@@ -49,6 +50,8 @@ int cli_open(struct ui *ui, const struct model_args *a, struct eye_model **model
         .n_ctx = a->n_ctx,
         .n_parallel = a->n_parallel,
         .image_side = a->image_side,
+        .image_tokens = a->image_tokens,
+        .image_merge = (enum eye_image_merge)a->image_merge,
         .no_mmap = a->no_mmap,
         .decoder_type = (enum eye_weight_type)a->decoder,
         .vision_type = (enum eye_weight_type)a->vision,

@@ -20,7 +20,8 @@ extern const struct command cmd_export_genie, cmd_export_lut, cmd_genie_prepare,
 /* ---- opening a model ---- */
 struct model_args { /* a member `model` of each command's options */
     const char *path;
-    int32_t n_threads, n_ctx, image_side;
+    int32_t n_threads, n_ctx, image_side, image_tokens;
+    int32_t image_merge; /* enum eye_image_merge */
     int32_t n_parallel; /* set by commands, not by an option */
     int32_t decoder, vision; /* enum eye_weight_type */
     int32_t cache, fit;      /* enum eye_cache_type, enum eye_fit */
@@ -28,7 +29,7 @@ struct model_args { /* a member `model` of each command's options */
     int32_t cache_mib;
     bool no_mmap, quiet, verbose;
 };
-extern const char *const cli_weight_names[], *const cli_cache_names[], *const cli_fit_names[];
+extern const char *const cli_weight_names[], *const cli_cache_names[], *const cli_fit_names[], *const cli_merge_names[];
 
 #define MODEL_PATH_ARG(T) \
     {ARG_TEXT, 'm', "model", "MODEL", "checkpoint folder, .gguf, compiled file, or a name that was pulled; left out: the default model", \
@@ -53,6 +54,10 @@ extern const char *const cli_weight_names[], *const cli_cache_names[], *const cl
     {ARG_CHOICE, 0, "kv", "TYPE", "keys and values", offsetof(T, model.cache), .choices = cli_cache_names}, \
     {ARG_INT, 0, "image-side", "N", "pixels of the square the vision tower sees; 0 = the model's own", \
      offsetof(T, model.image_side), 0, 8192}, \
+    {ARG_INT, 0, "image-tokens", "N", "merge the rows of a picture (or tile) until N at most are left; 0 = all", \
+     offsetof(T, model.image_tokens), 0, 1 << 24}, \
+    {ARG_CHOICE, 0, "image-merge", "HOW", "into one: neighbours of the map, or rows most alike", \
+     offsetof(T, model.image_merge), .choices = cli_merge_names}, \
     {ARG_CHOICE, 0, "preprocess", "HOW", "how an image becomes square", offsetof(T, model.fit), .choices = cli_fit_names}, \
     CHAT_TEMPLATE_ARG(T), \
     MMPROJ_ARG(T), \
