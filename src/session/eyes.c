@@ -111,7 +111,9 @@ enum eye_status eye_eyes_see(struct eye_eyes *e, size_t i, float *out, struct ey
     EYE_TRY(run_part(e, EYE_PART_PROJECTOR, m->picture_tokens, e->features, rows, cancel, cancel_ctx, err));
     if (merges(m)) {
         struct eye_merge merge = merge_of(m);
+        eye_places_add(m, rows, m->picture_tokens, 1);
         eye_merge_run(&merge, e->pool, rows, e->merging, out);
+        eye_places_add(m, out, m->picture_rows, -1);
     }
     t->preprocess_us += (ready - begin) / 1000;
     t->vision_us += (seen - ready) / 1000;

@@ -138,6 +138,7 @@ static enum eye_status resolve_image(struct eye_model *m, struct eye_err *err) {
     if (m->picture_tokens * pictures > INT32_MAX / 2)
         return eye_fail(err, EYE_E_UNSUPPORTED, "%s: an image of %" PRId64 " rows", m->ckpt.path, m->picture_tokens * pictures);
     EYE_TRY(resolve_rows(m, err));
+    EYE_TRY(eye_places_open(m, err));
     m->image_tokens = m->picture_rows * pictures;
     if (m->image_tokens > 0) return EYE_OK;
     struct eye_graph g; /* its error says what the side must be */
@@ -172,7 +173,7 @@ static void resolve_cache(struct eye_model *m) {
 }
 
 static enum eye_status resolve_context(struct eye_model *m, struct eye_err *err) {
-    int64_t most = m->vlm.config.text.max_positions;
+    int64_t most = m->vlm.config.text.max_positions - m->places_less;
     if (m->opts.n_ctx > most)
         return eye_fail(err, EYE_E_ARG, "%s: a context of %d positions (n_ctx, -c); the model was made for at most %" PRId64,
                         m->ckpt.path, m->opts.n_ctx, most);
@@ -288,7 +289,9 @@ enum eye_status eye_model_graph(const struct eye_model *m, enum eye_part part, b
                                 struct eye_graph *g, eye_val *tapped, struct eye_err *err) {
     struct eye_run_graph how = {.side_px = part == EYE_PART_VISION ? m->opts.image_side : 0, .type = part_type(m, part),
                                 .unfused = m->unfused, .keep_taps = keep_taps, .tap = tap};
-    return eye_vlm_run_graph(&m->vlm, part, &how, g, tapped, err);
+    EYE_TRY(eye_vlm_run_graph(&m->vlm, part, &how, g, tapped, err));
+    if (part == EYE_PART_DECODER) eye_places_table(m, g);
+    return EYE_OK;
 }
 
 struct part_progress {

@@ -34,6 +34,9 @@ struct eye_model {
     uint64_t n_params, param_bytes;
     int64_t picture_tokens;        /* rows of one run of tower and projector */
     int64_t picture_rows;          /* what they become before the decoder: picture_tokens, or fewer */
+    const float *places;           /* [positions, hidden] learned ones for merged rows, see places.c; NULL = the model's own */
+    const float *row_places;       /* [picture_tokens, hidden] those that rows had */
+    int64_t places_less;           /* positions that the table has less */
     int64_t image_tokens;          /* such rows of one image, at most */
     bool tiled;                    /* an image is several pictures, as tiling says; else one */
     struct eye_tiling tiling;      /* its filter is right for single pictures too */
@@ -56,7 +59,7 @@ struct eye_model {
     char **layer;                  /* [n_layers] names for probes */
     size_t n_layers, layers_cap;
     bool layers_listed;
-    struct eye_arena names;        /* of layer */
+    struct eye_arena names;        /* of layer; places */
     uint32_t n_sessions;
 };
 
@@ -139,6 +142,12 @@ EYE_MUST_CHECK enum eye_status eye_model_cut_by(const struct eye_model *m, struc
                                                 bool only_whole, uint8_t *u8, struct eye_err *err);
 EYE_MUST_CHECK enum eye_status eye_model_normalise_by(const struct eye_model *m, struct eye_pool *pool, const uint8_t *u8,
                                                       enum eye_preproc_layout layout, float *pixels, struct eye_err *err);
+
+/* ---- places.c ---- */
+EYE_MUST_CHECK enum eye_status eye_places_open(struct eye_model *m, struct eye_err *err); /* once picture_rows is known */
+void eye_places_table(const struct eye_model *m, struct eye_graph *g); /* into the decoder's graph */
+/* Adds sign (1, -1) times the positions of the first n rows of a picture to rows [n, hidden]; nothing without places. */
+void eye_places_add(const struct eye_model *m, float *rows, int64_t n, float sign);
 
 /* ---- session.c ---- */
 /* The part's executor; NULL = not made yet. */

@@ -16,6 +16,7 @@
 
 #include "engine/engine.h"
 #include "eyelet/convert.h"
+#include "eyelet/experimental.h"
 #include "eyelet/eyelet.h"
 #include "format/npy.h"
 #include "support/eval_model.h"
@@ -170,6 +171,58 @@ static void sessions_match_pytorch(void **state) {
     for (size_t i = 0; i < EYE_COUNT(cases); i++) check_session(cases[i]);
 }
 
+/* What enters the first layer: rows and words, each with its position. */
+static float *placed(const struct eye_model_opts *o, size_t *n_rows, size_t *n, size_t *width) {
+    struct eye_model *m;
+    struct eye_image img;
+    struct eye_array a;
+    ok(eye_model_open(folder("minimal-tap"), o, &m, &err));
+    ok(eye_image_load(TEST_DATA "/../doc/demo.jpg", NULL, &img, &err));
+    struct eye_query q = {.text = "A picture", .images = &img, .n_images = 1};
+    ok(eye_probe_run(m, &(struct eye_probe){.stage = EYE_PROBE_LAYER, .layer = "t.positions", .query = &q}, &a, &err));
+    *n_rows = (size_t)eye_model_image_tokens(m);
+    *n = (size_t)a.dims[0];
+    *width = (size_t)a.dims[1];
+    float *copy = malloc(a.bytes);
+    assert_non_null(copy);
+    memcpy(copy, a.data, a.bytes);
+    eye_array_free(&a);
+    eye_image_free(&img);
+    eye_model_close(m);
+    return copy;
+}
+
+/* Where rows are merged, words keep the positions they had behind all of them, and a merged row has the mean of its rows' positions. */
+static void learned_positions_of_merged_rows(void **state) {
+    size_t n_all, n_rows, n_merged, width;
+    float *all = placed(NULL, &n_rows, &n_all, &width);
+    assert_true(n_rows > 4);
+    for (int how = 0; how < 2; how++) {
+        size_t now;
+        struct eye_model_opts o = {.image_tokens = 1, .image_merge = (enum eye_image_merge)how};
+        float *got = placed(&o, &now, &n_merged, &width);
+        assert_int_equal(now, 1);
+        assert_int_equal(n_merged, n_all - n_rows + 1);
+        assert_memory_equal(got + width, all + n_rows * width, (n_all - n_rows) * width * sizeof *got);
+        for (size_t c = 0; c < width; c++) {
+            double sum = 0;
+            for (size_t i = 0; i < n_rows; i++) sum += (double)all[i * width + c];
+            assert_true(fabs((double)got[c] - sum / (double)n_rows) < 1e-5 * (1 + fabs(sum)));
+        }
+        free(got);
+    }
+    free(all);
+    struct eye_model *m; /* as many words as before */
+    struct eye_model_info info;
+    struct eye_model_opts o = {.image_tokens = 1, .n_ctx = 128};
+    assert_int_equal(eye_model_open(folder("minimal-tap"), &o, &m, &err), EYE_E_ARG);
+    o.n_ctx = 0;
+    ok(eye_model_open(folder("minimal-tap"), &o, &m, &err));
+    eye_model_get_info(m, &info);
+    assert_int_equal(info.n_ctx, 128 - (int32_t)n_rows + 1);
+    eye_model_close(m);
+}
+
 /* A folder as transformers writes it: its own names, matrices stored [in, out], no eyes. */
 static void gpt2_alone(void **state) {
     struct eye_model *m;
@@ -299,6 +352,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parts_match_pytorch),     cmocka_unit_test(sessions_match_pytorch), cmocka_unit_test(gpt2_alone),
         cmocka_unit_test(wrong_compositions_fail), cmocka_unit_test(taps_leave_the_rest),    cmocka_unit_test(positions_end),
+        cmocka_unit_test(learned_positions_of_merged_rows),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);
 }
