@@ -38,7 +38,7 @@ EYE_MUST_CHECK enum eye_status eye_array_save(const struct eye_array *a, const c
 enum eye_probe_stage {
     EYE_PROBE_PIXELS,     /* [3, H, W]: what the vision tower sees; of an image cut into tiles the whole, here and below */
     EYE_PROBE_VISION,     /* [rows of one picture, C] */
-    EYE_PROBE_PROJECTED,  /* [rows of one picture, hidden] */
+    EYE_PROBE_PROJECTED,  /* [rows of one picture, hidden], before any are merged (image_tokens) */
     EYE_PROBE_EMBEDDINGS, /* [T, hidden] after splicing */
     EYE_PROBE_LOGITS,     /* [T, n_vocab] of the prefill */
     EYE_PROBE_LAYER       /* any named value of the vision or decoder graph, in the engine's layout (images NHWC) */
