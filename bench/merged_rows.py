@@ -1,8 +1,9 @@
-"""What merging image rows costs a model: its own greedy answers with all rows, read again with fewer. KL divergence of the next token
-from what all rows say, in nats, mean over answer tokens; how often the most likely token is the same; milliseconds of prefill.
+"""What merging image rows costs a model: its own greedy answers with all rows, read again with fewer. KL divergence of the
+next token from what all rows say, in nats, mean over answer tokens; how often the most likely token is the same; milliseconds
+of prefill.
 
-Usage: EYELET_LIBRARY=BUILD/libeyelet.so PYTHONPATH=python merged_rows.py --model MODEL [--rows 64,16] [--predict N] [--prompt TEXT]
-           [--text] [--json FILE] PICTURE...
+Usage: EYELET_LIBRARY=BUILD/libeyelet.so PYTHONPATH=python merged_rows.py --model MODEL [--rows 64,16] [--predict N]
+           [--prompt TEXT] [--text] [--json FILE] PICTURE...
 Needs numpy. --text: the first answers, for reading.
 """
 
@@ -68,7 +69,8 @@ for how in ("pool", "similar"):
             kl = float(np.mean([(np.exp(p) * (p - q)).sum() for p, q in pairs]))
             same = float(np.mean([p.argmax() == q.argmax() for p, q in pairs]))
             ms = float(np.median([ms for _, ms in got]))
-            result.append({"merge": how, "rows": model.info.image_tokens, "kl": kl, "top1": same, "prefill_ms": ms, "tokens": len(pairs)})
+            result.append({"merge": how, "rows": model.info.image_tokens, "kl": kl, "top1": same, "prefill_ms": ms,
+                           "tokens": len(pairs)})
             print(f"{how:10}{model.info.image_tokens:6}{kl:12.4g}{100 * same:7.1f}%{ms:12.2f}")
             if a.text:
                 print(*(model.detokenize(t) for t in list(answers(model))[:5]), sep="\n")

@@ -34,7 +34,9 @@ static size_t projected_bytes(const struct eye_model *m) {
     return merges(m) ? (size_t)m->picture_tokens * (size_t)m->vlm.config.text.hidden * sizeof(float) : 0;
 }
 
-static size_t merging_bytes(const struct eye_model *m) { return merges(m) ? eye_merge_scratch_bytes((size_t)m->picture_tokens) : 0; }
+static size_t merging_bytes(const struct eye_model *m) {
+    return merges(m) ? eye_merge_scratch_bytes((size_t)m->picture_tokens) : 0;
+}
 
 size_t eye_eyes_merge_bytes(const struct eye_model *m) { return projected_bytes(m) + merging_bytes(m); }
 

@@ -36,7 +36,9 @@ struct alike { /* of rows 2i, which asks, and 2i + 1, which is found */
 };
 
 /* Lengths, what the pairs found, what each row stands for: less than a row of floats each, which are in memory already. */
-size_t eye_merge_scratch_bytes(size_t n) { return n * (sizeof(double) + sizeof(uint32_t)) + (n + 1) / 2 * sizeof(struct alike); }
+size_t eye_merge_scratch_bytes(size_t n) {
+    return n * (sizeof(double) + sizeof(uint32_t)) + (n + 1) / 2 * sizeof(struct alike);
+}
 
 /* ---- POOL ---- */
 

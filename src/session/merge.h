@@ -1,5 +1,5 @@
-/* merge: the rows of a picture to fewer, between projector and decoder, without training and without attention's scores. A row less is
- * a position less to prefill, to keep and to attend to. Knows rows, no model. */
+/* merge: the rows of a picture to fewer, between projector and decoder, without training and without attention's scores.
+ * A row less is a position less to prefill, to keep and to attend to. Knows rows, no model. */
 #ifndef EYE_MERGE_H
 #define EYE_MERGE_H
 

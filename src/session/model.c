@@ -49,7 +49,8 @@ static enum eye_status check_opts(struct eye_model *m, struct eye_err *err) {
     if ((unsigned)o->decoder_type >= EYE_N_WTYPE || (unsigned)o->vision_type >= EYE_N_WTYPE ||
         (unsigned)o->cache_type > EYE_CACHE_I8 || (unsigned)o->fit > EYE_FIT_STRETCH ||
         (unsigned)o->image_merge > EYE_MERGE_SIMILAR)
-        return eye_fail(err, EYE_E_ARG, "decoder_type, vision_type, cache_type, fit or image_merge is not one of its enum's values");
+        return eye_fail(err, EYE_E_ARG,
+                        "decoder_type, vision_type, cache_type, fit or image_merge is not one of its enum's values");
     if (o->decoder_type == EYE_WEIGHT_INT8)
         return eye_fail(err, EYE_E_ARG, "decoder_type (--decoder) is int8, which is for vision towers; q8_0 is the decoder's");
     m->cpu_flags = eye_cpu_flags();
@@ -117,8 +118,8 @@ static enum eye_status resolve_rows(struct eye_model *m, struct eye_err *err) {
     if (o->image_tokens == 0 || m->picture_tokens == 0) return EYE_OK;
     m->picture_rows = eye_merge_rows(o->image_merge, m->picture_tokens, o->image_tokens);
     if (m->picture_rows > 0) return EYE_OK;
-    return eye_fail(err, EYE_E_ARG, "%s: the %" PRId64 " rows of a picture are no square map, which image_merge (--image-merge) pool "
-                    "needs; \"similar\" does not", m->ckpt.path, m->picture_tokens);
+    return eye_fail(err, EYE_E_ARG, "%s: the %" PRId64 " rows of a picture are no square map, which image_merge (--image-merge) "
+                    "pool needs; \"similar\" does not", m->ckpt.path, m->picture_tokens);
 }
 
 static enum eye_status resolve_image(struct eye_model *m, struct eye_err *err) {

@@ -6,8 +6,6 @@
  *   rows:   position i is added to row i before merging and that of the place where it comes to stand taken off afterwards
  *
  * Positions by rotation are relative and need none of this. Where images stand anywhere, nothing is done. */
-#include <string.h>
-
 #include "session/session_impl.h"
 
 static eye_val table_of(const struct eye_graph *g) {
@@ -26,7 +24,8 @@ static enum eye_status copy_table(struct eye_model *m, const struct eye_graph *g
     if (!eye_mul_ok((size_t)(n + m->picture_tokens), width * sizeof(float), &bytes)) return eye_fail_nomem(err, SIZE_MAX);
     float *table = eye_arena_alloc(&m->names, bytes);
     if (!table) return eye_fail_nomem(err, bytes);
-    for (int64_t i = 0; i < n; i++) eye_weight_row(w, i < m->picture_rows ? i : EYE_MIN(i + less, n - 1), table + (size_t)i * width);
+    for (int64_t i = 0; i < n; i++)
+        eye_weight_row(w, i < m->picture_rows ? i : EYE_MIN(i + less, n - 1), table + (size_t)i * width);
     for (int64_t i = 0; i < m->picture_tokens; i++) eye_weight_row(w, i, table + (size_t)(n + i) * width);
     m->places = table;
     m->row_places = table + (size_t)n * width;

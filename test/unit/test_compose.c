@@ -192,7 +192,7 @@ static float *placed(const struct eye_model_opts *o, size_t *n_rows, size_t *n, 
     return copy;
 }
 
-/* Where rows are merged, words keep the positions they had behind all of them, and a merged row has the mean of its rows' positions. */
+/* Where rows are merged, words keep the positions they had behind all of them; a merged row has its rows' mean position. */
 static void learned_positions_of_merged_rows(void **state) {
     size_t n_all, n_rows, n_merged, width;
     float *all = placed(NULL, &n_rows, &n_all, &width);
