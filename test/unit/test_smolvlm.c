@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "eyelet/batch.h"
 #include "eyelet/convert.h"
 #include "eyelet/eyelet.h"
 #include "format/npy.h"
@@ -226,6 +227,35 @@ static void assert_same(const struct answer *a, const struct answer *b) {
     assert_memory_equal(a->logprob, b->logprob, sizeof a->logprob);
 }
 
+static void keep_answer(void *ctx, const struct eye_result *r, enum eye_status st, const struct eye_err *why) {
+    if (st != EYE_OK) fail_msg("%s", why->text);
+    assert_int_equal(r->n_tokens, N_ANSWER);
+    memcpy(ctx, r->tokens, N_ANSWER * sizeof *r->tokens);
+}
+
+static void merged_tiles_in_a_batch(void **state) {
+    static const struct eye_model_opts opts[] = {{.image_tokens = 1}, {.image_tokens = 3, .image_merge = EYE_MERGE_SIMILAR}};
+    struct eye_query q = query(2);
+    struct eye_generate_opts o = {.n_predict = N_ANSWER, .ignore_eos = true};
+    for (size_t i = 0; i < EYE_COUNT(opts); i++) {
+        struct eye_model *m;
+        struct eye_session *s;
+        struct eye_batch *b;
+        int32_t token[N_ANSWER];
+        struct eye_batch_request r = {.query = &q, .opts = &o, .on_done = keep_answer, .ctx = token};
+        ok(eye_model_open(GOLDEN, &opts[i], &m, &err));
+        ok(eye_session_new(m, NULL, &s, &err));
+        struct answer alone = ask(s, q);
+        ok(eye_batch_new(m, &(struct eye_batch_opts){.n_slots = 1}, &b, &err));
+        ok(eye_batch_submit(b, &r, NULL, &err));
+        eye_batch_run(b, true);
+        assert_memory_equal(token, alone.token, sizeof token);
+        eye_batch_free(b);
+        eye_session_free(s);
+        eye_model_close(m);
+    }
+}
+
 /* Tiles of two images and their words, from a prefix file and from the folder of images: as without, bit for bit. */
 static void caches_hold_tiles(void **state) {
     static const char *const cut[][2] = {{NULL, PROMPT}, {"describe the ed", "ge of this picture"}, {PROMPT, NULL}};
@@ -356,6 +386,7 @@ int main(void) {
         cmocka_unit_test(long_questions_are_cut),
         cmocka_unit_test(a_fit_takes_the_place_of_tiles),
         cmocka_unit_test(tiles_are_merged_one_by_one),
+        cmocka_unit_test(merged_tiles_in_a_batch),
         cmocka_unit_test(caches_hold_tiles),
         cmocka_unit_test(wrong_configurations_are_named),
     };
