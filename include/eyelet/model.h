@@ -59,8 +59,8 @@ enum eye_fit {
 
 /* How rows of a picture become fewer, where image_tokens asks for that. */
 enum eye_image_merge {
-    EYE_MERGE_POOL = 0, /* means of neighbours: the map of rows becomes the largest square map that image_tokens allows */
-    EYE_MERGE_SIMILAR   /* those most alike become one, wherever they are, until image_tokens are left */
+    EYE_MERGE_SIMILAR = 0, /* those most alike become one, wherever they are, until image_tokens are left */
+    EYE_MERGE_POOL         /* means of neighbours: the map of rows becomes the largest square map that image_tokens allows */
 };
 
 enum eye_log_level { EYE_LOG_WARNING = 0, EYE_LOG_INFO };

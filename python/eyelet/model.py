@@ -91,11 +91,11 @@ class Model:
 
     path  a checkpoint folder, a .gguf or a compiled file; None = default_model().
     The options are those of struct eye_model_opts; types and fit by name: decoder_type="q4_0", vision_type="int8",
-    cache_type="f16", fit="pad", image_merge="similar". progress(what, done) is called while weights are packed. Warnings go to
+    cache_type="f16", fit="pad", image_merge="pool". progress(what, done) is called while weights are packed. Warnings go to
     logging's "eyelet"."""
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, n_threads: int = 0, cpu_features: str | None = None,
-                 n_ctx: int = 0, n_parallel: int = 0, image_side: int = 0, image_tokens: int = 0, image_merge: str = "pool",
+                 n_ctx: int = 0, n_parallel: int = 0, image_side: int = 0, image_tokens: int = 0, image_merge: str = "similar",
                  no_mmap: bool = False, decoder_type: str = "stored", vision_type: str = "stored", cache_type: str = "auto",
                  fit: str = "model", mmproj: str | None = None, tokenizer: str | None = None, chat_template: str | None = None,
                  cache_dir: str | None = None, cache_bytes: int = 0,

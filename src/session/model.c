@@ -48,7 +48,7 @@ static enum eye_status check_opts(struct eye_model *m, struct eye_err *err) {
     if (o->image_side < 0) return eye_fail(err, EYE_E_ARG, "image_side is %d, expected 0 or more", o->image_side);
     if ((unsigned)o->decoder_type >= EYE_N_WTYPE || (unsigned)o->vision_type >= EYE_N_WTYPE ||
         (unsigned)o->cache_type > EYE_CACHE_I8 || (unsigned)o->fit > EYE_FIT_STRETCH ||
-        (unsigned)o->image_merge > EYE_MERGE_SIMILAR)
+        (unsigned)o->image_merge > EYE_MERGE_POOL)
         return eye_fail(err, EYE_E_ARG,
                         "decoder_type, vision_type, cache_type, fit or image_merge is not one of its enum's values");
     if (o->decoder_type == EYE_WEIGHT_INT8)

@@ -209,7 +209,7 @@ fails 'nopic.png: ' run -m "$model" -i "$tmp/nopic.png"
 fails 'image side 100' run -m "$model" -p x --image-side 100
 
 # ---- merged image rows ----
-usage '--image-merge is "x", expected one of pool, similar; see "eyelet help run"' run -p y --image-merge x
+usage '--image-merge is "x", expected one of similar, pool; see "eyelet help run"' run -p y --image-merge x
 usage '--image-tokens is "-1", expected a whole number from 0 to 16777216; see "eyelet help run"' run -p y --image-tokens -1
 for how in pool similar; do
     merge="--image-tokens 1 --image-merge $how"

@@ -282,7 +282,7 @@ static void assert_same(const struct said *a, const struct said *b) {
 /* Answers stand on that many rows; prefix files and the folder of rows hold merged ones, and never take others for theirs. */
 static void test_answers_and_caches(void **state) {
     char file[600], dir[600];
-    struct eye_model_opts o[] = {{0}, {.image_tokens = 4, .image_merge = EYE_MERGE_SIMILAR}, {.image_tokens = 4}};
+    struct eye_model_opts o[] = {{0}, {.image_tokens = 4, .image_merge = EYE_MERGE_SIMILAR}, {.image_tokens = 4, .image_merge = EYE_MERGE_POOL}};
     struct said a[EYE_COUNT(o)];
     snprintf(file, sizeof file, "%s", eye_scratch_path("merge.prefix"));
     snprintf(dir, sizeof dir, "%s", eye_scratch_path("merge.rows"));

@@ -162,7 +162,7 @@ static void a_fit_takes_the_place_of_tiles(void **state) {
 
 /* Each tile's rows are merged for themselves: as many tiles, fewer rows of each. */
 static void tiles_are_merged_one_by_one(void **state) {
-    static const struct eye_model_opts opts[] = {{0}, {.image_tokens = 1}, {.image_tokens = 3, .image_merge = EYE_MERGE_SIMILAR}};
+    static const struct eye_model_opts opts[] = {{0}, {.image_tokens = 1, .image_merge = EYE_MERGE_POOL}, {.image_tokens = 3}};
     float *rows[EYE_COUNT(opts)];
     size_t n[EYE_COUNT(opts)], each[EYE_COUNT(opts)] = {ROWS, 1, 3}, width = 0;
     for (size_t i = 0; i < EYE_COUNT(opts); i++) {
@@ -234,7 +234,7 @@ static void keep_answer(void *ctx, const struct eye_result *r, enum eye_status s
 }
 
 static void merged_tiles_in_a_batch(void **state) {
-    static const struct eye_model_opts opts[] = {{.image_tokens = 1}, {.image_tokens = 3, .image_merge = EYE_MERGE_SIMILAR}};
+    static const struct eye_model_opts opts[] = {{.image_tokens = 1, .image_merge = EYE_MERGE_POOL}, {.image_tokens = 3}};
     struct eye_query q = query(2);
     struct eye_generate_opts o = {.n_predict = N_ANSWER, .ignore_eos = true};
     for (size_t i = 0; i < EYE_COUNT(opts); i++) {

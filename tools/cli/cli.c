@@ -13,7 +13,7 @@
 const char *const cli_weight_names[] = {"stored", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "int8", NULL};
 const char *const cli_cache_names[] = {"auto", "f16", "f32", "i8", NULL};
 const char *const cli_fit_names[] = {"model", "pad", "crop", "stretch", NULL};
-const char *const cli_merge_names[] = {"pool", "similar", NULL};
+const char *const cli_merge_names[] = {"similar", "pool", NULL};
 
 _Static_assert(CLI_PATH_MAX >= HUB_PATH_MAX, "a path of the cache fits");
 

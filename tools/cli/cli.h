@@ -56,7 +56,7 @@ extern const char *const cli_weight_names[], *const cli_cache_names[], *const cl
      offsetof(T, model.image_side), 0, 8192}, \
     {ARG_INT, 0, "image-tokens", "N", "merge the rows of a picture (or tile) until N at most are left; 0 = all", \
      offsetof(T, model.image_tokens), 0, 1 << 24}, \
-    {ARG_CHOICE, 0, "image-merge", "HOW", "into one: neighbours of the map, or rows most alike", \
+    {ARG_CHOICE, 0, "image-merge", "HOW", "what becomes one: rows most alike, or neighbours of the map", \
      offsetof(T, model.image_merge), .choices = cli_merge_names}, \
     {ARG_CHOICE, 0, "preprocess", "HOW", "how an image becomes square", offsetof(T, model.fit), .choices = cli_fit_names}, \
     CHAT_TEMPLATE_ARG(T), \
