@@ -1,11 +1,13 @@
 /* base/pool: fork-join over task indices for a runtime that forks some 300 times per decoded token.
  *
- * Each thread has a share of its own, the same part of the tasks in every run, so that what it wrote in one run it mostly
- * finds in its cache in the next; who is done with it takes from the others'. All that a share needs to hand out is one
- * 64-bit word, the ticket: run number (high half) and tasks left (low half). A thread claims a task by lowering it with
- * compare-and-swap; a claim that succeeded keeps the run open, so the run's fields (fn, ctx, n_tasks) are only read while they
- * cannot change, and a worker that wakes up too late sees tickets with nothing left and goes back to waiting. The caller never
- * waits for a sleeping worker: it takes tasks itself and then waits only for those that others have claimed. */
+ * A run gives every thread a range of neighbouring tasks in its own 64-bit word: the first that is left (high half) and the
+ * end (low half). A thread takes its own from the front, and when there are none, others' from the back. So consecutive runs over
+ * the same rows find on each core what that core made, weights stream in the order of their addresses, and nobody waits for a
+ * slow one. A task is claimed by compare-and-swap; a claim that succeeded keeps the run open, so the run's fields (fn, ctx) are
+ * only read while they cannot change. (A swap that succeeds on a word read in an earlier run claims what that word says in this
+ * one.) The run's number, written last, tells workers to look; one that wakes up too late finds nothing and goes back to
+ * waiting. The caller never waits for a sleeping worker: it takes tasks itself and then waits only for those that others have
+ * claimed. */
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -17,22 +19,21 @@
  * tokens of 152k are drawn. Waking a sleeper costs about 50, and a system call on either side. */
 #define SPIN_NS 200000
 
-struct worker {
-    _Alignas(EYE_CACHE_LINE) _Atomic uint64_t ticket; /* of its share */
-    struct eye_pool *pool;
-    pthread_t thread; /* of all but the first, who is the caller */
+struct worker { /* [0] is the caller */
+    _Alignas(EYE_CACHE_LINE) _Atomic uint64_t range;
+    _Alignas(EYE_CACHE_LINE) struct eye_pool *pool;
+    pthread_t thread;
     int i_thread;
 };
 
 struct eye_pool {
-    _Alignas(EYE_CACHE_LINE) _Atomic uint32_t run;  /* number of the last one; told after its tickets */
+    _Alignas(EYE_CACHE_LINE) _Atomic uint64_t run;  /* its number */
     _Alignas(EYE_CACHE_LINE) _Atomic int n_done;    /* tasks finished in this run */
     _Alignas(EYE_CACHE_LINE) _Atomic int n_sleeping; /* changed under lock only; read without it by the caller */
     _Atomic bool stop;
-    /* The run: written by the caller before it publishes the tickets. */
+    /* The run: written by the caller before it publishes ranges. */
     _Alignas(EYE_CACHE_LINE) eye_task_fn *fn;
     void *ctx;
-    int n_tasks;
     /* Fixed after eye_pool_new. */
     uint64_t spin_ns;
     int n_threads;
@@ -50,37 +51,35 @@ static inline void relax(void) {
 #endif
 }
 
-static inline uint32_t tasks_left(uint64_t ticket) { return (uint32_t)ticket; }
+static inline uint32_t first_of(uint64_t range) { return (uint32_t)(range >> 32); }
+static inline uint32_t end_of(uint64_t range) { return (uint32_t)range; }
 
-/* The first task of thread i's share. */
-static inline int first_task(int n_tasks, int i, int n_threads) { return (int)((int64_t)n_tasks * i / n_threads); }
-
-/* Takes tasks of share i until none is left; returns how many it ran. */
-static int work_on(struct eye_pool *p, int i, int i_thread) {
+/* Takes tasks of one range until none is left, its owner from the front; returns how many it ran. */
+static int take(struct eye_pool *p, _Atomic uint64_t *range, bool own, int i_thread) {
     int n = 0;
-    _Atomic uint64_t *ticket = &p->worker[i].ticket;
-    uint64_t t = atomic_load_explicit(ticket, memory_order_relaxed);
-    while (tasks_left(t)) {
-        if (!atomic_compare_exchange_weak_explicit(ticket, &t, t - 1, memory_order_acquire, memory_order_relaxed)) continue;
-        p->fn(p->ctx, first_task(p->n_tasks, i + 1, p->n_threads) - (int)tasks_left(t), i_thread);
+    uint64_t r = atomic_load_explicit(range, memory_order_relaxed);
+    while (first_of(r) < end_of(r)) {
+        uint64_t rest = own ? r + (UINT64_C(1) << 32) : r - 1;
+        if (!atomic_compare_exchange_weak_explicit(range, &r, rest, memory_order_acquire, memory_order_relaxed)) continue;
+        p->fn(p->ctx, (int)(own ? first_of(r) : end_of(r) - 1), i_thread);
         n++;
-        t = atomic_load_explicit(ticket, memory_order_relaxed);
+        r = atomic_load_explicit(range, memory_order_relaxed);
     }
     return n;
 }
 
 static int work(struct eye_pool *p, int i_thread) {
-    int n = 0;
-    for (int k = 0; k < p->n_threads; k++) n += work_on(p, (i_thread + k) % p->n_threads, i_thread);
+    int n = take(p, &p->worker[i_thread].range, true, i_thread);
+    for (int i = 1; i < p->n_threads; i++) n += take(p, &p->worker[(i_thread + i) % p->n_threads].range, false, i_thread);
     return n;
 }
 
-/* True as soon as there is another run than `seen`; false when the spin time is over. */
-static bool spin_for_work(struct eye_pool *p, uint32_t seen) {
+/* True as soon as there is a run after `seen`; false when the spin time is over. */
+static bool spin_for_work(struct eye_pool *p, uint64_t seen) {
     uint64_t end = 0;
     do {
         for (int i = 0; i < 32; i++) {
-            if (atomic_load_explicit(&p->run, memory_order_acquire) != seen) return true;
+            if (atomic_load_explicit(&p->run, memory_order_relaxed) != seen) return true;
             relax();
         }
         if (!end) end = eye_now_ns() + p->spin_ns;
@@ -88,9 +87,9 @@ static bool spin_for_work(struct eye_pool *p, uint32_t seen) {
     return false;
 }
 
-/* Dekker: we count ourselves in, then look at the run; the caller publishes the run, then looks at the count. Both
+/* Dekker: we count ourselves in, then look at the run's number; the caller publishes that, then looks at the count. Both
  * sides sequentially consistent, so one of them sees the other. */
-static void sleep_for_work(struct eye_pool *p, uint32_t seen) {
+static void sleep_for_work(struct eye_pool *p, uint64_t seen) {
     pthread_mutex_lock(&p->lock);
     atomic_fetch_add(&p->n_sleeping, 1);
     while (atomic_load(&p->run) == seen && !atomic_load(&p->stop)) pthread_cond_wait(&p->wake, &p->lock);
@@ -102,10 +101,10 @@ static void *worker_main(void *arg) {
     struct worker *w = arg;
     struct eye_pool *p = w->pool;
     while (!atomic_load_explicit(&p->stop, memory_order_relaxed)) {
-        uint32_t seen = atomic_load_explicit(&p->run, memory_order_acquire);
+        uint64_t run = atomic_load_explicit(&p->run, memory_order_acquire); /* all its ranges are there */
         int n = work(p, w->i_thread);
         if (n) atomic_fetch_add_explicit(&p->n_done, n, memory_order_release);
-        if (!spin_for_work(p, seen)) sleep_for_work(p, seen);
+        if (!spin_for_work(p, run)) sleep_for_work(p, run);
     }
     return NULL;
 }
@@ -117,14 +116,13 @@ void eye_pool_run(struct eye_pool *p, int n_tasks, eye_task_fn *fn, void *ctx) {
     }
     p->fn = fn;
     p->ctx = ctx;
-    p->n_tasks = n_tasks;
     atomic_store_explicit(&p->n_done, 0, memory_order_relaxed);
-    uint32_t run = atomic_load_explicit(&p->run, memory_order_relaxed) + 1;
     for (int i = 0; i < p->n_threads; i++) {
-        int n = first_task(n_tasks, i + 1, p->n_threads) - first_task(n_tasks, i, p->n_threads);
-        atomic_store_explicit(&p->worker[i].ticket, (uint64_t)run << 32 | (uint32_t)n, memory_order_release);
+        uint64_t first = (uint64_t)n_tasks * (uint64_t)i / (uint64_t)p->n_threads;
+        uint64_t end = (uint64_t)n_tasks * (uint64_t)(i + 1) / (uint64_t)p->n_threads;
+        atomic_store_explicit(&p->worker[i].range, first << 32 | end, memory_order_release);
     }
-    atomic_store(&p->run, run);
+    atomic_store(&p->run, atomic_load_explicit(&p->run, memory_order_relaxed) + 1);
     int n_sleeping = atomic_load(&p->n_sleeping);
     if (n_sleeping > 0) {
         pthread_mutex_lock(&p->lock);
@@ -144,13 +142,12 @@ void eye_pool_run(struct eye_pool *p, int n_tasks, eye_task_fn *fn, void *ctx) {
     }
 }
 
-/* Those before the n-th. */
 static void join_workers(struct eye_pool *p, int n) {
     pthread_mutex_lock(&p->lock);
     atomic_store(&p->stop, true);
     pthread_cond_broadcast(&p->wake);
     pthread_mutex_unlock(&p->lock);
-    for (int i = 1; i < n; i++) pthread_join(p->worker[i].thread, NULL);
+    for (int i = 1; i <= n; i++) pthread_join(p->worker[i].thread, NULL);
 }
 
 static void pool_release(struct eye_pool *p) {
@@ -180,11 +177,12 @@ enum eye_status eye_pool_new(struct eye_pool **out, int n_threads, const struct 
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    int n = 1, rc = 0;
-    for (; n < n_threads; n++) {
-        p->worker[n].pool = p;
-        p->worker[n].i_thread = n;
-        if ((rc = pthread_create(&p->worker[n].thread, NULL, worker_main, &p->worker[n])) != 0) break;
+    int n = 0, rc = 0; /* n: workers that run */
+    for (; n < n_threads - 1; n++) {
+        struct worker *w = &p->worker[n + 1];
+        w->pool = p;
+        w->i_thread = n + 1;
+        if ((rc = pthread_create(&w->thread, NULL, worker_main, w)) != 0) break;
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (rc != 0) {
@@ -199,7 +197,7 @@ enum eye_status eye_pool_new(struct eye_pool **out, int n_threads, const struct 
 
 void eye_pool_free(struct eye_pool *p) {
     if (!p) return;
-    join_workers(p, p->n_threads);
+    join_workers(p, p->n_threads - 1);
     pool_release(p);
 }
 
