@@ -9,6 +9,7 @@
 #include "engine/int8.h"
 
 #define TILE_ROWS 24u
+#define MR_ROWS 8u /* of the kernels; TILE_ROWS is a multiple */
 #define TILE_COLS 256u
 #define RANGE_BYTES (256u << 10) /* of panels that pass by each tile */
 #define TASK_ROWS 192u
@@ -58,7 +59,7 @@ struct run {
     struct eye_exec *x;
     const struct eye_gemm_i8 *j;
     size_t block_rows, n_blocks;
-    size_t range_cols;
+    size_t range_cols, n_ranges;
 };
 
 /* A thread's scratch: [tile of results][made rows]. */
@@ -86,10 +87,11 @@ static void tile(const struct run *r, size_t row, size_t rows, size_t col, size_
     for (size_t i = 0; i < rows; i++) eye_finish_i8(r->x, &j->finish, c + i * cols, row + i, w->n, col, cols);
 }
 
+/* Ranges of columns run fastest: a block of rows is read, and written, by one core. */
 static void task(void *ctx, int i_task, int i_thread) {
     const struct run *r = ctx;
-    size_t row = (size_t)i_task % r->n_blocks * r->block_rows, end = EYE_MIN(row + r->block_rows, r->j->m);
-    size_t col = (size_t)i_task / r->n_blocks * r->range_cols, cols = EYE_MIN(r->range_cols, r->j->w->n - col);
+    size_t row = (size_t)i_task / r->n_ranges * r->block_rows, end = EYE_MIN(row + r->block_rows, r->j->m);
+    size_t col = (size_t)i_task % r->n_ranges * r->range_cols, cols = EYE_MIN(r->range_cols, r->j->w->n - col);
     for (; row < end; row += TILE_ROWS)
         tile(r, row, EYE_MIN(TILE_ROWS, end - row), col, cols, eye_exec_thread(r->x, i_thread));
 }
@@ -106,13 +108,17 @@ static void choose_grid(struct run *r) {
         else if (r->range_cols > EYE_I8_NR) r->range_cols = EYE_ALIGN_UP(r->range_cols / 2, EYE_I8_NR);
         else break;
     }
+    r->n_ranges = eye_ceil_div(w->n, r->range_cols);
+    r->n_blocks = eye_ceil_div(r->j->m, r->block_rows);
+    r->block_rows = EYE_ALIGN_UP(eye_ceil_div(r->j->m, r->n_blocks), MR_ROWS); /* even blocks */
     r->n_blocks = eye_ceil_div(r->j->m, r->block_rows);
 }
 
 void eye_gemm_i8_run(struct eye_exec *x, const struct eye_gemm_i8 *j) {
     struct run r = {.x = x, .j = j};
+    if (j->m == 0) return;
     choose_grid(&r);
-    eye_exec_tasks(x, j->m * j->w->n * j->w->k / 16, r.n_blocks * eye_ceil_div(j->w->n, r.range_cols), task, &r);
+    eye_exec_tasks(x, j->m * j->w->n * j->w->k / 16, r.n_blocks * r.n_ranges, task, &r);
 }
 
 /* ---- planning ---- */
