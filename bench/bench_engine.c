@@ -159,8 +159,9 @@ static void build_decoder(bool logits) {
     for (int i = 0; i < LAYERS; i++) {
         eye_val ks = eye_state(&g, "k", KV_HEADS, D), vs = eye_state(&g, "v", KV_HEADS, D);
         eye_val h = eye_rms_norm(&g, x, vec(C, 1), 1e-6f);
-        eye_val q = eye_rope(&g, heads(bf16(h, C), HEADS), 1e6), k = eye_rope(&g, heads(bf16(h, KV_HEADS * D), KV_HEADS), 1e6);
-        eye_val v = heads(bf16(h, KV_HEADS * D), KV_HEADS);
+        eye_val q = heads(bf16(h, C), HEADS), k = heads(bf16(h, KV_HEADS * D), KV_HEADS), v = heads(bf16(h, KV_HEADS * D), KV_HEADS);
+        q = eye_rope(&g, q, 1e6);
+        k = eye_rope(&g, k, 1e6);
         x = eye_add(&g, x, bf16(eye_attention(&g, q, k, v, ks, vs, 0.125f, true), C));
         h = eye_rms_norm(&g, x, vec(C, 1), 1e-6f);
         x = eye_add(&g, x, bf16(eye_mul(&g, eye_act(&g, bf16(h, F), EYE_ACT_SILU), bf16(h, F)), C));

@@ -121,11 +121,12 @@ EYE_MUST_CHECK enum eye_status eye_exec_run(struct eye_exec *x, struct eye_kv *k
                                             bool (*cancel)(void *), void *cancel_ctx, struct eye_err *err);
 /* Time per step of the last run for `bench --ops`: fills up to cap entries, returns the number of steps. Off unless enabled;
  * skipped steps have 0. */
-/* Called after each step of a run with its result v [n], in order, from the thread that runs: calibration, layers compared. Wanted
- * outputs are in the caller's memory already. data: f32, or u8 or i16 where the value is; what it changes there
+/* Called after each step of a run with its result v [n] (one call for each of several), in order, from the thread that
+ * runs: calibration, layers compared. Wanted outputs are in the caller's memory already. data: f32, or u8 or i16 where the value is; what it changes there
  * is what later steps read. NULL = nobody. */
 typedef void eye_observe_fn(void *ctx, eye_val v, void *data, size_t n);
 void eye_exec_observe(struct eye_exec *x, eye_observe_fn *fn, void *ctx);
+/* Of linears that are run together the first's name. */
 struct eye_step_time { const char *op; const char *name; uint64_t ns; };
 void eye_exec_timing(struct eye_exec *x, bool on);
 size_t eye_exec_times(const struct eye_exec *x, struct eye_step_time *out, size_t cap);

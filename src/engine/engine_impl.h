@@ -17,9 +17,11 @@ static inline size_t eye_line(size_t bytes) { return EYE_ALIGN_UP(bytes, EYE_CAC
 struct eye_step;
 typedef enum eye_status eye_step_fn(struct eye_exec *x, const struct eye_step *s, struct eye_err *err);
 
+#define EYE_STEP_NODES 3
 struct eye_step { /* one node that does something at run time */
     eye_step_fn *run;
     const struct eye_node *node;
+    const struct eye_node *also[EYE_STEP_NODES - 1]; /* later nodes that it does as well, for the same outputs; or NULL */
     const void *data;  /* the lowering's own, in the plan's arena */
     uint64_t leads_to; /* bit i: output i (mod 63) needs it; bit 63: writes a state, always runs */
 };
@@ -103,6 +105,7 @@ struct eye_lower {
     const struct eye_graph *g;
     eye_val *alias;             /* [n_values] for eye_graph_place */
     int32_t *uses;              /* [n_values] readers, outputs included */
+    int32_t *early;             /* [n_values] for eye_graph_place: -1, or the node whose step makes it before its own turn */
     struct eye_blob *blob;
     size_t n_blobs, blobs_cap;
     size_t weights_bytes;
@@ -208,6 +211,8 @@ struct eye_gemm { /* y [m, n] = act(x w^T + bias) + residual */
     eye_map_fn *act;       /* or NULL */
 };
 void eye_gemm_run(struct eye_exec *x, const struct eye_gemm *j);
+/* n_jobs <= EYE_STEP_NODES products of one left side (m, x, rows; ukr and k of w), packed once and shared out in one go. */
+void eye_gemm_run_all(struct eye_exec *x, const struct eye_gemm *j, size_t n_jobs);
 /* Scratch for any m <= m_max. made_rows: x comes from a rows function. */
 void eye_lower_gemm_scratch(struct eye_lower *l, const struct eye_matrix *w, size_t m_max, bool made_rows);
 /* The blocking of weights [n, k] for a kernel; no blobs. */

@@ -133,6 +133,14 @@ static void copy_outputs(struct eye_exec *x, const struct eye_io *out, size_t n_
     }
 }
 
+static void observe_step(const struct eye_exec *x, const struct eye_step *s) {
+    x->observe(x->observe_ctx, s->node->out, eye_exec_ptr(x, s->node->out), eye_exec_elems(x, s->node->out));
+    for (size_t i = 0; i < EYE_COUNT(s->also) && s->also[i]; i++) {
+        eye_val v = s->also[i]->out;
+        x->observe(x->observe_ctx, v, eye_exec_ptr(x, v), eye_exec_elems(x, v));
+    }
+}
+
 enum eye_status eye_exec_run(struct eye_exec *x, struct eye_kv *kv, const struct eye_bind *bind, const struct eye_io *in,
                              size_t n_in, const struct eye_io *out, size_t n_out, bool (*cancel)(void *), void *cancel_ctx,
                              struct eye_err *err) {
@@ -150,7 +158,7 @@ enum eye_status eye_exec_run(struct eye_exec *x, struct eye_kv *kv, const struct
         uint64_t start = x->timing ? eye_now_ns() : 0;
         EYE_TRY(s->run(x, s, err));
         if (x->timing) x->ns[i] = eye_now_ns() - start;
-        if (x->observe) x->observe(x->observe_ctx, s->node->out, eye_exec_ptr(x, s->node->out), eye_exec_elems(x, s->node->out));
+        if (x->observe) observe_step(x, s);
     }
     copy_outputs(x, out, n_out);
     return EYE_OK;

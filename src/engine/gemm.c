@@ -15,10 +15,11 @@
 
 struct gemm_run {
     struct eye_exec *x;
-    const struct eye_gemm *j;
+    const struct eye_gemm *j;         /* the first one's left side is all */
+    size_t n_jobs;
     size_t row0, rows;                /* this chunk of the left side */
     size_t block_rows, n_blocks;      /* tasks along rows */
-    size_t range_cols, n_ranges;      /* along columns */
+    size_t range_cols[EYE_STEP_NODES], n_ranges[EYE_STEP_NODES]; /* along columns, of each job */
 };
 
 /* Weights that stay in every thread's own cache: blocks may be short, so that each thread takes the rows that it made. */
@@ -122,8 +123,8 @@ static void block_task(void *ctx, int i_task, int i_thread) {
     uint8_t *scratch = eye_exec_thread(r->x, i_thread);
     size_t row = (size_t)i_task * r->block_rows, rows = EYE_MIN(r->block_rows, r->j->m - row);
     pack_rows(r->j, row, rows, scratch + t.lhs, (float *)scratch);
-    for (size_t col = 0; col < w->n; col += r->range_cols)
-        do_tile(r->x, r->j, scratch + t.lhs, row, rows, col, EYE_MIN(r->range_cols, w->n - col), (float *)(scratch + t.tile));
+    for (size_t col = 0; col < w->n; col += w->range_cols)
+        do_tile(r->x, r->j, scratch + t.lhs, row, rows, col, EYE_MIN(w->range_cols, w->n - col), (float *)(scratch + t.tile));
 }
 
 /* ---- fewer rows ---- */
@@ -135,51 +136,70 @@ static void pack_task(void *ctx, int i_task, int i_thread) {
               (float *)eye_exec_thread(r->x, i_thread));
 }
 
-/* Row tiles run fastest: threads that work at the same time read the same weights. */
+/* Row tiles run fastest: their weights are read from memory once. */
 static void tile_task(void *ctx, int i_task, int i_thread) {
     const struct gemm_run *r = ctx;
-    const struct eye_matrix *w = r->j->w;
-    struct layout t = thread_layout(r->x->plan->e, w, r->j->m, !r->j->x);
-    size_t i = (size_t)i_task % r->n_blocks * r->block_rows, col = (size_t)i_task / r->n_blocks * r->range_cols;
-    do_tile(r->x, r->j, eye_exec_shared(r->x) + i / w->ukr->mr * w->lhs_bytes, r->row0 + i, EYE_MIN(r->block_rows, r->rows - i),
-            col, EYE_MIN(r->range_cols, w->n - col), (float *)(eye_exec_thread(r->x, i_thread) + t.tile));
+    const struct eye_gemm *j = r->j;
+    size_t i = (size_t)i_task % r->n_blocks * r->block_rows, range = (size_t)i_task / r->n_blocks, i_job = 0;
+    while (range >= r->n_ranges[i_job]) range -= r->n_ranges[i_job++];
+    j += i_job;
+    const struct eye_matrix *w = j->w;
+    struct layout t = thread_layout(r->x->plan->e, w, j->m, !j->x);
+    size_t col = range * r->range_cols[i_job];
+    do_tile(r->x, j, eye_exec_shared(r->x) + i / w->ukr->mr * w->lhs_bytes, r->row0 + i, EYE_MIN(r->block_rows, r->rows - i),
+            col, EYE_MIN(r->range_cols[i_job], w->n - col), (float *)(eye_exec_thread(r->x, i_thread) + t.tile));
 }
 
-/* Enough tasks for all threads, but not smaller than needed. */
-static void choose_grid(struct gemm_run *r) {
-    const struct eye_matrix *w = r->j->w;
-    size_t mr = w->ukr->mr, nr = w->ukr->nr, panels = eye_ceil_div(w->n, nr);
+/* Enough tasks for all threads, but not smaller than needed. Returns how many. */
+static size_t choose_grid(struct gemm_run *r) {
+    size_t mr = r->j->w->ukr->mr, nr = r->j->w->ukr->nr, panels = 0, n_tasks = 0;
+    for (size_t i = 0; i < r->n_jobs; i++) panels += eye_ceil_div(r->j[i].w->n, nr);
     size_t want = (size_t)eye_pool_n_threads(r->x->plan->e->pool) * TASKS_PER_THREAD;
     r->block_rows = EYE_MAX(TILE_ROWS / mr, 1) * mr;
     while (eye_ceil_div(r->rows, r->block_rows) * panels < want && r->block_rows > 2 * mr)
         r->block_rows = eye_ceil_div(r->block_rows / 2, mr) * mr;
     r->n_blocks = eye_ceil_div(r->rows, r->block_rows);
-    size_t per_task = EYE_MIN(w->range_cols / nr, EYE_MAX(panels * r->n_blocks / want, 1));
-    r->n_ranges = eye_ceil_div(panels, per_task);
-    r->range_cols = eye_ceil_div(panels, r->n_ranges) * nr;
-    r->n_ranges = eye_ceil_div(w->n, r->range_cols);
+    r->block_rows = eye_ceil_div(eye_ceil_div(r->rows, mr), r->n_blocks) * mr; /* even blocks */
+    r->n_blocks = eye_ceil_div(r->rows, r->block_rows);
+    size_t per_task = EYE_MAX(panels * r->n_blocks / want, 1);
+    for (size_t i = 0; i < r->n_jobs; i++) {
+        const struct eye_matrix *w = r->j[i].w;
+        size_t own = eye_ceil_div(w->n, nr), ranges = eye_ceil_div(own, EYE_MIN(w->range_cols / nr, per_task));
+        r->range_cols[i] = eye_ceil_div(own, ranges) * nr;
+        r->n_ranges[i] = eye_ceil_div(w->n, r->range_cols[i]);
+        n_tasks += r->n_ranges[i] * r->n_blocks;
+    }
+    return n_tasks;
 }
 
-static void shared_run(struct eye_exec *x, const struct eye_gemm *j) {
-    struct gemm_run r = {.x = x, .j = j};
+static void shared_run(struct eye_exec *x, const struct eye_gemm *j, size_t n_jobs) {
+    struct gemm_run r = {.x = x, .j = j, .n_jobs = n_jobs};
+    size_t n = 0;
+    for (size_t i = 0; i < n_jobs; i++) n += j[i].w->n;
     for (r.row0 = 0; r.row0 < j->m; r.row0 += EYE_SHARED_ROWS) {
         r.rows = EYE_MIN(EYE_SHARED_ROWS, j->m - r.row0);
         eye_exec_tasks(x, r.rows * j->w->k, eye_ceil_div(r.rows, j->w->ukr->mr), pack_task, &r);
-        choose_grid(&r);
-        eye_exec_tasks(x, r.rows * j->w->n * j->w->k / 4, r.n_blocks * r.n_ranges, tile_task, &r);
+        size_t n_tasks = choose_grid(&r);
+        eye_exec_tasks(x, r.rows * n * j->w->k / 4, n_tasks, tile_task, &r);
     }
 }
 
-void eye_gemm_run(struct eye_exec *x, const struct eye_gemm *j) {
-    assert(thread_layout(x->plan->e, j->w, j->m, !j->x).bytes <= x->plan->thread_bytes);
+static void blocks_run(struct eye_exec *x, const struct eye_gemm *j) {
     const struct eye_engine *e = x->plan->e;
-    if (!by_blocks(e, j->w, j->m)) {
-        shared_run(x, j);
-        return;
-    }
     size_t panels = eye_ceil_div(j->m, j->w->ukr->mr), n_blocks = eye_ceil_div(j->m, j->w->block_rows);
     if (!eye_by_blocks(e, j->w, j->m)) n_blocks = EYE_MAX(n_blocks, EYE_MIN(panels, 4 * (size_t)eye_pool_n_threads(e->pool)));
-    struct gemm_run r = {.x = x, .j = j, .range_cols = j->w->range_cols};
+    struct gemm_run r = {.x = x, .j = j, .n_jobs = 1};
     r.block_rows = eye_ceil_div(panels, n_blocks) * j->w->ukr->mr; /* even blocks */
     eye_exec_tasks(x, SIZE_MAX, eye_ceil_div(j->m, r.block_rows), block_task, &r);
 }
+
+void eye_gemm_run_all(struct eye_exec *x, const struct eye_gemm *j, size_t n_jobs) {
+    for (size_t i = 0; i < n_jobs; i++)
+        assert(thread_layout(x->plan->e, j[i].w, j[i].m, !j[i].x).bytes <= x->plan->thread_bytes);
+    if (!by_blocks(x->plan->e, j->w, j->m))
+        shared_run(x, j, n_jobs);
+    else
+        for (size_t i = 0; i < n_jobs; i++) blocks_run(x, &j[i]);
+}
+
+void eye_gemm_run(struct eye_exec *x, const struct eye_gemm *j) { eye_gemm_run_all(x, j, 1); }

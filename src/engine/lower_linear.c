@@ -3,17 +3,22 @@
 
 #include <string.h>
 
-struct linear {
-    struct eye_matrix w;
-    eye_map_fn *act;
+#define JOIN_STEPS 8 /* how far back: q, its rope, k, its rope, v */
+struct linear { /* and those soon after it that read the same rows: q, k and v, or gate and up */
+    struct eye_matrix w[EYE_STEP_NODES];
+    eye_map_fn *act[EYE_STEP_NODES];
+    size_t n;
 };
 
 static enum eye_status run_linear(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
     const struct linear *d = s->data;
-    const struct eye_node *n = s->node;
-    struct eye_gemm j = {.w = &d->w, .m = eye_exec_rows(x, n->in[0]), .x = eye_exec_ptr(x, n->in[0]),
-                         .y = eye_exec_ptr(x, n->out), .residual = eye_exec_ptr(x, eye_node_in(n, 3)), .act = d->act};
-    eye_gemm_run(x, &j);
+    struct eye_gemm j[EYE_STEP_NODES];
+    for (size_t i = 0; i < d->n; i++) {
+        const struct eye_node *n = i ? s->also[i - 1] : s->node;
+        j[i] = (struct eye_gemm){.w = &d->w[i], .m = eye_exec_rows(x, n->in[0]), .x = eye_exec_ptr(x, n->in[0]),
+                                 .y = eye_exec_ptr(x, n->out), .residual = eye_exec_ptr(x, eye_node_in(n, 3)), .act = d->act[i]};
+    }
+    eye_gemm_run_all(x, j, d->n);
     return EYE_OK;
 }
 
@@ -107,22 +112,45 @@ enum eye_status eye_lower_matmul(struct eye_lower *l, const struct eye_node *n, 
     return EYE_OK;
 }
 
+/* Lets a step shortly before do n as well, where both read the same rows in the same form for the same outputs. */
+static bool join(struct eye_lower *l, const struct eye_node *n, const struct eye_step *s, const struct eye_matrix *w,
+                 eye_map_fn *act) {
+    struct eye_plan *p = l->plan;
+    for (size_t i = p->n_steps; i > 0 && i + JOIN_STEPS > p->n_steps; i--) {
+        struct eye_step *before = &p->step[i - 1];
+        if (before->run != run_linear || before->leads_to != s->leads_to || before->node->in[0] != n->in[0]) continue;
+        struct linear *d = (struct linear *)(uintptr_t)before->data; /* made here, not yet in use */
+        if (eye_node_in(before->node, 3) != EYE_NONE || d->n == EYE_STEP_NODES) continue;
+        if (d->w[0].ukr != w->ukr || d->w[0].k != w->k) continue;
+        before->also[d->n - 1] = n;
+        d->w[d->n] = *w;
+        d->act[d->n++] = act;
+        l->early[n->out] = (int32_t)(before->node - l->g->node);
+        return true;
+    }
+    return false;
+}
+
 enum eye_status eye_lower_linear(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
     if (eye_lower_reads_bytes(l, n)) return eye_lower_linear_i8(l, n, s, err);
     eye_val residual = eye_node_in(n, 3);
     if (eye_lower_changes(l, n->in[1]) || eye_lower_changes(l, eye_node_in(n, 2)))
         return lower_live_linear(l, n, s, err);
+    struct eye_matrix w;
+    EYE_TRY(eye_lower_matrix(l, n, n->in[1], eye_node_in(n, 2), eye_lower_wtype(l, n), false, &w, err));
+    EYE_TRY(eye_lower_operand(l, n, n->in[0], err));
+    eye_lower_gemm_scratch(l, &w, eye_lower_elems(l, n->in[0]) / w.k, false);
+    eye_map_fn *act = eye_act_kernel(&l->e->kernels, n->attr.act);
+    if (residual == EYE_NONE && join(l, n, s, &w, act)) return EYE_OK;
     struct linear *d = eye_lower_data(l, s, sizeof *d);
     if (!d) return eye_fail_nomem(err, sizeof *d);
-    EYE_TRY(eye_lower_matrix(l, n, n->in[1], eye_node_in(n, 2), eye_lower_wtype(l, n), false, &d->w, err));
-    EYE_TRY(eye_lower_operand(l, n, n->in[0], err));
-    if (residual != EYE_NONE) {
-        EYE_TRY(eye_lower_operand(l, n, residual, err));
-        eye_lower_in_place(l, n, residual); /* a tile reads its residual before it writes */
-    }
-    d->act = eye_act_kernel(&l->e->kernels, n->attr.act);
-    eye_lower_gemm_scratch(l, &d->w, eye_lower_elems(l, n->in[0]) / d->w.k, false);
+    d->w[0] = w;
+    d->act[0] = act;
+    d->n = 1;
     s->run = run_linear;
+    if (residual == EYE_NONE) return EYE_OK;
+    EYE_TRY(eye_lower_operand(l, n, residual, err));
+    eye_lower_in_place(l, n, residual); /* a tile reads its residual before it writes */
     return EYE_OK;
 }
 

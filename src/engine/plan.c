@@ -94,12 +94,14 @@ static enum eye_status make_tables(struct eye_lower *l, struct eye_err *err) {
     p->reads = table(l, n, sizeof *p->reads);
     l->alias = table(l, n, sizeof *l->alias);
     l->uses = table(l, n, sizeof *l->uses);
+    l->early = table(l, n, sizeof *l->early);
     if (!p->root || !p->offset || !p->operand || !p->state_slot || !p->state || !p->step || !p->reads || !l->alias ||
-        !l->uses)
+        !l->uses || !l->early)
         return eye_fail_nomem(err, n * sizeof *p->state);
     for (size_t v = 0; v < n; v++) {
         p->operand[v] = EYE_NO_BLOB;
         l->alias[v] = EYE_NONE;
+        l->early[v] = -1;
         p->state_slot[v] = l->g->value[v].kind == EYE_VAL_STATE && l->g->value[v].n_uses ? (int32_t)p->n_states++ : -1;
     }
     return EYE_OK;
@@ -150,7 +152,7 @@ static enum eye_status place_memory(struct eye_lower *l, struct eye_err *err) {
         if (l->g->value[v].kind == EYE_VAL_NODE && l->alias[v] == EYE_NONE && l->uses[v])
             bytes[v] = eye_lower_elems(l, (eye_val)v) * bytes_per_number(l->g->value[v].dtype);
     }
-    return eye_graph_place(l->g, bytes, l->alias, p->offset, &p->activations_bytes, err);
+    return eye_graph_place(l->g, bytes, l->alias, l->early, p->offset, &p->activations_bytes, err);
 }
 
 static enum eye_status resolve_opts(struct eye_plan *p, const struct eye_plan_opts *o, struct eye_err *err) {

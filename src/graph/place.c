@@ -65,8 +65,8 @@ static void lifetimes(const struct eye_graph *g, const eye_val *alias, int32_t *
     for (size_t i = 0; i < g->n_outputs; i++) last[root_of(alias, g->output[i])] = (int32_t)g->n_nodes;
 }
 
-enum eye_status eye_graph_place(const struct eye_graph *g, const size_t *bytes, const eye_val *alias, size_t *offset,
-                                size_t *total_bytes, struct eye_err *err) {
+enum eye_status eye_graph_place(const struct eye_graph *g, const size_t *bytes, const eye_val *alias, const int32_t *early,
+                                size_t *offset, size_t *total_bytes, struct eye_err *err) {
     size_t n = g->n_values, n_span = 0, total = 0;
     enum eye_status st = EYE_OK;
     size_t work = n * (sizeof(struct span) + sizeof(struct span *) + 2 * sizeof(int32_t));
@@ -77,6 +77,10 @@ enum eye_status eye_graph_place(const struct eye_graph *g, const size_t *bytes, 
     int32_t *first = (int32_t *)(mem + n * (sizeof *span + sizeof *busy)), *last = first + n;
 
     lifetimes(g, alias, first, last);
+    for (size_t v = 0; early && v < n; v++) {
+        eye_val r = root_of(alias, (eye_val)v);
+        if (early[v] >= 0) first[r] = EYE_MIN(first[r], early[v]);
+    }
     for (size_t v = 0; v < n; v++) {
         offset[v] = 0;
         if (bytes[v] == 0 || (alias && alias[v] != EYE_NONE) || last[v] < 0) continue;

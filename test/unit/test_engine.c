@@ -630,6 +630,45 @@ static void test_tower(void **state) {
     eye_graph_clear(&fused);
 }
 
+/* ---- linears of one input: up to three of them are one step ---- */
+
+static void build_siblings(struct eye_graph *g) {
+    static const int64_t width[4] = {96, 160, 7, 33};
+    eye_val part[4], y = EYE_NONE;
+    start(g);
+    eye_val x = INPUT(g, EYE_DIM_T, 64);
+    for (int i = 0; i < 4; i++) part[i] = linear(g, x, width[i], i % 2 == 0);
+    for (int i = 0; i < 4; i++) {
+        eye_val z = linear(g, part[i], 24, false);
+        y = i ? eye_add(g, y, z) : z;
+    }
+    finish(g, y);
+}
+
+static void count_value(void *ctx, eye_val v, void *data, size_t n) {
+    (void)data;
+    (void)n;
+    ((int *)ctx)[v]++;
+}
+
+static void test_siblings(void **state) {
+    static const int64_t rows[] = {1, 5, 130, 700, 3100}; /* shared left sides, more than a chunk of them, blocks of rows */
+    struct eye_graph g;
+    struct eye_err err = {0};
+    build_siblings(&g);
+    for (size_t i = 0; i < EYE_COUNT(rows); i++) check(&g, rows[i], 2 * sum_tol(160), "siblings");
+    struct data d = make_data(&g, 5);
+    struct rig r = rig_new(&engines[1], &g, 5, 5, EYE_KV_F32);
+    int seen[64] = {0};
+    assert_true(g.n_values <= EYE_COUNT(seen));
+    eye_exec_observe(r.x, count_value, seen);
+    ok(eye_exec_run(r.x, NULL, &(struct eye_bind){.t = 5}, d.in, 1, d.out, 1, NULL, NULL, &err), &err);
+    assert_int_equal(eye_exec_times(r.x, NULL, 0), 9); /* 3 + 1, 4, 3 sums */
+    for (size_t v = 0; v < g.n_values; v++) assert_int_equal(seen[v], g.value[v].kind == EYE_VAL_NODE);
+    rig_free(&r);
+    eye_graph_clear(&g);
+}
+
 /* ---- outputs, errors ---- */
 
 static void test_outputs(void **state) {
@@ -821,6 +860,7 @@ int main(void) {
         cmocka_unit_test_setup(test_prefill_is_steps, each), cmocka_unit_test_setup(test_kv_types, each),
         cmocka_unit_test_setup(test_tower, each),        cmocka_unit_test_setup(test_outputs, each),
         cmocka_unit_test_setup(test_errors, each),       cmocka_unit_test_setup(test_shared_weights, each),
+        cmocka_unit_test_setup(test_siblings, each),
         cmocka_unit_test_setup(test_transposed, each),   cmocka_unit_test_setup(test_no_memory, each),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
