@@ -69,3 +69,8 @@ size_t eye_exec_piece(const struct eye_exec *x, size_t n, size_t least) {
     size_t threads = (size_t)eye_pool_n_threads(x->plan->e->pool);
     return EYE_MAX(EYE_MAX(eye_ceil_div(n, threads * 4), least), 1);
 }
+
+size_t eye_exec_parts(const struct eye_exec *x, size_t n, size_t most) {
+    size_t parts = EYE_MIN(4 * (size_t)eye_pool_n_threads(x->plan->e->pool), n);
+    return EYE_MAX(EYE_MAX(parts, eye_ceil_div(n, most)), 1);
+}

@@ -16,6 +16,9 @@ static inline size_t eye_line(size_t bytes) { return EYE_ALIGN_UP(bytes, EYE_CAC
 
 struct eye_step;
 typedef enum eye_status eye_step_fn(struct eye_exec *x, const struct eye_step *s, struct eye_err *err);
+/* Does what rows [row, row + n) of a step ask for. They depend on the same rows of its inputs, or on what was made before its chain. */
+typedef void eye_step_rows_fn(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, int i_thread);
+typedef void eye_step_end_fn(struct eye_exec *x, const struct eye_step *s); /* by the caller, when all rows are done */
 
 #define EYE_STEP_NODES 3
 struct eye_step { /* one node that does something at run time */
@@ -24,6 +27,13 @@ struct eye_step { /* one node that does something at run time */
     const struct eye_node *also[EYE_STEP_NODES - 1]; /* later nodes that it does as well, for the same outputs; or NULL */
     const void *data;  /* the lowering's own, in the plan's arena */
     uint64_t leads_to; /* bit i: output i (mod 63) needs it; bit 63: writes a state, always runs */
+    eye_step_rows_fn *rows; /* the same a few rows at a time; or NULL */
+    eye_step_end_fn *end;   /* with rows, or NULL: no step follows in the chain, it alone may use shared scratch */
+    size_t m, unit;    /* with rows: how many there are; they are best cut in multiples of unit */
+    size_t whole;      /* with rows: they must be cut in multiples of it: rows of images; 0: anywhere */
+    size_t weights;    /* with rows: bytes that every cut of them reads */
+    bool heads;        /* reads its neighbours' rows too: can only begin a chain */
+    size_t chain;      /* steps from here on that one task does after another for its rows (chain.c); 1 = this alone */
 };
 #define EYE_STEP_ALWAYS (UINT64_C(1) << 63)
 
@@ -179,6 +189,13 @@ static inline const void *eye_blob_ptr(const struct eye_plan *p, size_t blob) {
     return blob & EYE_BLOB_READY ? p->ready[blob & ~EYE_BLOB_READY].data : p->weights + blob;
 }
 
+/* ---- chains (chain.c) ---- */
+/* Sets the steps' chains. until [n_nodes]: the last node of its chain, for eye_graph_place. */
+void eye_chain_steps(struct eye_plan *p, int32_t *until);
+void eye_chain_run(struct eye_exec *x, const struct eye_step *first);
+/* Rows of n's result, if they are known when planning and as many as its input has; else 0. */
+size_t eye_lower_fixed_rows(const struct eye_lower *l, const struct eye_node *n);
+
 /* ---- matrices and the GEMM driver (pack.c, gemm.c) ---- */
 struct eye_matrix { /* weights [n, k], packed for ukr, and the blocking that suits them */
     const struct eye_gemm_ukr *ukr;
@@ -213,6 +230,9 @@ struct eye_gemm { /* y [m, n] = act(x w^T + bias) + residual */
 void eye_gemm_run(struct eye_exec *x, const struct eye_gemm *j);
 /* n_jobs <= EYE_STEP_NODES products of one left side (m, x, rows; ukr and k of w), packed once and shared out in one go. */
 void eye_gemm_run_all(struct eye_exec *x, const struct eye_gemm *j, size_t n_jobs);
+/* By one thread, rows [row, row + n) alone; if eye_gemm_has_rows (sizes m of the run). */
+void eye_gemm_rows(const struct eye_exec *x, const struct eye_gemm *j, size_t row, size_t n, int i_thread);
+bool eye_gemm_has_rows(const struct eye_engine *e, const struct eye_matrix *w, size_t m);
 /* Scratch for any m <= m_max. made_rows: x comes from a rows function. */
 void eye_lower_gemm_scratch(struct eye_lower *l, const struct eye_matrix *w, size_t m_max, bool made_rows);
 /* The blocking of weights [n, k] for a kernel; no blobs. */
@@ -265,6 +285,11 @@ void eye_exec_tasks(struct eye_exec *x, size_t work, size_t n_tasks, eye_task_fn
 #define EYE_INLINE_WORK 16384
 /* n items in about 4 pieces per thread of at least `least` items each; returns the piece size. */
 size_t eye_exec_piece(const struct eye_exec *x, size_t n, size_t least);
+/* Where part i of n items in equal parts begins. Steps that cut an image's rows like this give a thread the same ones: it finds
+ * in its own cache what it made in the step before. */
+static inline size_t eye_part(size_t n, size_t parts, size_t i) { return eye_ceil_div(n * i, parts); }
+/* Parts of n items: 4 per thread, fewer of fewer items, more so that none has more than `most`. */
+size_t eye_exec_parts(const struct eye_exec *x, size_t n, size_t most);
 
 /* ---- rows and segments (segments.c) ---- */
 /* Checks the bind's segments and cuts them into blocks. */

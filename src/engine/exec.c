@@ -150,11 +150,16 @@ enum eye_status eye_exec_run(struct eye_exec *x, struct eye_kv *kv, const struct
     EYE_TRY(bind_inputs(x, in, n_in, err));
     EYE_TRY(bind_outputs(x, out, n_out, &wanted, err));
     if (x->timing) memset(x->ns, 0, p->n_steps * sizeof *x->ns);
-    for (size_t i = 0; i < p->n_steps; i++) {
+    for (size_t i = 0, n = 1; i < p->n_steps; i += n) {
         const struct eye_step *s = &p->step[i];
+        n = x->observe ? 1 : s->chain; /* who observes wants to see each result whole */
         if (!(s->leads_to & wanted)) continue;
         if (cancel && cancel(cancel_ctx))
             return eye_fail(err, EYE_E_CANCELLED, "run: cancelled before step %zu of %zu", i + 1, p->n_steps);
+        if (n > 1) {
+            eye_chain_run(x, s);
+            continue;
+        }
         uint64_t start = x->timing ? eye_now_ns() : 0;
         EYE_TRY(s->run(x, s, err));
         if (x->timing) x->ns[i] = eye_now_ns() - start;

@@ -18,7 +18,7 @@ struct gemm_run {
     const struct eye_gemm *j;         /* the first one's left side is all */
     size_t n_jobs;
     size_t row0, rows;                /* this chunk of the left side */
-    size_t block_rows, n_blocks;      /* tasks along rows */
+    size_t block_rows, n_blocks;      /* tasks along rows; equal parts of the panels where only those are cut */
     size_t range_cols[EYE_STEP_NODES], n_ranges[EYE_STEP_NODES]; /* along columns, of each job */
 };
 
@@ -75,6 +75,10 @@ static void pack_rows(const struct eye_gemm *j, size_t row0, size_t rows, uint8_
 static void finish_panel(const struct eye_exec *x, const struct eye_gemm *j, float *c, size_t row, size_t m, size_t col,
                          size_t cols) {
     const struct eye_kernels *k = &x->plan->e->kernels;
+    if (cols == j->w->n) { /* whole rows lie side by side on both sides */
+        cols *= m;
+        m = 1;
+    }
     for (size_t i = 0; i < m; i++, c += cols) {
         float *y = j->y + (row + i) * j->w->n + col;
         const float *r = j->residual ? j->residual + (row + i) * j->w->n + col : NULL;
@@ -116,15 +120,25 @@ static void do_tile(const struct eye_exec *x, const struct eye_gemm *j, const ui
 
 /* ---- many rows ---- */
 
+bool eye_gemm_has_rows(const struct eye_engine *e, const struct eye_matrix *w, size_t m) { return by_blocks(e, w, m); }
+
+void eye_gemm_rows(const struct eye_exec *x, const struct eye_gemm *j, size_t row, size_t n, int i_thread) {
+    const struct eye_matrix *w = j->w;
+    struct layout t = thread_layout(x->plan->e, w, j->m, !j->x);
+    uint8_t *scratch = eye_exec_thread(x, i_thread);
+    for (size_t end = row + n; row < end; row += w->block_rows) {
+        size_t rows = EYE_MIN(w->block_rows, end - row);
+        pack_rows(j, row, rows, scratch + t.lhs, (float *)scratch);
+        for (size_t col = 0; col < w->n; col += w->range_cols)
+            do_tile(x, j, scratch + t.lhs, row, rows, col, EYE_MIN(w->range_cols, w->n - col), (float *)(scratch + t.tile));
+    }
+}
+
 static void block_task(void *ctx, int i_task, int i_thread) {
     const struct gemm_run *r = ctx;
-    const struct eye_matrix *w = r->j->w;
-    struct layout t = thread_layout(r->x->plan->e, w, r->j->m, !r->j->x);
-    uint8_t *scratch = eye_exec_thread(r->x, i_thread);
-    size_t row = (size_t)i_task * r->block_rows, rows = EYE_MIN(r->block_rows, r->j->m - row);
-    pack_rows(r->j, row, rows, scratch + t.lhs, (float *)scratch);
-    for (size_t col = 0; col < w->n; col += w->range_cols)
-        do_tile(r->x, r->j, scratch + t.lhs, row, rows, col, EYE_MIN(w->range_cols, w->n - col), (float *)(scratch + t.tile));
+    size_t mr = r->j->w->ukr->mr, panels = eye_ceil_div(r->j->m, mr), row = eye_part(panels, r->n_blocks, (size_t)i_task) * mr;
+    size_t end = EYE_MIN(eye_part(panels, r->n_blocks, (size_t)i_task + 1) * mr, r->j->m);
+    eye_gemm_rows(r->x, r->j, row, end - row, i_thread);
 }
 
 /* ---- fewer rows ---- */
@@ -185,12 +199,9 @@ static void shared_run(struct eye_exec *x, const struct eye_gemm *j, size_t n_jo
 }
 
 static void blocks_run(struct eye_exec *x, const struct eye_gemm *j) {
-    const struct eye_engine *e = x->plan->e;
-    size_t panels = eye_ceil_div(j->m, j->w->ukr->mr), n_blocks = eye_ceil_div(j->m, j->w->block_rows);
-    if (!eye_by_blocks(e, j->w, j->m)) n_blocks = EYE_MAX(n_blocks, EYE_MIN(panels, 4 * (size_t)eye_pool_n_threads(e->pool)));
-    struct gemm_run r = {.x = x, .j = j, .n_jobs = 1};
-    r.block_rows = eye_ceil_div(panels, n_blocks) * j->w->ukr->mr; /* even blocks */
-    eye_exec_tasks(x, SIZE_MAX, eye_ceil_div(j->m, r.block_rows), block_task, &r);
+    size_t panels = eye_ceil_div(j->m, j->w->ukr->mr);
+    struct gemm_run r = {.x = x, .j = j, .n_jobs = 1, .n_blocks = eye_exec_parts(x, panels, j->w->block_rows / j->w->ukr->mr)};
+    eye_exec_tasks(x, SIZE_MAX, r.n_blocks, block_task, &r);
 }
 
 void eye_gemm_run_all(struct eye_exec *x, const struct eye_gemm *j, size_t n_jobs) {

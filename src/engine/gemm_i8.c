@@ -1,7 +1,7 @@
 /* engine/gemm_i8: y = act(x w^T + bias) + residual for u8 or i16 x and int8 w, over the pool.
  *
  * Rows of x are read where they lie: the kernel wants them as they are, nothing is packed. A task is a block of rows times a
- * range of columns; inside, a few rows at a time become f32 results in the first-level cache, and leave it as what the next
+ * range of columns, or all columns where the weights are small: the thread that made the rows multiplies them. Inside, a few rows at a time become f32 results in the first-level cache, and leave it as what the next
  * node reads: bytes, where that multiplies integers too. Splits are over outputs, sums are of integers: results depend neither
  * on the tiles nor on the number of threads nor on the CPU. */
 #include <string.h>
@@ -60,6 +60,7 @@ struct run {
     const struct eye_gemm_i8 *j;
     size_t block_rows, n_blocks;
     size_t range_cols, n_ranges;
+    size_t units;       /* of rows; blocks are equal parts of them, and have all columns; 0: blocks of block_rows */
 };
 
 /* A thread's scratch: [tile of results][made rows]. */
@@ -96,6 +97,23 @@ static void task(void *ctx, int i_task, int i_thread) {
         tile(r, row, EYE_MIN(TILE_ROWS, end - row), col, cols, eye_exec_thread(r->x, i_thread));
 }
 
+void eye_gemm_i8_rows(struct eye_exec *x, const struct eye_gemm_i8 *j, size_t row, size_t n, int i_thread) {
+    struct run r = {.x = x, .j = j};
+    size_t cols = j->w->range_cols;
+    for (size_t col = 0; col < j->w->n; col += cols)
+        for (size_t i = 0; i < n; i += TILE_ROWS)
+            tile(&r, row + i, EYE_MIN(TILE_ROWS, n - i), col, EYE_MIN(cols, j->w->n - col), eye_exec_thread(x, i_thread));
+}
+
+static void rows_task(void *ctx, int i_task, int i_thread) {
+    const struct run *r = ctx;
+    size_t row = eye_part(r->units, r->n_blocks, (size_t)i_task) * EYE_I8_UNIT_ROWS;
+    size_t end = EYE_MIN(eye_part(r->units, r->n_blocks, (size_t)i_task + 1) * EYE_I8_UNIT_ROWS, r->j->m);
+    eye_gemm_i8_rows(r->x, r->j, row, end - row, i_thread);
+}
+
+size_t eye_matrix_i8_bytes(const struct eye_matrix_i8 *w) { return eye_ceil_div(w->n, EYE_I8_NR) * eye_i8_panel_bytes(w->k); }
+
 /* Enough tasks for all threads, first by shorter blocks, then by narrower ranges. */
 static void choose_grid(struct run *r) {
     const struct eye_matrix_i8 *w = r->j->w;
@@ -117,6 +135,13 @@ static void choose_grid(struct run *r) {
 void eye_gemm_i8_run(struct eye_exec *x, const struct eye_gemm_i8 *j) {
     struct run r = {.x = x, .j = j};
     if (j->m == 0) return;
+    size_t threads = (size_t)eye_pool_n_threads(x->plan->e->pool), units = eye_ceil_div(j->m, EYE_I8_UNIT_ROWS);
+    if (eye_matrix_i8_bytes(j->w) <= RANGE_BYTES && units >= 2 * threads) {
+        r.units = units;
+        r.n_blocks = eye_exec_parts(x, units, TASK_ROWS / EYE_I8_UNIT_ROWS);
+        eye_exec_tasks(x, j->m * j->w->n * j->w->k / 16, r.n_blocks, rows_task, &r);
+        return;
+    }
     choose_grid(&r);
     eye_exec_tasks(x, j->m * j->w->n * j->w->k / 16, r.n_blocks * r.n_ranges, task, &r);
 }

@@ -45,6 +45,10 @@ struct eye_gemm_i8 {
     struct eye_finish_i8 finish;
 };
 void eye_gemm_i8_run(struct eye_exec *x, const struct eye_gemm_i8 *j);
+/* By one thread, rows [row, row + n) alone. */
+void eye_gemm_i8_rows(struct eye_exec *x, const struct eye_gemm_i8 *j, size_t row, size_t n, int i_thread);
+#define EYE_I8_UNIT_ROWS 8u /* cuts of rows are multiples of it: what the kernels do at once */
+size_t eye_matrix_i8_bytes(const struct eye_matrix_i8 *w); /* of its panels */
 void eye_lower_gemm_i8_scratch(struct eye_lower *l, const struct eye_matrix_i8 *w, bool made_rows);
 
 /* Lowerings of nodes whose input is bytes. */

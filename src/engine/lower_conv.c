@@ -24,7 +24,7 @@ struct conv_run {
     const float *in, *w, *bias;
     float *y;
     struct eye_finish_i8 finish; /* depthwise, where y is bytes */
-    size_t rows, piece; /* output image rows of all images; per task */
+    size_t rows, parts; /* output image rows of all images; tasks */
 };
 
 /* ---- shapes and patches ---- */
@@ -147,8 +147,9 @@ static void depthwise_row(const struct conv_run *r, size_t row, float *scratch) 
 
 static void depthwise_task(void *ctx, int i_task, int i_thread) {
     const struct conv_run *r = ctx;
-    size_t first = (size_t)i_task * r->piece, end = EYE_MIN(first + r->piece, r->rows);
-    for (size_t row = first; row < end; row++) depthwise_row(r, row, (float *)eye_exec_thread(r->x, i_thread));
+    size_t end = eye_part(r->rows, r->parts, (size_t)i_task + 1);
+    for (size_t row = eye_part(r->rows, r->parts, (size_t)i_task); row < end; row++)
+        depthwise_row(r, row, (float *)eye_exec_thread(r->x, i_thread));
 }
 
 /* ---- other groups ---- */
@@ -169,8 +170,8 @@ static float grouped_value(const struct eye_conv_shape *d, const float *image, c
 static void grouped_task(void *ctx, int i_task, int i_thread) {
     const struct conv_run *r = ctx;
     const struct eye_conv_shape *d = &r->d->s;
-    size_t first = (size_t)i_task * r->piece, end = EYE_MIN(first + r->piece, r->rows);
-    for (size_t row = first; row < end; row++) {
+    size_t end = eye_part(r->rows, r->parts, (size_t)i_task + 1);
+    for (size_t row = eye_part(r->rows, r->parts, (size_t)i_task); row < end; row++) {
         const float *image = r->in + (int64_t)row / d->oh * d->h * d->w * d->c;
         float *out = r->y + (int64_t)row * d->ow * d->o;
         for (int64_t j = 0; j < d->ow; j++)
@@ -180,15 +181,29 @@ static void grouped_task(void *ctx, int i_task, int i_thread) {
     }
 }
 
-static enum eye_status run_bands(struct eye_exec *x, const struct eye_step *s, const float *w, eye_task_fn *fn) {
+static struct conv_run make_bands(struct eye_exec *x, const struct eye_step *s, const float *w) {
     const struct conv *d = s->data;
     const struct eye_node *n = s->node;
     struct conv_run r = {.x = x, .d = d, .in = eye_exec_ptr(x, n->in[0]), .w = w, .bias = eye_exec_ptr(x, eye_node_in(n, 2)),
                          .y = eye_exec_ptr(x, n->out)};
     if (eye_value_at(x->plan->g, n->out)->dtype != EYE_F32) r.finish = eye_finish_of(x, n, d->act, EYE_NONE);
+    return r;
+}
+
+static void depthwise_rows(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, int i_thread) {
+    const struct conv *d = s->data;
+    struct conv_run r = make_bands(x, s, eye_blob_ptr(x->plan, d->weights));
+    size_t ow = (size_t)d->s.ow, end = (row + n) / ow;
+    for (size_t i = row / ow; i < end; i++) depthwise_row(&r, i, (float *)eye_exec_thread(x, i_thread));
+}
+
+static enum eye_status run_bands(struct eye_exec *x, const struct eye_step *s, const float *w, eye_task_fn *fn) {
+    const struct conv *d = s->data;
+    const struct eye_node *n = s->node;
+    struct conv_run r = make_bands(x, s, w);
     r.rows = eye_exec_rows(x, n->out) / (size_t)d->s.ow;
-    r.piece = EYE_MIN(eye_exec_piece(x, r.rows, 1), 16); /* neighbouring rows share kh - 1 input rows in the cache */
-    eye_exec_tasks(x, r.rows * (size_t)(d->s.ow * d->s.o * d->s.kh), eye_ceil_div(r.rows, r.piece), fn, &r);
+    r.parts = eye_exec_parts(x, r.rows, 16); /* neighbouring rows share kh - 1 input rows in the cache */
+    eye_exec_tasks(x, r.rows * (size_t)(d->s.ow * d->s.o * d->s.kh), r.parts, fn, &r);
     return EYE_OK;
 }
 
@@ -220,7 +235,8 @@ static void fill_depthwise(const struct eye_packer *p, void *dst, const void *ct
     }
 }
 
-static enum eye_status lower_depthwise(struct eye_lower *l, const struct eye_node *n, struct conv *d, struct eye_err *err) {
+static enum eye_status lower_depthwise(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct conv *d,
+                                       struct eye_err *err) {
     struct taps_ctx ctx = {eye_value_at(l->g, n->in[1])};
     size_t taps = (size_t)(d->s.kh * d->s.kw) * sizeof(float);
     d->weights = EYE_NO_BLOB;
@@ -229,6 +245,10 @@ static enum eye_status lower_depthwise(struct eye_lower *l, const struct eye_nod
         eye_lower_scratch(l, 0, taps * (size_t)d->s.o);
         return eye_lower_operand(l, n, n->in[1], err);
     }
+    s->rows = depthwise_rows;
+    s->heads = true;
+    s->m = eye_dim(l->g, n->out, 0) > 0 ? eye_lower_elems(l, n->out) / (size_t)d->s.o : 0;
+    s->unit = s->whole = (size_t)d->s.ow;
     EYE_TRY(eye_lower_want_weight(l, n, n->in[1], err));
     return eye_lower_blob(l, taps * (size_t)d->s.o, fill_depthwise, &ctx, sizeof ctx, taps, &d->weights, err);
 }
@@ -264,7 +284,7 @@ enum eye_status eye_lower_conv2d(struct eye_lower *l, const struct eye_node *n, 
     if (eye_conv_is_depthwise(&d->s) && (d->s.o == d->s.c || d->s.o == 2 * d->s.c)) {
         s->run = run_depthwise;
         if (eye_value_at(l->g, n->out)->dtype != EYE_F32) eye_lower_scratch(l, (size_t)(d->s.ow * d->s.o) * sizeof(float), 0);
-        return lower_depthwise(l, n, d, err);
+        return lower_depthwise(l, n, s, d, err);
     }
     s->run = run_grouped;
     return eye_lower_operand(l, n, n->in[1], err);

@@ -17,14 +17,23 @@ struct linear {
     eye_map_fn *act;
 };
 
-static enum eye_status run_linear(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+static struct eye_gemm_i8 linear_job(const struct eye_exec *x, const struct eye_step *s) {
     const struct linear *d = s->data;
     const struct eye_node *n = s->node;
-    struct eye_gemm_i8 j = {.w = &d->w, .m = eye_exec_rows(x, n->in[0]), .x = eye_exec_ptr(x, n->in[0]),
-                            .wide = eye_value_at(x->plan->g, n->in[0])->dtype == EYE_I16,
-                            .finish = eye_finish_of(x, n, d->act, eye_node_in(n, 3))};
+    return (struct eye_gemm_i8){.w = &d->w, .m = eye_exec_rows(x, n->in[0]), .x = eye_exec_ptr(x, n->in[0]),
+                                .wide = eye_value_at(x->plan->g, n->in[0])->dtype == EYE_I16,
+                                .finish = eye_finish_of(x, n, d->act, eye_node_in(n, 3))};
+}
+
+static enum eye_status run_linear(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    struct eye_gemm_i8 j = linear_job(x, s);
     eye_gemm_i8_run(x, &j);
     return EYE_OK;
+}
+
+static void linear_rows(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, int i_thread) {
+    struct eye_gemm_i8 j = linear_job(x, s);
+    eye_gemm_i8_rows(x, &j, row, n, i_thread);
 }
 
 enum eye_status eye_lower_linear_i8(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
@@ -37,6 +46,10 @@ enum eye_status eye_lower_linear_i8(struct eye_lower *l, const struct eye_node *
     d->act = eye_act_kernel(&l->e->kernels, n->attr.act);
     eye_lower_gemm_i8_scratch(l, &d->w, false);
     s->run = run_linear;
+    s->m = eye_lower_fixed_rows(l, n);
+    s->rows = linear_rows;
+    s->unit = EYE_I8_UNIT_ROWS;
+    s->weights = eye_matrix_i8_bytes(&d->w);
     return EYE_OK;
 }
 
@@ -57,7 +70,7 @@ struct conv_run {
     const struct conv *d;
     const uint8_t *in;
     struct eye_finish_i8 finish;
-    size_t rows, piece; /* output image rows of all images; per task */
+    size_t rows, parts; /* output image rows of all images; tasks */
 };
 
 /* Patches [kh][kw][C]; what is outside the image is the zero point. A short row is copied as 16 bytes, which what follows writes
@@ -101,14 +114,13 @@ static enum eye_status run_dense(struct eye_exec *x, const struct eye_step *s, s
     return EYE_OK;
 }
 
-static void depthwise_task(void *ctx, int i_task, int i_thread) {
-    const struct conv_run *r = ctx;
+static void depthwise_band(const struct conv_run *r, size_t row, size_t end, int i_thread) {
     const struct conv *d = r->d;
     const struct eye_plan *p = r->x->plan;
     const uint8_t *rows[MAX_KERNEL_ROWS];
-    size_t first = (size_t)i_task * r->piece, end = EYE_MIN(first + r->piece, r->rows), n = (size_t)(d->ow * d->o);
+    size_t n = (size_t)(d->ow * d->o);
     float *out = (float *)eye_exec_thread(r->x, i_thread);
-    for (size_t row = first; row < end; row++) {
+    for (; row < end; row++) {
         const uint8_t *image = r->in + (int64_t)row / d->oh * d->h * d->w_in * d->c;
         int64_t y0 = (int64_t)row % d->oh * d->stride - d->top;
         for (int64_t u = 0; u < d->kh; u++) rows[u] = y0 + u >= 0 && y0 + u < d->h ? image + (y0 + u) * d->w_in * d->c : NULL;
@@ -122,13 +134,30 @@ static void depthwise_task(void *ctx, int i_task, int i_thread) {
     }
 }
 
+static void depthwise_task(void *ctx, int i_task, int i_thread) {
+    const struct conv_run *r = ctx;
+    size_t row = eye_part(r->rows, r->parts, (size_t)i_task);
+    depthwise_band(r, row, eye_part(r->rows, r->parts, (size_t)i_task + 1), i_thread);
+}
+
+static struct conv_run make_bands(struct eye_exec *x, const struct eye_step *s) {
+    const struct conv *d = s->data;
+    const struct eye_node *n = s->node;
+    return (struct conv_run){.x = x, .d = d, .in = eye_exec_ptr(x, n->in[0]), .finish = eye_finish_of(x, n, d->act, EYE_NONE)};
+}
+
+static void depthwise_rows(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, int i_thread) {
+    struct conv_run r = make_bands(x, s);
+    depthwise_band(&r, row / (size_t)r.d->ow, (row + n) / (size_t)r.d->ow, i_thread);
+}
+
 static enum eye_status run_depthwise(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
     const struct conv *d = s->data;
     const struct eye_node *n = s->node;
-    struct conv_run r = {.x = x, .d = d, .in = eye_exec_ptr(x, n->in[0]), .finish = eye_finish_of(x, n, d->act, EYE_NONE)};
+    struct conv_run r = make_bands(x, s);
     r.rows = eye_exec_rows(x, n->out) / (size_t)d->ow;
-    r.piece = EYE_MIN(eye_exec_piece(x, r.rows, 1), 16); /* neighbouring rows share kh - 1 input rows in the cache */
-    eye_exec_tasks(x, r.rows * (size_t)(d->ow * d->o * d->kh), eye_ceil_div(r.rows, r.piece), depthwise_task, &r);
+    r.parts = eye_exec_parts(x, r.rows, 16); /* neighbouring rows share kh - 1 input rows in the cache */
+    eye_exec_tasks(x, r.rows * (size_t)(d->ow * d->o * d->kh), r.parts, depthwise_task, &r);
     return EYE_OK;
 }
 
@@ -165,6 +194,10 @@ enum eye_status eye_lower_conv2d_i8(struct eye_lower *l, const struct eye_node *
     struct taps_ctx ctx = {w};
     EYE_TRY(eye_lower_want_weight(l, n, n->in[1], err));
     s->run = run_depthwise;
+    s->rows = depthwise_rows;
+    s->heads = true;
+    s->m = eye_dim(l->g, n->out, 0) > 0 ? eye_lower_elems(l, n->out) / (size_t)d->o : 0;
+    s->unit = s->whole = (size_t)d->ow;
     size_t taps = (size_t)(d->kh * d->kw * d->o);
     EYE_TRY(eye_lower_cost(l, n, EYE_COST_F32, (double)taps, taps * sizeof(float), err));
     eye_lower_scratch(l, (size_t)(d->ow * d->o) * sizeof(float), 0);
@@ -183,19 +216,33 @@ struct cast_run {
     bool to_bytes;
 };
 
-static void cast_task(void *ctx, int i_task, int i_thread) {
-    const struct cast_run *r = ctx;
-    size_t at = (size_t)i_task * r->piece, n = EYE_MIN(r->piece, r->n - at);
+static void cast(const struct cast_run *r, size_t at, size_t n) {
     if (r->to_bytes) eye_to_bytes(r->k, &r->quant, r->out, at, (const float *)r->in + at, n);
     else eye_add_bytes(r->k, &r->quant, (float *)r->out + at, r->in, at, NULL, n);
 }
 
-static enum eye_status run_cast(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+static void cast_task(void *ctx, int i_task, int i_thread) {
+    const struct cast_run *r = ctx;
+    size_t at = (size_t)i_task * r->piece;
+    cast(r, at, EYE_MIN(r->piece, r->n - at));
+}
+
+static struct cast_run make_cast(struct eye_exec *x, const struct eye_step *s) {
     const struct eye_node *n = s->node;
     bool to_bytes = n->op == EYE_OP_quantize;
-    struct cast_run r = {.k = &x->plan->e->kernels, .in = eye_exec_ptr(x, n->in[0]), .out = eye_exec_ptr(x, n->out),
-                         .quant = eye_value_at(x->plan->g, to_bytes ? n->out : n->in[0])->quant, .to_bytes = to_bytes};
-    r.n = eye_exec_elems(x, n->out);
+    return (struct cast_run){.k = &x->plan->e->kernels, .in = eye_exec_ptr(x, n->in[0]), .out = eye_exec_ptr(x, n->out),
+                             .quant = eye_value_at(x->plan->g, to_bytes ? n->out : n->in[0])->quant, .to_bytes = to_bytes,
+                             .n = eye_exec_elems(x, n->out)};
+}
+
+static void cast_rows(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, int i_thread) {
+    struct cast_run r = make_cast(x, s);
+    size_t c = r.n / s->m;
+    cast(&r, row * c, n * c);
+}
+
+static enum eye_status run_cast(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    struct cast_run r = make_cast(x, s);
     r.piece = EYE_ALIGN_UP(eye_exec_piece(x, r.n, LEAST_PIECE), 64);
     eye_exec_tasks(x, r.n, eye_ceil_div(r.n, r.piece), cast_task, &r);
     return EYE_OK;
@@ -204,11 +251,17 @@ static enum eye_status run_cast(struct eye_exec *x, const struct eye_step *s, st
 enum eye_status eye_lower_quantize(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
     EYE_TRY(eye_lower_operand(l, n, n->in[0], err));
     s->run = run_cast;
+    s->rows = cast_rows;
+    s->m = eye_lower_fixed_rows(l, n);
+    s->unit = 1;
     return EYE_OK;
 }
 
 enum eye_status eye_lower_dequantize(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
     if (!eye_lower_reads_bytes(l, n)) return eye_fail(err, EYE_E_UNSUPPORTED, "engine: dequantize wants bytes");
     s->run = run_cast;
+    s->rows = cast_rows;
+    s->m = eye_lower_fixed_rows(l, n);
+    s->unit = 1;
     return EYE_OK;
 }

@@ -10,16 +10,24 @@ struct linear { /* and those soon after it that read the same rows: q, k and v, 
     size_t n;
 };
 
+static struct eye_gemm linear_job(const struct eye_exec *x, const struct eye_step *s, size_t i) {
+    const struct linear *d = s->data;
+    const struct eye_node *n = i ? s->also[i - 1] : s->node;
+    return (struct eye_gemm){.w = &d->w[i], .m = eye_exec_rows(x, n->in[0]), .x = eye_exec_ptr(x, n->in[0]),
+                             .y = eye_exec_ptr(x, n->out), .residual = eye_exec_ptr(x, eye_node_in(n, 3)), .act = d->act[i]};
+}
+
 static enum eye_status run_linear(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
     const struct linear *d = s->data;
     struct eye_gemm j[EYE_STEP_NODES];
-    for (size_t i = 0; i < d->n; i++) {
-        const struct eye_node *n = i ? s->also[i - 1] : s->node;
-        j[i] = (struct eye_gemm){.w = &d->w[i], .m = eye_exec_rows(x, n->in[0]), .x = eye_exec_ptr(x, n->in[0]),
-                                 .y = eye_exec_ptr(x, n->out), .residual = eye_exec_ptr(x, eye_node_in(n, 3)), .act = d->act[i]};
-    }
+    for (size_t i = 0; i < d->n; i++) j[i] = linear_job(x, s, i);
     eye_gemm_run_all(x, j, d->n);
     return EYE_OK;
+}
+
+static void linear_rows(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, int i_thread) {
+    struct eye_gemm j = linear_job(x, s, 0);
+    eye_gemm_rows(x, &j, row, n, i_thread);
 }
 
 /* ---- weights that change, products of activations ---- */
@@ -125,6 +133,7 @@ static bool join(struct eye_lower *l, const struct eye_node *n, const struct eye
         before->also[d->n - 1] = n;
         d->w[d->n] = *w;
         d->act[d->n++] = act;
+        before->rows = NULL; /* chains have one product a step */
         l->early[n->out] = (int32_t)(before->node - l->g->node);
         return true;
     }
@@ -148,9 +157,15 @@ enum eye_status eye_lower_linear(struct eye_lower *l, const struct eye_node *n, 
     d->act[0] = act;
     d->n = 1;
     s->run = run_linear;
-    if (residual == EYE_NONE) return EYE_OK;
-    EYE_TRY(eye_lower_operand(l, n, residual, err));
-    eye_lower_in_place(l, n, residual); /* a tile reads its residual before it writes */
+    if (residual != EYE_NONE) {
+        EYE_TRY(eye_lower_operand(l, n, residual, err));
+        eye_lower_in_place(l, n, residual); /* a tile reads its residual before it writes */
+    }
+    s->m = eye_lower_fixed_rows(l, n);
+    if (!eye_gemm_has_rows(l->e, &w, s->m)) return EYE_OK;
+    s->rows = linear_rows;
+    s->unit = w.ukr->mr;
+    s->weights = eye_ceil_div(w.n, w.ukr->nr) * w.panel_bytes;
     return EYE_OK;
 }
 

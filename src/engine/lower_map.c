@@ -84,6 +84,17 @@ static enum eye_status run_rows(struct eye_exec *x, const struct eye_step *s, st
     return EYE_OK;
 }
 
+static void zip_rows(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, int i_thread) {
+    struct map_run r = make_run(x, s);
+    const struct map *d = s->data;
+    if (d->spread == SAME) {
+        d->zip(r.y + row * d->c, r.a + row * d->c, r.b + row * d->c, n * d->c);
+        return;
+    }
+    for (size_t end = row + n; row < end; row++)
+        d->zip(r.y + row * d->c, r.a + row * d->c, d->spread == PER_IMAGE ? r.b + row / d->rows_per_image * d->c : r.b, d->c);
+}
+
 /* ---- planning ---- */
 
 static enum eye_status lower_zip(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, eye_zip_fn *zip,
@@ -101,6 +112,9 @@ static enum eye_status lower_zip(struct eye_lower *l, const struct eye_node *n, 
     EYE_TRY(eye_lower_operand(l, n, n->in[1], err));
     eye_lower_in_place(l, n, n->in[0]);
     s->run = same ? run_elements : run_rows;
+    s->rows = zip_rows;
+    s->m = eye_lower_fixed_rows(l, n);
+    s->unit = 1;
     return EYE_OK;
 }
 
@@ -145,6 +159,7 @@ enum eye_status eye_lower_act_grad(struct eye_lower *l, const struct eye_node *n
     EYE_TRY(lower_zip(l, n, s, eye_act_grad_kernel(&l->e->kernels, n->attr.act), err));
     if (n->attr.act == EYE_ACT_NONE) return eye_fail(err, EYE_E_UNSUPPORTED, "engine: act_grad of no activation");
     s->run = run_act_grad;
+    s->rows = NULL; /* its operands change places */
     return EYE_OK;
 }
 

@@ -185,40 +185,77 @@ enum eye_status eye_lower_positions(struct eye_lower *l, const struct eye_node *
     return EYE_OK;
 }
 
-/* ---- mean over H and W: a task is a group of channels, summed down the image in order ---- */
+/* ---- mean over H and W: each row of the image is summed by who made it, then the rows' sums in order ---- */
 
-#define MEAN_CHANNELS 64u
+#define MEAN_CHANNELS 256u
 
 struct mean_run {
     const float *a;
-    float *y;
-    size_t c, hw, groups;
+    float *sum; /* [rows of all images][C] */
+    size_t c, w, rows, parts;
 };
+
+static void sum_row(const struct mean_run *r, size_t row) {
+    for (size_t c0 = 0; c0 < r->c; c0 += MEAN_CHANNELS) {
+        size_t n = EYE_MIN(MEAN_CHANNELS, r->c - c0);
+        const float *a = r->a + row * r->w * r->c + c0;
+        double sum[MEAN_CHANNELS] = {0};
+        for (size_t p = 0; p < r->w; p++, a += r->c)
+            for (size_t i = 0; i < n; i++) sum[i] += (double)a[i];
+        for (size_t i = 0; i < n; i++) r->sum[row * r->c + c0 + i] = (float)sum[i];
+    }
+}
 
 static void mean_task(void *ctx, int i_task, int i_thread) {
     const struct mean_run *r = ctx;
-    size_t image = (size_t)i_task / r->groups, c0 = (size_t)i_task % r->groups * MEAN_CHANNELS;
-    size_t n = EYE_MIN(MEAN_CHANNELS, r->c - c0);
-    const float *a = r->a + image * r->hw * r->c + c0;
-    double sum[MEAN_CHANNELS] = {0};
-    for (size_t p = 0; p < r->hw; p++, a += r->c)
-        for (size_t i = 0; i < n; i++) sum[i] += (double)a[i];
-    for (size_t i = 0; i < n; i++) r->y[image * r->c + c0 + i] = (float)(sum[i] / (double)r->hw);
+    size_t end = eye_part(r->rows, r->parts, (size_t)i_task + 1);
+    for (size_t row = eye_part(r->rows, r->parts, (size_t)i_task); row < end; row++) sum_row(r, row);
+}
+
+static struct mean_run make_mean(struct eye_exec *x, const struct eye_step *s) {
+    const struct eye_value *in = eye_value_at(x->plan->g, s->node->in[0]);
+    struct mean_run r = {.a = eye_exec_ptr(x, s->node->in[0]), .sum = (float *)eye_exec_shared(x), .c = (size_t)in->dims[3],
+                         .w = (size_t)in->dims[2]};
+    r.rows = eye_exec_elems(x, s->node->in[0]) / (r.c * r.w);
+    return r;
+}
+
+static void mean_rows(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, int i_thread) {
+    struct mean_run r = make_mean(x, s);
+    for (size_t i = row / r.w; i < (row + n) / r.w; i++) sum_row(&r, i);
+}
+
+static void mean_end(struct eye_exec *x, const struct eye_step *s) {
+    struct mean_run r = make_mean(x, s);
+    size_t h = (size_t)eye_dim(x->plan->g, s->node->in[0], 1);
+    float *y = eye_exec_ptr(x, s->node->out);
+    for (size_t at = 0; at < r.rows * r.c; at += h * r.c, y += r.c)
+        for (size_t c0 = 0; c0 < r.c; c0 += MEAN_CHANNELS) {
+            size_t n = EYE_MIN(MEAN_CHANNELS, r.c - c0);
+            double sum[MEAN_CHANNELS] = {0};
+            for (size_t k = 0; k < h; k++)
+                for (size_t i = 0; i < n; i++) sum[i] += (double)r.sum[at + k * r.c + c0 + i];
+            for (size_t i = 0; i < n; i++) y[c0 + i] = (float)(sum[i] / (double)(h * r.w));
+        }
 }
 
 static enum eye_status run_mean_hw(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
-    const struct eye_value *in = eye_value_at(x->plan->g, s->node->in[0]);
-    struct mean_run r = {.a = eye_exec_ptr(x, s->node->in[0]), .y = eye_exec_ptr(x, s->node->out), .c = (size_t)in->dims[3],
-                         .hw = (size_t)(in->dims[1] * in->dims[2])};
-    size_t n = eye_exec_elems(x, s->node->in[0]);
-    r.groups = eye_ceil_div(r.c, MEAN_CHANNELS);
-    eye_exec_tasks(x, n, r.groups * (n / (r.c * r.hw)), mean_task, &r);
+    struct mean_run r = make_mean(x, s);
+    r.parts = eye_exec_parts(x, r.rows, SIZE_MAX);
+    eye_exec_tasks(x, r.rows * r.w * r.c, r.parts, mean_task, &r);
+    mean_end(x, s);
     return EYE_OK;
 }
 
 enum eye_status eye_lower_mean_hw(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
     if (eye_dim(l->g, n->in[0], 1) < 0 || eye_dim(l->g, n->in[0], 2) < 0)
         return eye_fail(err, EYE_E_UNSUPPORTED, "engine: mean_hw of an image whose size is symbolic");
+    size_t w = (size_t)eye_dim(l->g, n->in[0], 2), pixels = eye_lower_elems(l, n->in[0]) / (size_t)eye_dim(l->g, n->in[0], 3);
     s->run = run_mean_hw;
+    s->rows = mean_rows;
+    s->end = mean_end;
+    s->m = eye_dim(l->g, n->in[0], 0) > 0 ? pixels : 0;
+    s->unit = s->whole = w;
+    eye_lower_scratch(l, 0, pixels / w * (size_t)eye_dim(l->g, n->in[0], 3) * sizeof(float));
     return eye_lower_operand(l, n, n->in[0], err);
 }

@@ -152,7 +152,10 @@ static enum eye_status place_memory(struct eye_lower *l, struct eye_err *err) {
         if (l->g->value[v].kind == EYE_VAL_NODE && l->alias[v] == EYE_NONE && l->uses[v])
             bytes[v] = eye_lower_elems(l, (eye_val)v) * bytes_per_number(l->g->value[v].dtype);
     }
-    return eye_graph_place(l->g, bytes, l->alias, l->early, p->offset, &p->activations_bytes, err);
+    int32_t *until = table(l, l->g->n_nodes, sizeof *until);
+    if (!until) return eye_fail_nomem(err, l->g->n_nodes * sizeof *until);
+    eye_chain_steps(p, until);
+    return eye_graph_place(l->g, bytes, l->alias, l->early, until, p->offset, &p->activations_bytes, err);
 }
 
 static enum eye_status resolve_opts(struct eye_plan *p, const struct eye_plan_opts *o, struct eye_err *err) {

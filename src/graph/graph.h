@@ -282,9 +282,11 @@ EYE_MUST_CHECK enum eye_status eye_graph_cut(struct eye_graph *g, eye_val in, ey
 
 /* plan memory: offsets for values alive in node order, greedy best fit. bytes[v] 0 = not placed here (weights, states, views).
  * alias[v] (may be NULL): EYE_NONE, or the value whose memory v shares. early[v] (may be NULL): -1, or the number of a node
- * before v's own that writes v already. On success offset[v] (64-aligned) and *total_bytes. */
+ * before v's own that writes v already. until[k] (NULL: k): what node k reads or makes stays until that node is done.
+ * On success offset[v] (64-aligned) and *total_bytes. */
 EYE_MUST_CHECK enum eye_status eye_graph_place(const struct eye_graph *g, const size_t *bytes, const eye_val *alias,
-                                               const int32_t *early, size_t *offset, size_t *total_bytes, struct eye_err *err);
+                                               const int32_t *early, const int32_t *until, size_t *offset, size_t *total_bytes,
+                                               struct eye_err *err);
 
 /* ---- passes of training, before the gradient: edits of a graph that need no order. NULL wants: all ---- */
 /* Attention loses its caches: the rows of a call see rows of that call only (struct eye_segment). */

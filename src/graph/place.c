@@ -45,7 +45,7 @@ static size_t best_gap(const struct span *placed, size_t n, const struct span *w
 }
 
 /* First and last node of every block; outputs live to the end. */
-static void lifetimes(const struct eye_graph *g, const eye_val *alias, int32_t *first, int32_t *last) {
+static void lifetimes(const struct eye_graph *g, const eye_val *alias, const int32_t *until, int32_t *first, int32_t *last) {
     for (size_t v = 0; v < g->n_values; v++) {
         first[v] = INT32_MAX;
         last[v] = -1;
@@ -54,11 +54,12 @@ static void lifetimes(const struct eye_graph *g, const eye_val *alias, int32_t *
         const struct eye_node *n = &g->node[k];
         eye_val r = root_of(alias, n->out);
         first[r] = EYE_MIN(first[r], (int32_t)k);
-        last[r] = EYE_MAX(last[r], (int32_t)k);
+        int32_t end = until ? until[k] : (int32_t)k;
+        last[r] = EYE_MAX(last[r], end);
         for (int i = 0; i < n->n_in; i++) {
             if (n->in[i] == EYE_NONE) continue;
             r = root_of(alias, n->in[i]);
-            last[r] = EYE_MAX(last[r], (int32_t)k);
+            last[r] = EYE_MAX(last[r], end);
         }
     }
     for (size_t i = 0; i < g->n_inputs; i++) first[root_of(alias, g->input[i])] = 0;
@@ -66,6 +67,7 @@ static void lifetimes(const struct eye_graph *g, const eye_val *alias, int32_t *
 }
 
 enum eye_status eye_graph_place(const struct eye_graph *g, const size_t *bytes, const eye_val *alias, const int32_t *early,
+                                const int32_t *until,
                                 size_t *offset, size_t *total_bytes, struct eye_err *err) {
     size_t n = g->n_values, n_span = 0, total = 0;
     enum eye_status st = EYE_OK;
@@ -76,7 +78,7 @@ enum eye_status eye_graph_place(const struct eye_graph *g, const size_t *bytes, 
     const struct span **busy = (const struct span **)(mem + n * sizeof *span);
     int32_t *first = (int32_t *)(mem + n * (sizeof *span + sizeof *busy)), *last = first + n;
 
-    lifetimes(g, alias, first, last);
+    lifetimes(g, alias, until, first, last);
     for (size_t v = 0; early && v < n; v++) {
         eye_val r = root_of(alias, (eye_val)v);
         if (early[v] >= 0) first[r] = EYE_MIN(first[r], early[v]);

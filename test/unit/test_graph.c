@@ -201,7 +201,7 @@ static void place_never_overlaps(void **state) {
         ok(eye_graph_finish(&g, &err), &err);
         size_t bytes[64] = {0}, off[64], total;
         for (size_t i = 0; i < g.n_values; i++) bytes[i] = eye_rng_u64(&rng) % 4 ? 1 + eye_rng_u64(&rng) % 5000 : 0;
-        ok(eye_graph_place(&g, bytes, NULL, NULL, off, &total, &err), &err);
+        ok(eye_graph_place(&g, bytes, NULL, NULL, NULL, off, &total, &err), &err);
         int last[64], first[64];
         for (size_t i = 0; i < g.n_values; i++) first[i] = i == 0 ? 0 : 1000, last[i] = -1;
         for (size_t k = 0; k < g.n_nodes; k++) {

@@ -1,0 +1,109 @@
+/* engine/chain: steps whose rows depend on the same rows alone, done by each task one after another: a gate's product, its rounding to
+ * bytes, the 1x1 convolution behind it and the next block's first one meet once instead of four times, and what one makes the next
+ * finds in the cache. A depthwise convolution may be the first of them, a mean over the image the last.
+ *
+ * A task is ahead of others in such a chain: what any of its steps reads must lie still until the last one is done. So memory is placed
+ * as if all of a chain's nodes were one (eye_graph_place's until). Cuts are over rows: results are the same for any number of threads. */
+#include "engine/engine_impl.h"
+
+#define CHAIN_WEIGHTS ((size_t)640 << 10) /* of all steps: they stay in a thread's own cache while its tasks pass by */
+#define CHAIN_ROWS 192u
+
+size_t eye_lower_fixed_rows(const struct eye_lower *l, const struct eye_node *n) {
+    const struct eye_value *v[2] = {eye_value_at(l->g, n->in[0]), eye_value_at(l->g, n->out)};
+    size_t rows[2] = {1, 1};
+    for (int k = 0; k < 2; k++) {
+        if (v[k]->rank < 2) return 0;
+        for (int i = 0; i < v[k]->rank; i++) {
+            if (v[k]->dims[i] < 1) return 0;
+            if (i + 1 < v[k]->rank) rows[k] *= (size_t)v[k]->dims[i];
+        }
+    }
+    return rows[0] == rows[1] ? rows[0] : 0;
+}
+
+/* ---- planning ---- */
+
+static bool has_rows(const struct eye_value *v, size_t m) {
+    size_t rows = 1;
+    for (int i = 0; i + 1 < v->rank; i++) rows *= v->dims[i] > 0 ? (size_t)v->dims[i] : 0;
+    return rows == m;
+}
+
+static const struct eye_node *maker(const struct eye_graph *g, eye_val v) {
+    int32_t k = eye_value_at(g, v)->node;
+    while (k >= 0 && eye_op_info(g->node[k].op)->flags & EYE_OPF_VIEW) k = eye_value_at(g, g->node[k].in[0])->node;
+    return k < 0 ? NULL : &g->node[k];
+}
+
+/* Every input of n is rows like its own, or was made before node `first`. */
+static bool reads_own_rows(const struct eye_graph *g, const struct eye_node *n, const struct eye_node *first, size_t m) {
+    for (int i = 0; i < n->n_in; i++) {
+        if (n->in[i] == EYE_NONE) continue;
+        const struct eye_node *p = maker(g, n->in[i]);
+        if (p && p >= first && !has_rows(eye_value_at(g, n->in[i]), m)) return false;
+    }
+    return true;
+}
+
+static size_t length(const struct eye_plan *p, const struct eye_step *first, size_t n_left) {
+    size_t n = 1, weights = first->weights, whole = first->whole, threads = (size_t)eye_pool_n_threads(p->e->pool);
+    if (!first->rows || !first->m) return 1;
+    for (; n < n_left; n++) {
+        const struct eye_step *s = &first[n];
+        size_t longest = EYE_MAX(EYE_MAX(s->unit, s->whole), EYE_MAX(first->unit, first->whole));
+        if (!s->rows || s->heads || first[n - 1].end || s->m != first->m || s->leads_to != first->leads_to ||
+            eye_ceil_div(s->m, longest) < 2 * threads || weights + s->weights > CHAIN_WEIGHTS ||
+            (s->whole && whole && s->whole != whole) || !reads_own_rows(p->g, s->node, first->node, s->m))
+            break;
+        weights += s->weights;
+        whole = EYE_MAX(whole, s->whole);
+    }
+    return n;
+}
+
+void eye_chain_steps(struct eye_plan *p, int32_t *until) {
+    for (size_t k = 0; k < p->g->n_nodes; k++) until[k] = (int32_t)k;
+    for (size_t i = 0; i < p->n_steps; i += p->step[i].chain) {
+        struct eye_step *s = &p->step[i];
+        s->chain = length(p, s, p->n_steps - i);
+        int32_t last = (int32_t)(s[s->chain - 1].node - p->g->node);
+        for (int32_t k = (int32_t)(s->node - p->g->node); k < last; k++) until[k] = last;
+    }
+}
+
+/* ---- running ---- */
+
+struct run {
+    struct eye_exec *x;
+    const struct eye_step *first;
+    size_t unit, units, parts;
+};
+
+static void task(void *ctx, int i_task, int i_thread) {
+    const struct run *r = ctx;
+    const struct eye_step *s = r->first, *end = s + s->chain;
+    size_t row = eye_part(r->units, r->parts, (size_t)i_task) * r->unit;
+    size_t n = EYE_MIN(eye_part(r->units, r->parts, (size_t)i_task + 1) * r->unit, s->m) - row;
+    bool timing = r->x->timing && i_thread == 0; /* the first thread's times: close to the whole's, as all do the same */
+    for (; s < end; s++) {
+        uint64_t start = timing ? eye_now_ns() : 0;
+        s->rows(r->x, s, row, n, i_thread);
+        if (timing) r->x->ns[s - r->x->plan->step] += eye_now_ns() - start;
+    }
+}
+
+void eye_chain_run(struct eye_exec *x, const struct eye_step *first) {
+    struct run r = {.x = x, .first = first};
+    size_t whole = 0;
+    for (size_t i = 0; i < first->chain; i++) {
+        r.unit = EYE_MAX(r.unit, first[i].unit);
+        whole = EYE_MAX(whole, first[i].whole);
+    }
+    if (whole) r.unit = whole;
+    r.units = eye_ceil_div(first->m, r.unit);
+    r.parts = eye_exec_parts(x, r.units, EYE_MAX(CHAIN_ROWS / r.unit, 1));
+    eye_exec_tasks(x, SIZE_MAX, r.parts, task, &r);
+    const struct eye_step *last = first + first->chain - 1;
+    if (last->end) last->end(x, last);
+}
