@@ -669,6 +669,41 @@ static void test_siblings(void **state) {
     eye_graph_clear(&g);
 }
 
+/* Blocks like MobileNetV3's: their steps go in chains, but for who observes each result. */
+static eye_val inverted(struct eye_graph *g, eye_val x, int64_t inner, int64_t out, int k, int stride, bool gated) {
+    eye_val y = eye_act(g, linear(g, x, inner, true), EYE_ACT_HARDSWISH);
+    y = eye_act(g, conv(g, y, inner, k, stride, (int)inner, true), EYE_ACT_HARDSWISH);
+    if (gated) {
+        eye_val gate = eye_act(g, linear(g, eye_mean_hw(g, y), 16, true), EYE_ACT_RELU);
+        y = eye_mul(g, y, eye_act(g, linear(g, gate, inner, true), EYE_ACT_HARDSIGMOID));
+    }
+    y = linear(g, y, out, true);
+    return stride == 1 && eye_dim(g, x, -1) == out ? eye_add(g, x, y) : y;
+}
+static void count_results(void *ctx, eye_val v, void *data, size_t n) { ++*(int *)ctx; }
+
+static void test_chains(void **state) {
+    struct eye_graph g;
+    struct eye_err err = {0};
+    int n_seen = 0;
+    start(&g);
+    eye_val x = inverted(&g, INPUT(&g, 2, 27, 29, 24), 72, 24, 5, 1, true);
+    x = inverted(&g, inverted(&g, inverted(&g, x, 56, 24, 3, 1, false), 72, 40, 3, 2, false), 120, 40, 5, 1, true);
+    finish(&g, eye_mean_hw(&g, linear(&g, x, 203, true)));
+    ok(eye_graph_fuse(&g, false, &err), &err);
+    double tol = 20 * sum_tol(120);
+    check(&g, 1, tol, "chains");
+    struct data d = make_data(&g, 1), y = fresh_outputs(&g, &d, 1);
+    struct rig r = rig_new(&engines[1], &g, 1, 1, EYE_KV_F32);
+    rig_run(&r, &d, 1, 0);
+    eye_exec_observe(r.x, count_results, &n_seen);
+    rig_run(&r, &y, 1, 0);
+    assert_int_equal(n_seen, g.n_nodes);
+    assert_memory_equal(y.out[0].data, d.out[0].data, (size_t)elems(&g, g.output[0], 1, 1) * sizeof(float));
+    rig_free(&r);
+    eye_graph_clear(&g);
+}
+
 /* ---- outputs, errors ---- */
 
 static void test_outputs(void **state) {
@@ -858,7 +893,8 @@ int main(void) {
         cmocka_unit_test_setup(test_attention, each),    cmocka_unit_test_setup(test_weight_types, each),
         cmocka_unit_test_setup(test_row_invariance, each), cmocka_unit_test_setup(test_decoder, each),
         cmocka_unit_test_setup(test_prefill_is_steps, each), cmocka_unit_test_setup(test_kv_types, each),
-        cmocka_unit_test_setup(test_tower, each),        cmocka_unit_test_setup(test_outputs, each),
+        cmocka_unit_test_setup(test_tower, each),        cmocka_unit_test_setup(test_chains, each),
+        cmocka_unit_test_setup(test_outputs, each),
         cmocka_unit_test_setup(test_errors, each),       cmocka_unit_test_setup(test_shared_weights, each),
         cmocka_unit_test_setup(test_siblings, each),
         cmocka_unit_test_setup(test_transposed, each),   cmocka_unit_test_setup(test_no_memory, each),
