@@ -128,7 +128,7 @@ typedef void eye_observe_fn(void *ctx, eye_val v, void *data, size_t n);
 void eye_exec_observe(struct eye_exec *x, eye_observe_fn *fn, void *ctx);
 /* Of linears that are run together the first's name. */
 struct eye_step_time { const char *op; const char *name; uint64_t ns; };
-void eye_exec_timing(struct eye_exec *x, bool on);
+void eye_exec_timing(struct eye_exec *x, bool on); /* steps that run in one go (chain.c): the first thread's time for each */
 size_t eye_exec_times(const struct eye_exec *x, struct eye_step_time *out, size_t cap);
 
 #endif

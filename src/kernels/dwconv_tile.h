@@ -65,17 +65,29 @@ EYE_INLINE void tile_run(const struct tile *t, size_t x_out, int nr, int kw, int
     for (int r = 0; r < nr; r++) store(out + r * c_out, l, end(a, t->c, l, acc[r]));
 }
 
-/* One group of output channels along the row. */
-EYE_INLINE void group_run(const struct tile *t, int kw, int stride, int mult) {
+EYE_INLINE void columns_run(const struct tile *t, size_t x, int nr, int kw, int stride, int mult) {
     const args *a = t->a;
     const bool whole = !PARTIAL_TILES || t->n == LANES;
+    size_t left = x * (size_t)stride, last = left + (size_t)((nr - 1) * stride + kw - 1); /* from the padding's edge */
+    if (whole && left >= a->pad_left && last - a->pad_left < a->width_in) tile_run(t, x, nr, kw, stride, mult, 1);
+    else tile_run(t, x, nr, kw, stride, mult, 0);
+}
+
+/* One group of output channels along the row. 7, 14, 28 columns, as images of 224 come to have, go seven by seven; other rows end
+ * with a tile that does some columns of the one before again. */
+EYE_INLINE void group_run(const struct tile *t, int kw, int stride, int mult) {
+    const size_t n = t->a->width_out;
     size_t x = 0;
-    for (; x + COLUMNS <= a->width_out; x += COLUMNS) {
-        size_t left = x * (size_t)stride, last = left + (size_t)((COLUMNS - 1) * stride + kw - 1); /* from the padding's edge */
-        if (whole && left >= a->pad_left && last - a->pad_left < a->width_in) tile_run(t, x, COLUMNS, kw, stride, mult, 1);
-        else tile_run(t, x, COLUMNS, kw, stride, mult, 0);
+    if (COLUMNS == 8 && n % 8 && n % 7 == 0) {
+        for (; x < n; x += 7) columns_run(t, x, 7, kw, stride, mult);
+        return;
     }
-    for (; x < a->width_out; x++) tile_run(t, x, 1, kw, stride, mult, 0);
+    for (; x + COLUMNS <= n; x += COLUMNS) columns_run(t, x, COLUMNS, kw, stride, mult);
+    if (n >= COLUMNS && n - x > 1) {
+        columns_run(t, n - COLUMNS, COLUMNS, kw, stride, mult);
+        return;
+    }
+    for (; x < n; x++) tile_run(t, x, 1, kw, stride, mult, 0);
 }
 
 /* Any kernel, stride and number of channels: one output column at a time. */
