@@ -64,10 +64,9 @@ EYE_INLINE void eye_pack_lhs_t_f512(size_t m, size_t k, const float *src, size_t
 }
 
 /* One vector of 16 columns in one unit of k (1; with bf16 weights 2) times m rows. */
-EYE_INLINE void eye_f512_unit(const enum eye_f512_weights t, const size_t m, const size_t np, const float *a, const uint8_t *b,
+EYE_INLINE void eye_f512_unit(const enum eye_f512_weights t, const size_t m, const size_t nv, const float *a, const uint8_t *b,
                               size_t panel_stride, __m512 acc[][8]) {
     __m512 w[8];
-    const size_t nv = 2 * np;
     for (int odd = 0; odd < (t == EYE_F512_BF16 ? 2 : 1); odd++) {
         EYE_UNROLL
         for (size_t v = 0; v < nv; v++) {
@@ -100,8 +99,8 @@ EYE_INLINE void eye_f512_unit(const enum eye_f512_weights t, const size_t m, con
     }
 }
 
-/* m rows x np panels, of which n columns are wanted. units: of the last step, the others are full. */
-EYE_INLINE void eye_f512_tile(const enum eye_f512_weights t, const size_t m, const size_t np, size_t n, size_t k,
+/* m rows x nv vectors of columns (two a panel), of which n columns are wanted. units: of the last step, the others are full. */
+EYE_INLINE void eye_f512_tile(const enum eye_f512_weights t, const size_t m, const size_t nv, size_t n, size_t k,
                               const float *a, const uint8_t *b, size_t panel_stride, float *c, size_t c_stride,
                               const float *bias, bool accumulate) {
     const size_t per_word = t == EYE_F512_BF16_PAIRS ? 2 : 1;       /* k per 4 bytes of lhs */
@@ -110,26 +109,26 @@ EYE_INLINE void eye_f512_tile(const enum eye_f512_weights t, const size_t m, con
     __m512 acc[EYE_F512_MR][8];
     __mmask16 mask[8];
     EYE_UNROLL
-    for (size_t v = 0; v < 2 * np; v++)
+    for (size_t v = 0; v < nv; v++)
         mask[v] = n >= 16 * v + 16 ? 0xffff : n <= 16 * v ? 0 : (__mmask16)((1u << (n - 16 * v)) - 1);
     EYE_UNROLL
     for (size_t i = 0; i < m; i++) {
         EYE_UNROLL
-        for (size_t v = 0; v < 2 * np; v++) {
+        for (size_t v = 0; v < nv; v++) {
             if (accumulate) acc[i][v] = _mm512_maskz_loadu_ps(mask[v], c + i * c_stride + 16 * v);
             else acc[i][v] = bias ? _mm512_maskz_loadu_ps(mask[v], bias + 16 * v) : _mm512_setzero_ps();
         }
     }
     for (; k >= step_k; k -= step_k, a += m * EYE_PACK_KR) {
         EYE_UNROLL_4
-        for (size_t u = 0; u < step_units; u++, b += unit_bytes) eye_f512_unit(t, m, np, a + u * words, b, panel_stride, acc);
+        for (size_t u = 0; u < step_units; u++, b += unit_bytes) eye_f512_unit(t, m, nv, a + u * words, b, panel_stride, acc);
     }
     for (size_t u = 0; u * per_word * words < k; u++, b += unit_bytes)
-        eye_f512_unit(t, m, np, a + u * words, b, panel_stride, acc);
+        eye_f512_unit(t, m, nv, a + u * words, b, panel_stride, acc);
     EYE_UNROLL
     for (size_t i = 0; i < m; i++) {
         EYE_UNROLL
-        for (size_t v = 0; v < 2 * np; v++) _mm512_mask_storeu_ps(c + i * c_stride + 16 * v, mask[v], acc[i][v]);
+        for (size_t v = 0; v < nv; v++) _mm512_mask_storeu_ps(c + i * c_stride + 16 * v, mask[v], acc[i][v]);
     }
 }
 
@@ -140,8 +139,10 @@ EYE_INLINE void eye_f512_rows(const enum eye_f512_weights t, const size_t m, con
     const uint8_t *b = rhs;
     size_t j = 0;
     for (; np > 1 && j + (np - 1) * EYE_F512_NR < n; j += np * EYE_F512_NR, b += np * panel_stride)
-        eye_f512_tile(t, m, np, n - j, k, lhs, b, panel_stride, c + j, c_stride, bias ? bias + j : NULL, accumulate);
-    for (; j < n; j += EYE_F512_NR, b += panel_stride)
+        eye_f512_tile(t, m, 2 * np, n - j, k, lhs, b, panel_stride, c + j, c_stride, bias ? bias + j : NULL, accumulate);
+    for (; j + EYE_F512_NR / 2 < n; j += EYE_F512_NR, b += panel_stride)
+        eye_f512_tile(t, m, 2, n - j, k, lhs, b, panel_stride, c + j, c_stride, bias ? bias + j : NULL, accumulate);
+    if (j < n) /* half a panel */
         eye_f512_tile(t, m, 1, n - j, k, lhs, b, panel_stride, c + j, c_stride, bias ? bias + j : NULL, accumulate);
 }
 
