@@ -8,48 +8,54 @@
 
 enum { MR = 8 };
 
-EYE_INLINE void store(const struct eye_gemm_i8_args *a, float *c, size_t j, __mmask16 t, __m512i sum) {
+/* Results of m rows in 16 columns. */
+EYE_INLINE void store(const struct eye_gemm_i8_args *a, const size_t m, size_t i, size_t j, __m512i sum[MR][2], const size_t v) {
+    size_t n = a->n - j;
+    __mmask16 t = n >= 16 ? 0xffff : eye_tail16(n);
     __m512 scale = _mm512_maskz_loadu_ps(t, a->scale + j), bias = _mm512_maskz_loadu_ps(t, a->bias + j);
-    _mm512_mask_storeu_ps(c, t, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, bias));
+    EYE_UNROLL
+    for (size_t r = 0; r < m; r++)
+        _mm512_mask_storeu_ps(a->c + (i + r) * a->c_stride + j, t, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][v]), scale, bias));
 }
 
 /* 4 of k, or the last n. */
-EYE_INLINE void step(const struct eye_gemm_i8_args *a, const size_t m, const uint8_t *row, size_t n, const int8_t *w,
-                     __m512i sum[MR][2]) {
-    __m512i w0 = _mm512_load_si512(w), w1 = _mm512_load_si512(w + 64);
+EYE_INLINE void step(const struct eye_gemm_i8_args *a, const size_t m, const size_t nv, const uint8_t *row, size_t n,
+                     const int8_t *w, __m512i sum[MR][2]) {
+    __m512i w0 = _mm512_load_si512(w), w1 = nv > 1 ? _mm512_load_si512(w + 64) : w0;
     EYE_UNROLL
     for (size_t r = 0; r < m; r++) {
         __m512i x = _mm512_set1_epi32((int32_t)eye_i8_four(row + r * a->a_stride, n));
         sum[r][0] = _mm512_dpbusd_epi32(sum[r][0], x, w0);
-        sum[r][1] = _mm512_dpbusd_epi32(sum[r][1], x, w1);
+        if (nv > 1) sum[r][1] = _mm512_dpbusd_epi32(sum[r][1], x, w1);
     }
 }
 
-/* m rows (constant) from row i on, columns from j on. */
-EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const size_t m, size_t i, size_t j, const int8_t *w) {
+/* m rows (constant) from row i on, nv times 16 columns (constant) from j on. */
+EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const size_t m, const size_t nv, size_t i, size_t j, const int8_t *w) {
     const uint8_t *row = (const uint8_t *)a->a + i * a->a_stride;
     __m512i sum[MR][2];
     EYE_UNROLL
     for (size_t r = 0; r < m; r++) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
     size_t left = a->k;
-    for (; left >= EYE_I8_KR; left -= EYE_I8_KR, row += EYE_I8_KR, w += EYE_I8_KR * EYE_I8_NR) step(a, m, row, EYE_I8_KR, w, sum);
-    if (left) step(a, m, row, left, w, sum);
-    size_t n = a->n - j;
-    __mmask16 t0 = n >= 16 ? 0xffff : eye_tail16(n), t1 = n >= 32 ? 0xffff : n <= 16 ? 0 : eye_tail16(n - 16);
-    EYE_UNROLL
-    for (size_t r = 0; r < m; r++) {
-        store(a, a->c + (i + r) * a->c_stride + j, j, t0, sum[r][0]);
-        if (t1) store(a, a->c + (i + r) * a->c_stride + j + 16, j + 16, t1, sum[r][1]);
-    }
+    for (; left >= EYE_I8_KR; left -= EYE_I8_KR, row += EYE_I8_KR, w += EYE_I8_KR * EYE_I8_NR) step(a, m, nv, row, EYE_I8_KR, w, sum);
+    if (left) step(a, m, nv, row, left, w, sum);
+    store(a, m, i, j, sum, 0);
+    if (nv > 1) store(a, m, i, j + 16, sum, 1);
+}
+
+/* All rows, nv times 16 columns. */
+EYE_INLINE void panel(const struct eye_gemm_i8_args *a, const size_t nv, size_t j, const int8_t *w) {
+    size_t i = 0;
+    for (; i + MR <= a->m; i += MR) tile(a, MR, nv, i, j, w);
+    if (i + 4 <= a->m) tile(a, 4, nv, i, j, w), i += 4;
+    if (i + 2 <= a->m) tile(a, 2, nv, i, j, w), i += 2;
+    if (i < a->m) tile(a, 1, nv, i, j, w);
 }
 
 void eye_gemm_i8_avx512vnni(const struct eye_gemm_i8_args *a) {
     const int8_t *w = (const int8_t *)a->w + EYE_I8_SUMS_BYTES;
     for (size_t j = 0; j < a->n; j += EYE_I8_NR, w += eye_i8_panel_bytes(a->k)) {
-        size_t i = 0;
-        for (; i + MR <= a->m; i += MR) tile(a, MR, i, j, w);
-        if (i + 4 <= a->m) tile(a, 4, i, j, w), i += 4;
-        if (i + 2 <= a->m) tile(a, 2, i, j, w), i += 2;
-        if (i < a->m) tile(a, 1, i, j, w);
+        if (a->n - j > EYE_I8_NR / 2) panel(a, 2, j, w);
+        else panel(a, 1, j, w);
     }
 }
