@@ -50,6 +50,12 @@ static void make_patch(const struct eye_conv_shape *s, const float *image, int64
             memset(dst, 0, (size_t)row * sizeof *dst);
             continue;
         }
+        if (row >= 8 && row <= 16 && v1 - v0 == s->kw) { /* an RGB stem's 9: a call each would take longer than the products */
+            const float *src = image + (y * s->w + x0) * s->c;
+            memcpy(dst, src, 8 * sizeof *dst);
+            memcpy(dst + row - 8, src + row - 8, 8 * sizeof *dst);
+            continue;
+        }
         if (v0 > 0) memset(dst, 0, (size_t)(v0 * s->c) * sizeof *dst);
         memcpy(dst + v0 * s->c, image + (y * s->w + x0 + v0) * s->c, (size_t)((v1 - v0) * s->c) * sizeof *dst);
         if (v1 < s->kw) memset(dst + v1 * s->c, 0, (size_t)((s->kw - v1) * s->c) * sizeof *dst);
@@ -59,10 +65,14 @@ static void make_patch(const struct eye_conv_shape *s, const float *image, int64
 void eye_conv_patch_rows(const void *ctx, size_t row0, size_t n, float *dst) {
     const struct eye_conv_patches *p = ctx;
     const struct eye_conv_shape *s = p->s;
-    for (size_t i = 0; i < n; i++, dst += s->kh * s->kw * s->c) {
-        int64_t at = (int64_t)(row0 + i), image = at / (s->oh * s->ow), pixel = at % (s->oh * s->ow);
-        make_patch(s, p->images + image * s->h * s->w * s->c, pixel / s->ow * s->stride - s->top,
-                   pixel % s->ow * s->stride - s->left, dst);
+    int64_t map = s->oh * s->ow, image = (int64_t)row0 / map, y = (int64_t)row0 % map / s->ow, x = (int64_t)row0 % s->ow;
+    for (; n-- > 0; dst += s->kh * s->kw * s->c) { /* no divisions in here: a stem has many rows of little work */
+        make_patch(s, p->images + image * s->h * s->w * s->c, y * s->stride - s->top, x * s->stride - s->left, dst);
+        if (++x < s->ow) continue;
+        x = 0;
+        if (++y < s->oh) continue;
+        y = 0;
+        image++;
     }
 }
 
