@@ -1,9 +1,10 @@
-/* engine/chain: steps whose rows depend on the same rows alone, done by each task one after another: a gate's product, its rounding to
- * bytes, the 1x1 convolution behind it and the next block's first one meet once instead of four times, and what one makes the next
- * finds in the cache. A depthwise convolution may be the first of them, a mean over the image the last.
+/* engine/chain: steps whose rows depend on the same rows alone, done by each task one after another: a gate's product, its
+ * rounding to bytes, the 1x1 convolution behind it and the next block's first one meet once instead of four times, and what one
+ * makes the next finds in the cache. A depthwise convolution may be the first of them, a mean over the image the last.
  *
- * A task is ahead of others in such a chain: what any of its steps reads must lie still until the last one is done. So memory is placed
- * as if all of a chain's nodes were one (eye_graph_place's until). Cuts are over rows: results are the same for any number of threads. */
+ * A task is ahead of others in such a chain: what any of its steps reads must lie still until the last one is done. So memory is
+ * placed as if all of a chain's nodes were one (eye_graph_place's until). Cuts are over rows: results are the same for any
+ * number of threads. */
 #include "engine/engine_impl.h"
 
 #define CHAIN_WEIGHTS ((size_t)640 << 10) /* of all steps: they stay in a thread's own cache while its tasks pass by */

@@ -16,7 +16,8 @@ static inline size_t eye_line(size_t bytes) { return EYE_ALIGN_UP(bytes, EYE_CAC
 
 struct eye_step;
 typedef enum eye_status eye_step_fn(struct eye_exec *x, const struct eye_step *s, struct eye_err *err);
-/* Does what rows [row, row + n) of a step ask for. They depend on the same rows of its inputs, or on what was made before its chain. */
+/* Does what rows [row, row + n) of a step ask for. They depend on the same rows of its inputs, or on what was made before its
+ * chain. */
 typedef void eye_step_rows_fn(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, int i_thread);
 typedef void eye_step_end_fn(struct eye_exec *x, const struct eye_step *s); /* by the caller, when all rows are done */
 

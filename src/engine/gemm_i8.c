@@ -1,9 +1,10 @@
 /* engine/gemm_i8: y = act(x w^T + bias) + residual for u8 or i16 x and int8 w, over the pool.
  *
  * Rows of x are read where they lie: the kernel wants them as they are, nothing is packed. A task is a block of rows times a
- * range of columns, or all columns where the weights are small: the thread that made the rows multiplies them. Inside, a few rows at a time become f32 results in the first-level cache, and leave it as what the next
- * node reads: bytes, where that multiplies integers too. Splits are over outputs, sums are of integers: results depend neither
- * on the tiles nor on the number of threads nor on the CPU. */
+ * range of columns, or all columns where the weights are small: the thread that made the rows multiplies them. Inside, a few
+ * rows at a time become f32 results in the first-level cache, and leave it as what the next node reads: bytes, where that
+ * multiplies integers too. Splits are over outputs, sums are of integers: results depend neither on the tiles nor on the number
+ * of threads nor on the CPU. */
 #include <string.h>
 
 #include "engine/int8.h"

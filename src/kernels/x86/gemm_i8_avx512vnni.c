@@ -9,7 +9,8 @@
 enum { MR = 8 };
 
 /* Results of m rows in 16 columns. */
-EYE_INLINE void store(const struct eye_gemm_i8_args *a, const size_t m, size_t i, size_t j, __m512i sum[MR][2], const size_t v) {
+EYE_INLINE void store(const struct eye_gemm_i8_args *a, const size_t m, size_t i, size_t j, __m512i sum[MR][2],
+                      const size_t v) {
     size_t n = a->n - j;
     __mmask16 t = n >= 16 ? 0xffff : eye_tail16(n);
     __m512 scale = _mm512_maskz_loadu_ps(t, a->scale + j), bias = _mm512_maskz_loadu_ps(t, a->bias + j);
@@ -37,7 +38,8 @@ EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const size_t m, const siz
     EYE_UNROLL
     for (size_t r = 0; r < m; r++) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
     size_t left = a->k;
-    for (; left >= EYE_I8_KR; left -= EYE_I8_KR, row += EYE_I8_KR, w += EYE_I8_KR * EYE_I8_NR) step(a, m, nv, row, EYE_I8_KR, w, sum);
+    for (; left >= EYE_I8_KR; left -= EYE_I8_KR, row += EYE_I8_KR, w += EYE_I8_KR * EYE_I8_NR)
+        step(a, m, nv, row, EYE_I8_KR, w, sum);
     if (left) step(a, m, nv, row, left, w, sum);
     store(a, m, i, j, sum, 0);
     if (nv > 1) store(a, m, i, j + 16, sum, 1);
