@@ -37,7 +37,7 @@ static const struct arg bench_args[] = {
      offsetof(T, hpml)},
     {ARG_FLAG, 0, "roofline", NULL, "measure memory and multipliers as well: each stage's share of their limit",
      offsetof(T, roofline)},
-    {ARG_FLAG, 0, "ops", NULL, "time per op as well (of the last run)", offsetof(T, ops)},
+    {ARG_FLAG, 0, "ops", NULL, "time per op as well: of the last prefill and the last decoded token", offsetof(T, ops)},
     {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
     {ARG_FLAG, 0, "csv", NULL, "comma-separated values", offsetof(T, csv)},
     MODEL_ARGS(T),
@@ -61,8 +61,10 @@ struct bench { /* everything of one measurement */
     int32_t *ids;            /* [n_prefill] */
     size_t n_prefill, n_image_tok;
     uint64_t *us[N_STAGES];  /* [n_runs] */
-    struct eye_op_time *op;
-    size_t n_ops;
+    struct ops { /* of the last run */
+        struct eye_op_time *op;
+        size_t n;
+    } prefill_ops, decode_ops; /* the picture's are among the first */
     struct eye_speed speed;       /* --roofline */
     double limit_ms[N_STAGES];    /* 0 = not known */
 };
@@ -91,15 +93,31 @@ static enum eye_status run_image(struct bench *b, uint64_t us[N_STAGES], struct 
     return st;
 }
 
-static enum eye_status run_text(struct bench *b, uint64_t us[N_STAGES], struct eye_err *err) {
+static enum eye_status no_memory(struct eye_err *err) {
+    err->code = EYE_E_NOMEM;
+    snprintf(err->text, sizeof err->text, "out of memory");
+    return err->code;
+}
+
+/* false: no memory */
+static bool note_ops(const struct bench *b, struct ops *o) {
+    free(o->op);
+    o->n = eye_session_op_times(b->s, NULL, 0);
+    o->op = calloc(o->n + 1, sizeof *o->op);
+    return o->op && eye_session_op_times(b->s, o->op, o->n) == o->n;
+}
+
+static enum eye_status run_text(struct bench *b, uint64_t us[N_STAGES], bool last, struct eye_err *err) {
     eye_session_reset(b->s);
     uint64_t begin = ui_now_us();
     enum eye_status st = eye_session_prefill(b->s, b->ids, b->n_prefill, b->rows, b->logits, err);
     us[PREFILL] = ui_now_us() - begin;
+    if (last && b->o->ops && !note_ops(b, &b->prefill_ops)) return no_memory(err);
     begin = ui_now_us();
     for (int32_t i = 0; st == EYE_OK && i < b->o->n_decode; i++)
         st = eye_session_step(b->s, b->ids[b->n_prefill - 1], b->logits, err);
     us[DECODE] = ui_now_us() - begin;
+    if (last && b->o->ops && st == EYE_OK && !note_ops(b, &b->decode_ops)) return no_memory(err);
     return st;
 }
 
@@ -111,7 +129,7 @@ static enum eye_status measure(struct bench *b, struct eye_err *err) {
             enum eye_status st = run_image(b, us, err);
             if (st != EYE_OK) return st;
         }
-        enum eye_status st = run_text(b, us, err);
+        enum eye_status st = run_text(b, us, run + 1 == b->o->n_runs, err);
         if (st != EYE_OK) return st;
         for (int k = 0; run >= 0 && k < N_STAGES; k++) b->us[k][run] = us[k];
     }
@@ -209,6 +227,23 @@ static json_t *limits_json(const struct bench *b) {
                      peak[EYE_SPEED_Q8_0] / 1e9);
 }
 
+static bool of_image(const struct eye_op_time *op) { return !strcmp(op->graph, "vision") || !strcmp(op->graph, "projector"); }
+
+/* The picture's ops and the prefill's, then the token's. */
+static void each_op(const struct bench *b, void (*fn)(void *ctx, const char *stage, const struct eye_op_time *op), void *ctx) {
+    for (size_t i = 0; i < b->prefill_ops.n; i++) {
+        const struct eye_op_time *op = &b->prefill_ops.op[i];
+        fn(ctx, of_image(op) ? "image" : "prefill", op);
+    }
+    for (size_t i = 0; i < b->decode_ops.n; i++)
+        if (!of_image(&b->decode_ops.op[i])) fn(ctx, "decode", &b->decode_ops.op[i]);
+}
+
+static void op_json(void *ctx, const char *stage, const struct eye_op_time *op) {
+    json_array_append_new(ctx, json_pack("{s:s,s:s,s:s,s:o,s:I}", "stage", stage, "graph", op->graph, "op", op->op, "name",
+                                         json_outside(op->name), "ns", (json_int_t)op->ns));
+}
+
 static int print_json(struct bench *b) {
     json_t *root = json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:i}", "architecture", b->info.architecture, "decoder",
                              cli_weight_names[b->info.decoder_type], "vision", cli_weight_names[b->info.vision_type], "kv",
@@ -231,18 +266,20 @@ static int print_json(struct bench *b) {
     json_object_set_new(root, "peak_rss_bytes", json_integer((json_int_t)eye_peak_rss_bytes()));
     if (b->o->ops) {
         json_t *ops = json_array();
-        for (size_t i = 0; i < b->n_ops; i++)
-            json_array_append_new(ops, json_pack("{s:s,s:s,s:o,s:I}", "graph", b->op[i].graph, "op", b->op[i].op, "name",
-                                                 json_outside(b->op[i].name), "ns", (json_int_t)b->op[i].ns));
+        each_op(b, op_json, ops);
         json_object_set_new(root, "ops", ops);
     }
     return json_print(b->ui, root);
 }
 
+static void op_line(void *ctx, const char *stage, const struct eye_op_time *op) {
+    (void)ctx;
+    printf("%-8s %-10s %-12s %10.1f  %s\n", stage, op->graph, op->op, (double)op->ns / 1e3, op->name);
+}
+
 static void print_ops(const struct bench *b) {
-    printf("\n%-10s %-12s %10s  %s\n", "graph", "op", "us", "value");
-    for (size_t i = 0; i < b->n_ops; i++)
-        printf("%-10s %-12s %10.1f  %s\n", b->op[i].graph, b->op[i].op, (double)b->op[i].ns / 1e3, b->op[i].name);
+    printf("\n%-8s %-10s %-12s %10s  %s\n", "stage", "graph", "op", "us", "value");
+    each_op(b, op_line, NULL);
 }
 
 /* ---- the command ---- */
@@ -267,7 +304,8 @@ static bool prepare(struct bench *b) {
 
 static void release(struct bench *b) {
     for (int k = 0; k < N_STAGES; k++) free(b->us[k]);
-    free(b->op);
+    free(b->prefill_ops.op);
+    free(b->decode_ops.op);
     free(b->ids);
     free(b->logits);
     free(b->rows);
@@ -288,12 +326,6 @@ static int bench(struct bench *b) {
     if (eye_session_new(b->model, NULL, &b->s, &err) != EYE_OK) return ui_fail(b->ui, &err);
     if (b->o->ops) eye_session_time_ops(b->s, true);
     if (measure(b, &err) != EYE_OK || (b->o->roofline && find_limits(b, &err) != EYE_OK)) return ui_fail(b->ui, &err);
-    if (b->o->ops) {
-        b->n_ops = eye_session_op_times(b->s, NULL, 0);
-        b->op = calloc(b->n_ops + 1, sizeof *b->op);
-        if (!b->op) return ui_failf(b->ui, "out of memory");
-        eye_session_op_times(b->s, b->op, b->n_ops);
-    }
     if (b->o->json) return print_json(b);
     (b->o->csv ? print_csv : print_table)(b);
     if (b->o->ops && !b->o->csv) print_ops(b);
