@@ -48,7 +48,7 @@ fi
 configure "$build" && suite "native" "$build"
 if [ "$mode" = full ]; then
     if configure "$build-asan" -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false -Ddefault_library=static; then
-        suite "address and undefined-behaviour sanitizers" "$build-asan" --timeout-multiplier 6 --suite unit --suite kernels --suite fuzz
+        suite "address and undefined-behaviour sanitizers" "$build-asan" --timeout-multiplier 6 --suite unit --suite kernels --suite fuzz --suite soak
     fi
     if configure "$build-tsan" -Dbuildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false -Ddefault_library=static; then
         suite "thread sanitizer" "$build-tsan" --timeout-multiplier 6 base engine

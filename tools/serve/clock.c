@@ -14,23 +14,25 @@ static bool hung_up(int fd) {
     return poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
+/* What began after the clock was read has taken no time. */
+static bool longer(uint64_t since, uint64_t now, uint64_t us) { return now > since && now - since > us; }
+
 /* Gives the job a reference if it must be cancelled: not under the server's lock, since work may call back. */
 static struct job *look_at(struct serve *s, struct conn *c, uint64_t now, enum job_end *why) {
     uint64_t read_us = (uint64_t)s->o.read_s * 1000000;
     struct job *j = c->job;
     *why = JOB_GOES_ON;
     if (!j) {
-        if (now > c->since_us && now - c->since_us > 2 * read_us) shutdown(c->fd, SHUT_RDWR);
+        if (longer(c->since_us, now, 2 * read_us)) shutdown(c->fd, SHUT_RDWR);
         return NULL;
     }
     pthread_mutex_lock(&j->lock);
     if (!j->read_all) {
-        if (now - j->begin_us > read_us) shutdown(c->fd, SHUT_RDWR);
+        if (longer(j->begin_us, now, read_us)) shutdown(c->fd, SHUT_RDWR);
     } else if (!j->finished) {
-        if (now - j->begin_us > (uint64_t)s->o.request_s * 1000000) *why = JOB_LATE;
+        if (longer(j->begin_us, now, (uint64_t)s->o.request_s * 1000000)) *why = JOB_LATE;
         if (hung_up(c->fd)) *why = JOB_GONE;
-        bool silent = j->submitted && j->request.stream && now > j->quiet_us &&
-        now - j->quiet_us > (uint64_t)s->o.ping_s * 1000000;
+        bool silent = j->submitted && j->request.stream && longer(j->quiet_us, now, (uint64_t)s->o.ping_s * 1000000);
         if (silent && *why == JOB_GOES_ON) { /* before the first event too: proxies lose patience */
             static const char comment[] = ": keep-alive\n\n";
             j->ready = j->streaming = true;
@@ -40,7 +42,7 @@ static struct job *look_at(struct serve *s, struct conn *c, uint64_t now, enum j
             j->quiet_us = now;
             listen_wake(j);
         }
-    } else if (now > j->quiet_us && now - j->quiet_us > 2 * read_us) { /* the last byte is not taken */
+    } else if (longer(j->quiet_us, now, 2 * read_us)) { /* the last byte is not taken */
         shutdown(c->fd, SHUT_RDWR);
     }
     if (j->end != JOB_GOES_ON) *why = JOB_GOES_ON; /* it is on its way out */

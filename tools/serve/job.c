@@ -139,7 +139,7 @@ static void say_cancelled(struct job *j, enum job_end end) {
     else if (end == JOB_STOPPED)
         serve_refuse(&e, 503, "stopping", NULL, "the server stops");
     else
-        serve_refuse(&e, 500, "cancelled", NULL, "cancelled"); /* nobody hears it */
+        serve_refuse(&e, 499, "cancelled", NULL, "the client left"); /* nobody hears it, but it is counted */
     job_refuse(j, &e);
 }
 
