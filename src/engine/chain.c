@@ -3,7 +3,7 @@
  * makes the next finds in the cache. A depthwise convolution may be the first of them, a mean over the image the last.
  *
  * A task is ahead of others in such a chain: what any of its steps reads must lie still until the last one is done. So memory is
- * placed as if all of a chain's nodes were one (eye_graph_place's until). Cuts are over rows: results are the same for any
+ * placed as if all of a chain's nodes were one (eye_place_opts' until). Cuts are over rows: results are the same for any
  * number of threads. */
 #include "engine/engine_impl.h"
 

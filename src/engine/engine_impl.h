@@ -191,7 +191,7 @@ static inline const void *eye_blob_ptr(const struct eye_plan *p, size_t blob) {
 }
 
 /* ---- chains (chain.c) ---- */
-/* Sets the steps' chains. until [n_nodes]: the last node of its chain, for eye_graph_place. */
+/* Sets the steps' chains. until [n_nodes]: the last node of its chain, for eye_place_opts. */
 void eye_chain_steps(struct eye_plan *p, int32_t *until);
 void eye_chain_run(struct eye_exec *x, const struct eye_step *first);
 /* Rows of n's result, if they are known when planning and as many as its input has; else 0. */

@@ -142,6 +142,8 @@ static enum eye_status lower_nodes(struct eye_lower *l, struct eye_err *err) {
 
 static size_t bytes_per_number(enum eye_dtype t) { return t == EYE_U8 ? 1 : t == EYE_I16 ? 2 : sizeof(float); }
 
+#define APART_BYTES ((size_t)16 << 20) /* larger networks' values go through memory anyway */
+
 static enum eye_status place_memory(struct eye_lower *l, struct eye_err *err) {
     struct eye_plan *p = l->plan;
     size_t n = l->g->n_values, *bytes = table(l, n, sizeof *bytes);
@@ -155,7 +157,9 @@ static enum eye_status place_memory(struct eye_lower *l, struct eye_err *err) {
     int32_t *until = table(l, l->g->n_nodes, sizeof *until);
     if (!until) return eye_fail_nomem(err, l->g->n_nodes * sizeof *until);
     eye_chain_steps(p, until);
-    return eye_graph_place(l->g, bytes, l->alias, l->early, until, p->offset, &p->activations_bytes, err);
+    struct eye_place_opts o = {.bytes = bytes, .alias = l->alias, .early = l->early, .until = until};
+    if (eye_pool_n_threads(l->e->pool) > 1) o.apart_bytes = APART_BYTES;
+    return eye_graph_place(l->g, &o, p->offset, &p->activations_bytes, err);
 }
 
 static enum eye_status resolve_opts(struct eye_plan *p, const struct eye_plan_opts *o, struct eye_err *err) {

@@ -280,13 +280,18 @@ EYE_MUST_CHECK enum eye_status eye_graph_compact(struct eye_graph *g, struct eye
  * only output. What the section needs besides must be weights and states, else ARG. */
 EYE_MUST_CHECK enum eye_status eye_graph_cut(struct eye_graph *g, eye_val in, eye_val out, struct eye_err *err);
 
-/* plan memory: offsets for values alive in node order, greedy best fit. bytes[v] 0 = not placed here (weights, states, views).
- * alias[v] (may be NULL): EYE_NONE, or the value whose memory v shares. early[v] (may be NULL): -1, or the number of a node
- * before v's own that writes v already. until[k] (NULL: k): what node k reads or makes stays until that node is done.
- * On success offset[v] (64-aligned) and *total_bytes. */
-EYE_MUST_CHECK enum eye_status eye_graph_place(const struct eye_graph *g, const size_t *bytes, const eye_val *alias,
-                                               const int32_t *early, const int32_t *until, size_t *offset, size_t *total_bytes,
-                                               struct eye_err *err);
+/* plan memory: offsets for values alive in node order, greedy best fit. On success offset[v] (64-aligned) and *total_bytes. */
+struct eye_place_opts {
+    const size_t *bytes;  /* [n_values]; 0 = not placed here (weights, states, views) */
+    const eye_val *alias; /* [n_values] or NULL: EYE_NONE, or the value whose memory v shares */
+    const int32_t *early; /* [n_values] or NULL: -1, or the number of a node before v's own that writes v already */
+    const int32_t *until; /* [n_nodes] or NULL: what node k reads or makes stays until node until[k] is done; NULL: k */
+    /* Values of different sizes share no memory if that takes at most so many bytes: a thread that always has the same part of the
+     * rows then writes where it wrote last, not where another did. 0: the least memory. */
+    size_t apart_bytes;
+};
+EYE_MUST_CHECK enum eye_status eye_graph_place(const struct eye_graph *g, const struct eye_place_opts *o, size_t *offset,
+                                               size_t *total_bytes, struct eye_err *err);
 
 /* ---- passes of training, before the gradient: edits of a graph that need no order. NULL wants: all ---- */
 /* Attention loses its caches: the rows of a call see rows of that call only (struct eye_segment). */

@@ -28,11 +28,13 @@ static eye_val root_of(const eye_val *alias, eye_val v) {
     return v;
 }
 
-/* The smallest gap among the blocks alive at the same time that holds bytes; else the end. busy is scratch for n pointers. */
-static size_t best_gap(const struct span *placed, size_t n, const struct span *want, const struct span **busy) {
+/* The smallest gap that holds bytes among the blocks alive at the same time, and if apart those of other sizes; else the end.
+ * busy is scratch for n pointers. */
+static size_t best_gap(const struct span *placed, size_t n, const struct span *want, bool apart, const struct span **busy) {
     size_t m = 0, end = 0, best = SIZE_MAX, best_size = SIZE_MAX;
     for (size_t i = 0; i < n; i++)
-        if (placed[i].first <= want->last && want->first <= placed[i].last) busy[m++] = &placed[i];
+        if ((placed[i].first <= want->last && want->first <= placed[i].last) || (apart && placed[i].bytes != want->bytes))
+            busy[m++] = &placed[i];
     qsort(busy, m, sizeof *busy, by_offset);
     for (size_t i = 0; i < m; i++) {
         if (busy[i]->offset > end && busy[i]->offset - end >= want->bytes && busy[i]->offset - end < best_size) {
@@ -45,32 +47,46 @@ static size_t best_gap(const struct span *placed, size_t n, const struct span *w
 }
 
 /* First and last node of every block; outputs live to the end. */
-static void lifetimes(const struct eye_graph *g, const eye_val *alias, const int32_t *until, int32_t *first, int32_t *last) {
+static void lifetimes(const struct eye_graph *g, const struct eye_place_opts *o, int32_t *first, int32_t *last) {
     for (size_t v = 0; v < g->n_values; v++) {
         first[v] = INT32_MAX;
         last[v] = -1;
     }
     for (size_t k = 0; k < g->n_nodes; k++) {
         const struct eye_node *n = &g->node[k];
-        eye_val r = root_of(alias, n->out);
+        eye_val r = root_of(o->alias, n->out);
         first[r] = EYE_MIN(first[r], (int32_t)k);
-        int32_t end = until ? until[k] : (int32_t)k;
+        int32_t end = o->until ? o->until[k] : (int32_t)k;
         last[r] = EYE_MAX(last[r], end);
         for (int i = 0; i < n->n_in; i++) {
             if (n->in[i] == EYE_NONE) continue;
-            r = root_of(alias, n->in[i]);
+            r = root_of(o->alias, n->in[i]);
             last[r] = EYE_MAX(last[r], end);
         }
     }
-    for (size_t i = 0; i < g->n_inputs; i++) first[root_of(alias, g->input[i])] = 0;
-    for (size_t i = 0; i < g->n_outputs; i++) last[root_of(alias, g->output[i])] = (int32_t)g->n_nodes;
+    for (size_t i = 0; i < g->n_inputs; i++) first[root_of(o->alias, g->input[i])] = 0;
+    for (size_t i = 0; i < g->n_outputs; i++) last[root_of(o->alias, g->output[i])] = (int32_t)g->n_nodes;
+    for (size_t v = 0; o->early && v < g->n_values; v++) {
+        eye_val r = root_of(o->alias, (eye_val)v);
+        if (o->early[v] >= 0) first[r] = EYE_MIN(first[r], o->early[v]);
+    }
 }
 
-enum eye_status eye_graph_place(const struct eye_graph *g, const size_t *bytes, const eye_val *alias, const int32_t *early,
-                                const int32_t *until,
-                                size_t *offset, size_t *total_bytes, struct eye_err *err) {
-    size_t n = g->n_values, n_span = 0, total = 0;
-    enum eye_status st = EYE_OK;
+/* span[]: by size; gets offsets. False: they exceed the address space. */
+static bool place(struct span *span, size_t n, bool apart, const struct span **busy, size_t *total) {
+    *total = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t end;
+        span[i].offset = best_gap(span, i, &span[i], apart, busy);
+        if (!eye_add_ok(span[i].offset, span[i].bytes, &end)) return false;
+        *total = EYE_MAX(*total, end);
+    }
+    return true;
+}
+
+enum eye_status eye_graph_place(const struct eye_graph *g, const struct eye_place_opts *o, size_t *offset, size_t *total_bytes,
+                                struct eye_err *err) {
+    size_t n = g->n_values, n_span = 0;
     size_t work = n * (sizeof(struct span) + sizeof(struct span *) + 2 * sizeof(int32_t));
     char *mem = eye_alloc_zero(g->alloc, work);
     if (!mem) return eye_fail_nomem(err, work);
@@ -78,30 +94,18 @@ enum eye_status eye_graph_place(const struct eye_graph *g, const size_t *bytes, 
     const struct span **busy = (const struct span **)(mem + n * sizeof *span);
     int32_t *first = (int32_t *)(mem + n * (sizeof *span + sizeof *busy)), *last = first + n;
 
-    lifetimes(g, alias, until, first, last);
-    for (size_t v = 0; early && v < n; v++) {
-        eye_val r = root_of(alias, (eye_val)v);
-        if (early[v] >= 0) first[r] = EYE_MIN(first[r], early[v]);
-    }
+    lifetimes(g, o, first, last);
     for (size_t v = 0; v < n; v++) {
         offset[v] = 0;
-        if (bytes[v] == 0 || (alias && alias[v] != EYE_NONE) || last[v] < 0) continue;
-        span[n_span++] = (struct span){(eye_val)v, EYE_ALIGN_UP(bytes[v], EYE_CACHE_LINE), 0, first[v], last[v]};
+        if (o->bytes[v] == 0 || (o->alias && o->alias[v] != EYE_NONE) || last[v] < 0) continue;
+        span[n_span++] = (struct span){(eye_val)v, EYE_ALIGN_UP(o->bytes[v], EYE_CACHE_LINE), 0, first[v], last[v]};
     }
     qsort(span, n_span, sizeof *span, by_size);
-    for (size_t i = 0; i < n_span; i++) {
-        size_t end;
-        span[i].offset = best_gap(span, i, &span[i], busy);
-        if (!eye_add_ok(span[i].offset, span[i].bytes, &end)) {
-            st = eye_fail(err, EYE_E_LIMIT, "graph: activations exceed the address space");
-            break;
-        }
-        offset[span[i].v] = span[i].offset;
-        total = EYE_MAX(total, end);
-    }
+    bool placed = o->apart_bytes && place(span, n_span, true, busy, total_bytes) && *total_bytes <= o->apart_bytes;
+    if (!placed) placed = place(span, n_span, false, busy, total_bytes);
+    for (size_t i = 0; placed && i < n_span; i++) offset[span[i].v] = span[i].offset;
     for (size_t v = 0; v < n; v++)
-        if (alias && alias[v] != EYE_NONE) offset[v] = offset[root_of(alias, (eye_val)v)];
-    *total_bytes = total;
+        if (o->alias && o->alias[v] != EYE_NONE) offset[v] = offset[root_of(o->alias, (eye_val)v)];
     eye_alloc_free(g->alloc, mem, work);
-    return st;
+    return placed ? EYE_OK : eye_fail(err, EYE_E_LIMIT, "graph: activations exceed the address space");
 }

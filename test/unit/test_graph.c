@@ -201,7 +201,11 @@ static void place_never_overlaps(void **state) {
         ok(eye_graph_finish(&g, &err), &err);
         size_t bytes[64] = {0}, off[64], total;
         for (size_t i = 0; i < g.n_values; i++) bytes[i] = eye_rng_u64(&rng) % 4 ? 1 + eye_rng_u64(&rng) % 5000 : 0;
-        ok(eye_graph_place(&g, bytes, NULL, NULL, NULL, off, &total, &err), &err);
+        const bool apart = round % 2;
+        size_t least;
+        ok(eye_graph_place(&g, &(struct eye_place_opts){.bytes = bytes, .apart_bytes = 1}, off, &least, &err), &err); /* too few */
+        ok(eye_graph_place(&g, &(struct eye_place_opts){.bytes = bytes, .apart_bytes = apart ? SIZE_MAX : 0}, off, &total, &err), &err);
+        assert_true(apart ? total >= least : total == least);
         int last[64], first[64];
         for (size_t i = 0; i < g.n_values; i++) first[i] = i == 0 ? 0 : 1000, last[i] = -1;
         for (size_t k = 0; k < g.n_nodes; k++) {
@@ -211,9 +215,11 @@ static void place_never_overlaps(void **state) {
         last[g.output[0]] = 1000;
         for (size_t a = 0; a < g.n_values; a++)
             for (size_t b = 0; b < a; b++) {
-                bool alive = bytes[a] && bytes[b] && last[a] >= 0 && last[b] >= 0 && first[a] <= last[b] && first[b] <= last[a];
-                if (alive && off[a] < off[b] + bytes[b] && off[b] < off[a] + bytes[a]) fail_msg("values %zu and %zu overlap", a, b);
+                bool used = bytes[a] && bytes[b] && last[a] >= 0 && last[b] >= 0, alive = first[a] <= last[b] && first[b] <= last[a];
+                bool overlap = used && off[a] < off[b] + bytes[b] && off[b] < off[a] + bytes[a];
+                if (alive && overlap) fail_msg("values %zu and %zu overlap", a, b);
                 assert_true(!bytes[a] || last[a] < 0 || off[a] + bytes[a] <= total);
+                if (apart && overlap) assert_int_equal(EYE_ALIGN_UP(bytes[a], 64), EYE_ALIGN_UP(bytes[b], 64));
             }
         eye_graph_clear(&g);
     }
