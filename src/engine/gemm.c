@@ -3,14 +3,16 @@
  * Two ways of sharing the work, by the number of rows:
  *   many rows   a task is a block of rows: it packs them for itself and runs through all columns; nothing is shared but w. Also
  *               for fewer rows if w is small.
- *   fewer rows  the left side is packed once for everybody, then a task is (a tile of rows) x (a range of columns), so that
- *               each weight is read from memory once; with one row this streams w at memory speed.
+ *   fewer rows  the left side is packed once for everybody, then a task is (a tile of rows) x (a range of columns). With one row
+ *               this streams w at memory speed, once; if there are enough rows each thread has its own, the same ones in
+ *               every product, norm and activation: what it makes it also reads.
  * Inside a task an rhs block of range_cols columns x k_chunk stays in L2 while the lhs panels pass by; sums continue through
  * y or the tile (exact by the kernels' contract), and activation and residual are applied while the tile is in cache.
  * Every split is over outputs: results depend neither on the tiles nor on the number of threads. */
 #include "engine/engine_impl.h"
 
 #define TILE_ROWS 256u  /* rows of a task when the left side is shared */
+#define OWN_ROWS 64u    /* of each thread at least, before rows are shared out in place of columns */
 #define TASKS_PER_THREAD 6u
 
 struct gemm_run {
@@ -19,6 +21,7 @@ struct gemm_run {
     size_t n_jobs;
     size_t row0, rows;                /* this chunk of the left side */
     size_t block_rows, n_blocks;      /* tasks along rows; equal parts of the panels where only those are cut */
+    size_t own_blocks;                /* neighbouring blocks that one thread begins with; or all */
     size_t range_cols[EYE_STEP_NODES], n_ranges[EYE_STEP_NODES]; /* along columns, of each job */
 };
 
@@ -150,11 +153,14 @@ static void pack_task(void *ctx, int i_task, int i_thread) {
               (float *)eye_exec_thread(r->x, i_thread));
 }
 
-/* Row tiles run fastest: their weights are read from memory once. */
+/* A thread's row tiles run fastest: their weights are read from memory once. */
 static void tile_task(void *ctx, int i_task, int i_thread) {
     const struct gemm_run *r = ctx;
     const struct eye_gemm *j = r->j;
-    size_t i = (size_t)i_task % r->n_blocks * r->block_rows, range = (size_t)i_task / r->n_blocks, i_job = 0;
+    size_t n_ranges = 0, i_job = 0;
+    for (size_t k = 0; k < r->n_jobs; k++) n_ranges += r->n_ranges[k];
+    size_t own = (size_t)i_task / (n_ranges * r->own_blocks), rest = (size_t)i_task % (n_ranges * r->own_blocks);
+    size_t i = (own * r->own_blocks + rest % r->own_blocks) * r->block_rows, range = rest / r->own_blocks;
     while (range >= r->n_ranges[i_job]) range -= r->n_ranges[i_job++];
     j += i_job;
     const struct eye_matrix *w = j->w;
@@ -168,13 +174,18 @@ static void tile_task(void *ctx, int i_task, int i_thread) {
 static size_t choose_grid(struct gemm_run *r) {
     size_t mr = r->j->w->ukr->mr, nr = r->j->w->ukr->nr, panels = 0, n_tasks = 0;
     for (size_t i = 0; i < r->n_jobs; i++) panels += eye_ceil_div(r->j[i].w->n, nr);
-    size_t want = (size_t)eye_pool_n_threads(r->x->plan->e->pool) * TASKS_PER_THREAD;
+    size_t threads = (size_t)eye_pool_n_threads(r->x->plan->e->pool), want = threads * TASKS_PER_THREAD;
     r->block_rows = EYE_MAX(TILE_ROWS / mr, 1) * mr;
+    if (r->rows >= threads * OWN_ROWS) {
+        size_t own = eye_ceil_div(r->rows, threads); /* equal numbers of equal blocks */
+        r->block_rows = EYE_MIN(r->block_rows, EYE_ALIGN_UP(eye_ceil_div(own, eye_ceil_div(own, r->block_rows)), mr));
+    }
     while (eye_ceil_div(r->rows, r->block_rows) * panels < want && r->block_rows > 2 * mr)
         r->block_rows = eye_ceil_div(r->block_rows / 2, mr) * mr;
     r->n_blocks = eye_ceil_div(r->rows, r->block_rows);
     r->block_rows = eye_ceil_div(eye_ceil_div(r->rows, mr), r->n_blocks) * mr; /* even blocks */
     r->n_blocks = eye_ceil_div(r->rows, r->block_rows);
+    r->own_blocks = r->n_blocks % threads == 0 ? r->n_blocks / threads : r->n_blocks;
     size_t per_task = EYE_MAX(panels * r->n_blocks / want, 1);
     for (size_t i = 0; i < r->n_jobs; i++) {
         const struct eye_matrix *w = r->j[i].w;
