@@ -34,10 +34,71 @@ EYE_INLINE void eye_b512_quant(struct eye_block_row *out, const float *x, size_t
     out->start = -offset * _mm512_reduce_add_epi32(_mm512_add_epi32(qa, qb));
 }
 
+/* Largest of each of four vectors. */
+EYE_INLINE __m128 eye_b512_max4(const __m512 v[4]) {
+    __m512 ab = _mm512_max_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
+    __m512 cd = _mm512_max_ps(_mm512_unpacklo_ps(v[2], v[3]), _mm512_unpackhi_ps(v[2], v[3]));
+    __m512 m = _mm512_max_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+    __m256 h = _mm256_max_ps(_mm512_castps512_ps256(m), _mm512_extractf32x8_ps(m, 1));
+    return _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+}
+
+/* Sums of the first and second 32 bytes of ab and of cd. */
+EYE_INLINE __m128i eye_b512_sum4(__m512i ab, __m512i cd) {
+    const __m512i ones = _mm512_set1_epi8(1);
+    ab = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, ab);
+    cd = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, cd);
+    __m512i s = _mm512_add_epi32(_mm512_unpacklo_epi32(ab, cd), _mm512_unpackhi_epi32(ab, cd)); /* ab cd ab cd */
+    s = _mm512_add_epi32(s, _mm512_shuffle_epi32(s, 0x4e));
+    s = _mm512_add_epi32(s, _mm512_shuffle_i64x2(s, s, 0xb1)); /* a c .. | a c .. | b d .. | b d .. */
+    return _mm_unpacklo_epi32(_mm512_castsi512_si128(s), _mm512_extracti32x4_epi32(s, 2));
+}
+
+/* Four whole blocks of a row, to every m-th of out, all their lengths and sums at once: the same bytes. */
+EYE_INLINE void eye_b512_quant4(struct eye_block_row *out, size_t m, const float *x, int32_t offset) {
+    const __m512 top = _mm512_set1_ps(127.0f);
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15); /* packs work on 128 bits each */
+    __m512 v[8], most[4];
+    EYE_UNROLL
+    for (size_t b = 0; b < 4; b++) {
+        v[2 * b] = _mm512_loadu_ps(x + 32 * b);
+        v[2 * b + 1] = _mm512_loadu_ps(x + 32 * b + 16);
+        most[b] = _mm512_max_ps(_mm512_abs_ps(v[2 * b]), _mm512_setzero_ps());
+        most[b] = _mm512_max_ps(_mm512_abs_ps(v[2 * b + 1]), most[b]);
+    }
+    __m128 amax = eye_b512_max4(most), m127 = _mm512_castps512_ps128(top);
+    __mmask8 some = _mm_cmp_ps_mask(amax, _mm_set1_ps(EYE_Q8B32_TINY), _CMP_NLT_UQ);
+    __m512 scale = _mm512_castps128_ps512(_mm_maskz_div_ps(some, m127, amax));
+    __m128 d = _mm_maskz_div_ps(some, amax, m127);
+    __m512i q[8], bytes[2];
+    EYE_UNROLL
+    for (size_t b = 0; b < 8; b++) {
+        __m512 s = _mm512_permutexvar_ps(_mm512_set1_epi32((int)b / 2), scale);
+        q[b] = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mul_ps(v[b], s), top));
+    }
+    EYE_UNROLL
+    for (size_t b = 0; b < 2; b++) {
+        __m512i lo = _mm512_packs_epi32(q[4 * b], q[4 * b + 1]), hi = _mm512_packs_epi32(q[4 * b + 2], q[4 * b + 3]);
+        bytes[b] = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(lo, hi));
+    }
+    __m128i sum = eye_b512_sum4(bytes[0], bytes[1]), start = _mm_mullo_epi32(sum, _mm_set1_epi32(-offset));
+    __m128i ab = _mm_unpacklo_epi32(_mm_castps_si128(d), start), cd = _mm_unpackhi_epi32(_mm_castps_si128(d), start);
+    EYE_UNROLL
+    for (size_t b = 0; b < 4; b++, out += m) {
+        _mm256_storeu_si256((__m256i *)out->q, b % 2 ? _mm512_extracti64x4_epi64(bytes[b / 2], 1) : _mm512_castsi512_si256(bytes[b / 2]));
+        uint64_t both = (uint64_t)_mm_extract_epi64(b < 2 ? ab : cd, 0);
+        if (b % 2) both = (uint64_t)_mm_extract_epi64(b < 2 ? ab : cd, 1);
+        memcpy(&out->d, &both, sizeof both);
+    }
+}
+
 EYE_INLINE void eye_b512_pack_lhs(size_t m, size_t k, const float *src, size_t src_stride, void *dst, const int32_t offset) {
-    struct eye_block_row *out = dst;
-    for (size_t e = 0; e < k; e += EYE_BLOCK_KR)
-        for (size_t i = 0; i < m; i++, out++) eye_b512_quant(out, src + i * src_stride + e, k - e, offset);
+    for (size_t i = 0; i < m; i++, src += src_stride) {
+        struct eye_block_row *out = (struct eye_block_row *)dst + i;
+        size_t e = 0;
+        for (; e + 4 * EYE_BLOCK_KR <= k; e += 4 * EYE_BLOCK_KR, out += 4 * m) eye_b512_quant4(out, m, src + e, offset);
+        for (; e < k; e += EYE_BLOCK_KR, out += m) eye_b512_quant(out, src + e, k - e, offset);
+    }
 }
 
 /* 4 k of 16 columns, half v: group g of 8. */
