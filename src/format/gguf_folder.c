@@ -3,11 +3,11 @@
 
 #include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "format/gguf_genie.h"
 #include "format/gguf_pieces.h"
+#include "format/json.h"
 
 const char *const eye_gguf_folder_names[EYE_GGUF_N_FILES] = {"config.json", "tokenizer.json", "tokenizer_config.json",
                                                              "chat_template.jinja", "tokenizer.model"};
@@ -319,13 +319,9 @@ static enum eye_status write_file(struct source *s, enum eye_status (*fill)(cons
                                   struct eye_str *out) {
     json_t *o = json_object();
     enum eye_status st = fill(s, o);
-    char *text = st == EYE_OK ? json_dumps(o, JSON_COMPACT) : NULL;
+    if (st == EYE_OK) st = eye_json_text(o, s->arena, out, s->err);
     json_decref(o);
-    if (st != EYE_OK) return st;
-    out->len = text ? strlen(text) : 0;
-    out->p = text ? eye_arena_strdup(s->arena, text, out->len) : NULL;
-    free(text);
-    return out->p ? EYE_OK : eye_fail_nomem(s->err, out->len);
+    return st;
 }
 
 enum eye_status eye_gguf_folder(const struct eye_gguf *g, struct eye_arena *arena, struct eye_str file[EYE_GGUF_N_FILES],

@@ -4,8 +4,9 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "format/json.h"
 
 const struct eye_genie_word eye_genie_words[] = {
     {"model.architecture.connector", "sequential_pre_layer_normalization"},
@@ -121,11 +122,7 @@ enum eye_status eye_gguf_genie_config(const struct eye_gguf *g, struct eye_arena
     if (strlen(s.arch) != arch.len) return eye_fail(err, EYE_E_CORRUPT, "general.architecture holds a NUL byte");
     json_t *o = json_object();
     enum eye_status st = config(&s, o);
-    char *text = st == EYE_OK ? json_dumps(o, JSON_COMPACT) : NULL;
+    if (st == EYE_OK) st = eye_json_text(o, arena, out, err);
     json_decref(o);
-    if (st != EYE_OK) return st;
-    out->len = text ? strlen(text) : 0;
-    out->p = text ? eye_arena_strdup(arena, text, out->len) : NULL;
-    free(text);
-    return out->p ? EYE_OK : eye_fail_nomem(err, out->len);
+    return st;
 }

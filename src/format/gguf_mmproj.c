@@ -3,7 +3,6 @@
 
 #include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "format/json.h"
@@ -161,11 +160,7 @@ enum eye_status eye_gguf_mmproj_config(const struct eye_gguf *mm, const struct e
     struct source s = {mm, err};
     json_t *o = json_object();
     enum eye_status st = whole(&s, text, text_config, o);
-    char *dump = st == EYE_OK ? json_dumps(o, JSON_COMPACT) : NULL;
+    if (st == EYE_OK) st = eye_json_text(o, arena, out, err);
     json_decref(o);
-    if (st != EYE_OK) return st;
-    out->len = dump ? strlen(dump) : 0;
-    out->p = dump ? eye_arena_strdup(arena, dump, out->len) : NULL;
-    free(dump);
-    return out->p ? EYE_OK : eye_fail_nomem(err, out->len);
+    return st;
 }

@@ -311,6 +311,14 @@ enum eye_status eye_json_ints(const struct eye_json_at *at, const char *key, int
 
 /* ---- writing ---- */
 
+enum eye_status eye_json_text(const struct json_t *v, struct eye_arena *arena, struct eye_str *out, struct eye_err *err) {
+    char *text = v ? json_dumps(v, JSON_COMPACT) : NULL;
+    out->len = text ? strlen(text) : 0;
+    out->p = text ? eye_arena_strdup(arena, text, out->len) : NULL;
+    free(text);
+    return out->p ? EYE_OK : eye_fail_nomem(err, out->len);
+}
+
 static int add_text(const char *p, size_t n, void *buf) {
     eye_buf_add(buf, p, n);
     return ((struct eye_buf *)buf)->failed ? -1 : 0;

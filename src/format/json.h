@@ -12,6 +12,7 @@
 #define EYE_FORMAT_JSON_H
 
 #include "base/base.h"
+#include "format/table.h"
 
 struct json_t; /* jansson's */
 
@@ -74,6 +75,9 @@ EYE_MUST_CHECK enum eye_status eye_json_need_str(const struct eye_json_at *at, c
 EYE_MUST_CHECK enum eye_status eye_json_ints(const struct eye_json_at *at, const char *key, int64_t *out, size_t cap, size_t *n,
                                              struct eye_err *err);
 
+/* *out: the tree as text in one line. NOMEM, also of a tree that is NULL or jansson had no memory for. */
+EYE_MUST_CHECK enum eye_status eye_json_text(const struct json_t *v, struct eye_arena *arena, struct eye_str *out,
+                                             struct eye_err *err);
 /* Appends a tree as text; indent 0 = in one line. NOMEM. */
 EYE_MUST_CHECK enum eye_status eye_json_write(const struct json_t *v, int indent, struct eye_buf *out, struct eye_err *err);
 

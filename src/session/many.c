@@ -103,15 +103,7 @@ enum eye_status eye_many_prepare(struct eye_many *m, const struct eye_query *q, 
 }
 
 const char *eye_many_text(const struct eye_many *m, const int32_t *tokens, size_t n, struct eye_arena *arena) {
-    struct eye_buf b;
-    eye_buf_init(&b, m->model->alloc);
-    eye_tokenizer_decode(m->model->tokenizer, tokens, n, true, &b);
-    size_t first = 0, end = b.failed ? 0 : b.len;
-    while (first < end && (unsigned char)b.p[first] <= ' ') first++;
-    while (end > first && (unsigned char)b.p[end - 1] <= ' ') end--;
-    const char *text = b.failed ? NULL : eye_arena_strdup(arena, b.p ? b.p + first : "", end - first);
-    eye_buf_clear(&b);
-    return text;
+    return eye_tokenizer_text(m->model->tokenizer, m->model->alloc, tokens, n, arena);
 }
 
 enum eye_status eye_many_tokens(const struct eye_many *m, const char *text, struct eye_arena *arena, struct eye_many_text *out,

@@ -188,3 +188,16 @@ void eye_tokenizer_decode(const struct eye_tokenizer *tk, const int32_t *ids, si
     for (size_t i = 0; i < n; i++) eye_detok_push(&d, ids[i], out);
     eye_detok_flush(&d, out);
 }
+
+const char *eye_tokenizer_text(const struct eye_tokenizer *tk, const struct eye_alloc *alloc, const int32_t *ids, size_t n,
+                               struct eye_arena *arena) {
+    struct eye_buf b;
+    eye_buf_init(&b, alloc);
+    eye_tokenizer_decode(tk, ids, n, true, &b);
+    size_t first = 0, end = b.failed ? 0 : b.len;
+    while (first < end && (unsigned char)b.p[first] <= ' ') first++;
+    while (end > first && (unsigned char)b.p[end - 1] <= ' ') end--;
+    const char *text = b.failed ? NULL : eye_arena_strdup(arena, b.p ? b.p + first : "", end - first);
+    eye_buf_clear(&b);
+    return text;
+}

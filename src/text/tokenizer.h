@@ -88,6 +88,9 @@ int32_t eye_tokenizer_pad(const struct eye_tokenizer *tk);
  * becomes one U+FFFD per byte (a run of more than EYE_DETOK_MAX_HELD bytes is judged stretch by stretch). NOMEM shows as
  * out->failed. */
 void eye_tokenizer_decode(const struct eye_tokenizer *tk, const int32_t *ids, size_t n, bool skip_special, struct eye_buf *out);
+/* The same as a text in the arena, without special tokens and without blanks around it; NULL = out of memory. */
+const char *eye_tokenizer_text(const struct eye_tokenizer *tk, const struct eye_alloc *alloc, const int32_t *ids, size_t n,
+                               struct eye_arena *arena);
 
 #define EYE_DETOK_MAX_HELD 256
 

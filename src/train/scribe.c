@@ -97,13 +97,5 @@ enum eye_status eye_scribe_write(struct eye_scribe *w, const float *image, struc
 }
 
 const char *eye_scribe_text(const struct eye_scribe *w, const struct eye_search_answer *a, struct eye_arena *arena) {
-    struct eye_buf b;
-    eye_buf_init(&b, w->g->t->alloc);
-    eye_tokenizer_decode(w->g->t->tokenizer, a->tokens, a->n, true, &b);
-    size_t first = 0, end = b.failed ? 0 : b.len;
-    while (first < end && (unsigned char)b.p[first] <= ' ') first++;
-    while (end > first && (unsigned char)b.p[end - 1] <= ' ') end--;
-    const char *text = b.failed ? NULL : eye_arena_strdup(arena, b.p ? b.p + first : "", end - first);
-    eye_buf_clear(&b);
-    return text;
+    return eye_tokenizer_text(w->g->t->tokenizer, w->g->t->alloc, a->tokens, a->n, arena);
 }

@@ -5,28 +5,24 @@
 
 #include "server.h"
 
-static int put_json(struct job *j, json_t *o) {
-    char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+/* text: JSON, freed here; NULL = there was no memory for it. */
+static int put_text(struct job *j, int status, char *text) {
     j->type = "application/json";
     if (text)
         serve_buf_adds(&j->out, text);
     else
         j->out.failed = true;
     free(text);
-    json_decref(o);
-    return 200;
+    return status;
 }
 
-static int put_error(struct job *j, const struct serve_error *e) {
-    char *text = serve_error_json(e);
-    j->type = "application/json";
-    if (text)
-        serve_buf_adds(&j->out, text);
-    else
-        j->out.failed = true;
-    free(text);
-    return e->status;
+static int put_json(struct job *j, json_t *o) {
+    char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+    json_decref(o);
+    return put_text(j, 200, text);
 }
+
+static int put_error(struct job *j, const struct serve_error *e) { return put_text(j, e->status, serve_error_json(e)); }
 
 /* ---- at once ---- */
 
