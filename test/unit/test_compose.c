@@ -18,12 +18,11 @@
 #include "eyelet/convert.h"
 #include "eyelet/experimental.h"
 #include "eyelet/eyelet.h"
-#include "format/npy.h"
+#include "golden_help.h"
 #include "support/eval_model.h"
 #include "support/make_checkpoint.h"
 #include "support/support.h"
 
-enum { N_BPE = 300 };
 static const char *const cases[] = {"small-map", "small-classifier", "large-pooled", "minimal-tap"};
 static const int32_t ids[] = {5, 77, 201, 33, 118};
 static struct eye_err err;
@@ -32,40 +31,11 @@ static void ok(enum eye_status st) {
     if (st != EYE_OK) fail_msg("%s: %s", eye_status_name(st), err.text);
 }
 
-/* The case's folder, made on first use. */
-static const char *folder(const char *name) {
-    static char path[1024], from[1024];
-    snprintf(path, sizeof path, "%s/%s", eye_scratch_dir(), name);
-    snprintf(from, sizeof from, "%s/golden/compose/%s", TEST_DATA, name);
-    if (!eye_path_is_dir(path)) ok(eye_make_listed(from, N_BPE, path, &err));
-    return path;
-}
-
-static void *golden(const char *name, const char *what, size_t *n) {
-    char path[1024];
-    struct eye_npy npy;
-    snprintf(path, sizeof path, "%s/golden/compose/%s/%s.npy", TEST_DATA, name, what);
-    ok(eye_npy_open(&npy, path, &err));
-    *n = (size_t)eye_tensor_elems(&npy.t);
-    void *p = malloc(*n * 4);
-    assert_non_null(p);
-    memcpy(p, npy.t.data, *n * 4);
-    eye_npy_close(&npy);
-    return p;
-}
+static const char *folder(const char *name) { return listed_folder("compose", name); }
 
 /* Some 70 results on the way are rounded to f32 (6e-8 of their size each); layers amplify by a few. */
 static void assert_golden(const char *name, const char *what, const float *got, int64_t n) {
-    size_t n_want;
-    double diff = 0, scale = 0;
-    float *want = golden(name, what, &n_want);
-    assert_int_equal(n, n_want);
-    for (int64_t i = 0; i < n; i++) {
-        diff += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]);
-        scale += (double)want[i] * (double)want[i];
-    }
-    free(want);
-    if (!(sqrt(diff / scale) <= 2e-5)) fail_msg("%s: %s: relative RMS %g > 2e-5", name, what, sqrt(diff / scale));
+    assert_near_golden("compose", name, what, got, (size_t)n, 2e-5);
 }
 
 static void check_parts(const char *name, const struct eye_vlm *m, bool fold) {
@@ -140,7 +110,7 @@ static void check_session(const char *name) {
     struct eye_session *s;
     struct eye_image img;
     size_t n_want, n_ids;
-    int32_t *want = golden(name, "greedy", &n_want), all[256], asked[256];
+    int32_t *want = golden("compose", name, "greedy", &n_want), all[256], asked[256];
     ok(eye_model_open(folder(name), NULL, &m, &err));
     ok(eye_session_new(m, NULL, &s, &err));
     ok(eye_image_load(TEST_DATA "/../doc/demo.jpg", NULL, &img, &err));
@@ -229,7 +199,7 @@ static void gpt2_alone(void **state) {
     struct eye_session *s;
     struct eye_image img;
     size_t n_want;
-    int32_t *want = golden("gpt2", "greedy", &n_want);
+    int32_t *want = golden("compose", "gpt2", "greedy", &n_want);
     char gguf[1100];
     snprintf(gguf, sizeof gguf, "%s.gguf", folder("gpt2"));
     ok(eye_convert(folder("gpt2"), gguf, NULL, NULL, &err));

@@ -17,12 +17,11 @@
 #include "eyelet/convert.h"
 #include "eyelet/experimental.h"
 #include "eyelet/eyelet.h"
-#include "format/npy.h"
+#include "golden_help.h"
 #include "support/eval_model.h"
 #include "support/make_checkpoint.h"
 #include "support/support.h"
 
-enum { N_BPE = 300 };
 static const char *const with_eyes[] = {"clip", "clip-old", "clip-list", "siglip", "original"};
 static const char *const text_only[] = {"llama", "llama-bias", "qwen2", "mistral"};
 static const int32_t before[] = {1, 77}, after[] = {201, 33, 118};
@@ -32,14 +31,7 @@ static void ok(enum eye_status st) {
     if (st != EYE_OK) fail_msg("%s: %s", eye_status_name(st), err.text);
 }
 
-/* The case's folder, made on first use. */
-static const char *folder(const char *name) {
-    static char path[1024], from[1024];
-    snprintf(path, sizeof path, "%s/%s", eye_scratch_dir(), name);
-    snprintf(from, sizeof from, "%s/golden/llava/%s", TEST_DATA, name);
-    if (!eye_path_is_dir(path)) ok(eye_make_listed(from, N_BPE, path, &err));
-    return path;
-}
+static const char *folder(const char *name) { return listed_folder("llava", name); }
 
 /* The case as one file. */
 static const char *converted(const char *name) {
@@ -49,31 +41,9 @@ static const char *converted(const char *name) {
     return path;
 }
 
-static void *golden(const char *name, const char *what, size_t *n) {
-    char path[1024];
-    struct eye_npy npy;
-    snprintf(path, sizeof path, "%s/golden/llava/%s/%s.npy", TEST_DATA, name, what);
-    ok(eye_npy_open(&npy, path, &err));
-    *n = (size_t)eye_tensor_elems(&npy.t);
-    void *p = malloc(*n * 4);
-    assert_non_null(p);
-    memcpy(p, npy.t.data, *n * 4);
-    eye_npy_close(&npy);
-    return p;
-}
-
 /* Some 70 results on the way are rounded to f32 (6e-8 of their size each); layers amplify by a few. */
 static void assert_golden(const char *name, const char *what, const float *got, int64_t n) {
-    size_t n_want;
-    double diff = 0, scale = 0;
-    float *want = golden(name, what, &n_want);
-    assert_int_equal(n, n_want);
-    for (int64_t i = 0; i < n; i++) {
-        diff += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]);
-        scale += (double)want[i] * (double)want[i];
-    }
-    free(want);
-    if (!(sqrt(diff / scale) <= 2e-5)) fail_msg("%s: %s: relative RMS %g > 2e-5", name, what, sqrt(diff / scale));
+    assert_near_golden("llava", name, what, got, (size_t)n, 2e-5);
 }
 
 static void check_parts(const char *name, const char *path, bool fold) {
@@ -116,7 +86,7 @@ static void check_session(const char *name, const char *path, bool sees) {
     struct eye_session *s;
     struct eye_image img;
     size_t n_want, n = EYE_COUNT(before);
-    int32_t *want = golden(name, "greedy", &n_want), ids[256];
+    int32_t *want = golden("llava", name, "greedy", &n_want), ids[256];
     float *rows = NULL;
     ok(eye_model_open(path, NULL, &m, &err));
     ok(eye_session_new(m, NULL, &s, &err));

@@ -17,7 +17,7 @@
 #include "eyelet/batch.h"
 #include "eyelet/convert.h"
 #include "eyelet/eyelet.h"
-#include "format/npy.h"
+#include "golden_help.h"
 #include "support/make_checkpoint.h"
 #include "support/support.h"
 
@@ -33,31 +33,9 @@ static void ok(enum eye_status st) {
     if (st != EYE_OK) fail_msg("%s: %s", eye_status_name(st), err.text);
 }
 
-static void *golden(const char *what, size_t *n) {
-    char path[1024];
-    struct eye_npy npy;
-    snprintf(path, sizeof path, GOLDEN "/%s.npy", what);
-    ok(eye_npy_open(&npy, path, &err));
-    *n = (size_t)eye_tensor_elems(&npy.t);
-    void *p = malloc(*n * 4);
-    assert_non_null(p);
-    memcpy(p, npy.t.data, *n * 4);
-    eye_npy_close(&npy);
-    return p;
-}
-
 /* float32 against float32, as in test/reference/reference.py; it is 6e-7. */
 static void assert_near(const char *what, const float *got, size_t n) {
-    size_t n_want;
-    double diff = 0, scale = 0;
-    float *want = golden(what, &n_want);
-    assert_int_equal(n, n_want);
-    for (size_t i = 0; i < n; i++) {
-        diff += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]);
-        scale += (double)want[i] * (double)want[i];
-    }
-    free(want);
-    if (!(sqrt(diff / scale) <= 1e-4)) fail_msg("%s: relative RMS %g > 1e-4", what, sqrt(diff / scale));
+    assert_near_golden("smolvlm", "", what, got, n, 1e-4);
 }
 
 static struct eye_query query(size_t n_images) {
@@ -74,7 +52,7 @@ static void check_model(const char *path) {
     assert_int_equal(eye_model_image_tokens(m), MOST);
     ok(eye_session_new(m, NULL, &s, &err));
     struct eye_query q = query(2);
-    int32_t ids[512], *want = golden("ids", &n_want);
+    int32_t ids[512], *want = golden("smolvlm", "", "ids", &n_want);
     ok(eye_session_assemble(s, &q, ids, EYE_COUNT(ids), &n, &cut, &err));
     assert_int_equal(n, n_want);
     assert_memory_equal(ids, want, n * sizeof *ids);
@@ -97,7 +75,7 @@ static void check_model(const char *path) {
     struct eye_generate_opts greedy = {.n_predict = N_ANSWER, .ignore_eos = true};
     eye_session_reset(s);
     ok(eye_session_generate(s, &q, &greedy, &r, &err));
-    want = golden("greedy", &n_want);
+    want = golden("smolvlm", "", "greedy", &n_want);
     assert_int_equal(r.n_tokens, n_want);
     assert_memory_equal(r.tokens, want, n_want * sizeof *want);
     assert_int_equal(r.n_image_tok, first + second);
