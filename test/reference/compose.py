@@ -31,6 +31,7 @@ from transformers import (CLIPVisionConfig, CLIPVisionModel, GPT2Config, GPT2LMH
 
 import fastvlm
 from formula import uniform
+from suite import Checks, rel_rms
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 GOLDEN = os.path.join(HERE, "..", "golden", "compose")
@@ -382,30 +383,7 @@ def write_fixtures():
 
 # ---- the suite ----
 
-def rel_rms(got, want):
-    return float(np.sqrt(np.mean((got.astype(np.float64) - want) ** 2) / np.mean(want.astype(np.float64) ** 2)))
-
-
-class Suite:
-    def __init__(self, build, work):
-        self.build, self.work, self.passed, self.failed = os.path.abspath(build), work, 0, 0
-
-    def check(self, ok, text):
-        print(("ok   " if ok else "FAIL ") + text, flush=True)
-        self.passed += bool(ok)
-        self.failed += not ok
-
-    def eyelet(self, *args):
-        r = subprocess.run([os.path.join(self.build, "eyelet"), *args], capture_output=True)
-        if r.returncode:
-            raise SystemExit(f"eyelet {' '.join(args)}: exit {r.returncode}: {r.stderr.decode(errors='replace')}")
-        return r.stdout
-
-    def probe(self, model, stage, *args):
-        out = os.path.join(self.work, "probe.npy")
-        self.eyelet("probe", "-m", model, "--stage", stage, "-o", out, *args)
-        return np.load(out)
-
+class Suite(Checks):
     def folder(self, name, cfg, tensors):
         out = os.path.join(self.work, name)
         tokens = os.path.join(self.work, "tokens")

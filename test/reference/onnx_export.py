@@ -20,6 +20,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from suite import Checks, rel_rms
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 GOLDEN = os.path.join(HERE, "..", "golden")
 IMAGE = os.path.join(HERE, "..", "..", "doc", "demo.jpg")
@@ -32,15 +34,7 @@ FASTVLM = [("fastvlm", ["--size", "tiny"]), ("fastvlm-apple-f16", ["--format", "
            ("fastvlm-train", ["--format", "apple-train"]), ("fastvlm-bf16", ["--dtype", "bf16"]), ("fastvlm-odd", ["--size", "odd"])]
 
 
-def rel_rms(got, want):
-    want = want.astype(np.float64)
-    return float(np.sqrt(np.mean((got.astype(np.float64) - want) ** 2) / max(np.mean(want ** 2), 1e-30)))
-
-
-class Suite:
-    def __init__(self, build, work):
-        self.build, self.work, self.passed, self.failed = build, work, 0, 0
-
+class Suite(Checks):
     def check(self, ok, text):
         if not ok:
             print("FAIL " + text, flush=True)
@@ -51,17 +45,6 @@ class Suite:
         e = rel_rms(got, want) if got.shape == want.shape else float("inf")
         self.check(e <= rel, f"{text}: relative RMS {e:.2e} <= {rel:.0e}, shapes {got.shape} {want.shape}")
         return e
-
-    def eyelet(self, *args):
-        r = subprocess.run([os.path.join(self.build, "eyelet"), *args], capture_output=True)
-        if r.returncode:
-            raise SystemExit(f"eyelet {' '.join(args)}: exit {r.returncode}: {r.stderr.decode(errors='replace')}")
-        return r.stdout
-
-    def probe(self, model, stage, *args):
-        out = os.path.join(self.work, "probe.npy")
-        self.eyelet("probe", "-m", model, "--stage", stage, "-o", out, *args)
-        return np.load(out)
 
 
 class Exported:

@@ -30,6 +30,8 @@ import onnxruntime as ort
 from onnx import helper, numpy_helper
 from PIL import Image
 
+from suite import Checks
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 GOLDEN = os.path.join(HERE, "..", "golden")
 IMAGE = os.path.join(HERE, "..", "..", "doc", "demo.jpg")
@@ -112,26 +114,7 @@ def play_encodings(path, encodings):
     return m, missing, e
 
 
-class Suite:
-    def __init__(self, build, work):
-        self.build, self.work, self.passed, self.failed = build, work, 0, 0
-
-    def check(self, ok, text):
-        print(("ok   " if ok else "FAIL ") + text, flush=True)
-        self.passed += bool(ok)
-        self.failed += not ok
-
-    def eyelet(self, *args):
-        r = subprocess.run([os.path.join(self.build, "eyelet"), *map(str, args)], capture_output=True)
-        if r.returncode:
-            raise SystemExit(f"eyelet {' '.join(map(str, args))}: exit {r.returncode}: {r.stderr.decode(errors='replace')}")
-        return r.stdout
-
-    def probe(self, model, stage, picture):
-        out = os.path.join(self.work, "probe.npy")
-        self.eyelet("probe", "-m", model, "--stage", stage, "-i", picture, "-o", out)
-        return np.load(out)
-
+class Suite(Checks):
     def export(self, model, name, *args):
         d = os.path.join(self.work, "onnx-" + name)
         (f,) = json.loads(self.eyelet("export", "onnx", model, "-o", d, "--graph", "vision", "--json", "-q", *args))["files"]
@@ -155,9 +138,9 @@ class Suite:
         label = name + (f"-{snr}dB" if snr else "")
         file = os.path.join(self.work, label + ".gguf")
         self.eyelet("convert", model, "-o", file, "--vision", "int8", "--calibration", pictures, "-q", *(["--vision-snr", snr] if snr else []))
-        want = np.stack([self.probe(file, "projected", p) for p in judges])
-        exact = np.stack([self.probe(model, "projected", p) for p in judges])
-        pixels = [self.probe(file, "pixels", p)[None] for p in judges]
+        want = np.stack([self.probe(file, "projected", "-i", p) for p in judges])
+        exact = np.stack([self.probe(model, "projected", "-i", p) for p in judges])
+        pixels = [self.probe(file, "pixels", "-i", p)[None] for p in judges]
         path, f, _ = self.export(file, label + "-qdq", "--int8", "qdq")
         n = self.structure(label, path, f)
         if name in ("fastvlm", "clip"):
@@ -195,7 +178,7 @@ class Suite:
         s = session(m, False)
         runs = [s.run(names, {"pixel_values": p}) for p in pixels]
         for k, name in enumerate(names):
-            want = np.stack([self.probe(file, "layer:" + name.split("/")[0], p) for p in judges])
+            want = np.stack([self.probe(file, "layer:" + name.split("/")[0], "-i", p) for p in judges])
             d = snr_db(np.stack([np.moveaxis(r[k], 1, -1) for r in runs]), want)
             self.check(d >= FIRST, f"{label}: {name.split('/')[0]}: {d:.1f} dB between the two")
 

@@ -27,6 +27,7 @@ import python_package
 import serve_openai
 import smolvlm
 import train
+from suite import Checks, rel_rms
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 IMAGE = os.path.join(HERE, "..", "..", "doc", "demo.jpg")
@@ -46,34 +47,14 @@ CASES = [  # name, make_checkpoint arguments
 FULL = ("0.5b", ["--size", "0.5b", "--dtype", "bf16"])
 
 
-def rel_rms(got, want):
-    return float(np.sqrt(np.mean((got.astype(np.float64) - want) ** 2) / np.mean(want.astype(np.float64) ** 2)))
-
-
-class Suite:
-    def __init__(self, build, work):
-        self.build, self.work, self.passed, self.failed = build, work, 0, 0
-
-    def check(self, ok, text):
-        print(("ok   " if ok else "FAIL ") + text, flush=True)
-        self.passed += ok
-        self.failed += not ok
-
-    def eyelet(self, *args):
-        r = subprocess.run([os.path.join(self.build, "eyelet"), *args], capture_output=True)
-        if r.returncode:
-            raise SystemExit(f"eyelet {' '.join(args)}: exit {r.returncode}: {r.stderr.decode(errors='replace')}")
-        return r.stdout
-
+class Suite(Checks):
     def make(self, name, args):
         out = os.path.join(self.work, name)
         subprocess.run([os.path.join(self.build, "test/support/make_checkpoint"), *args, "-o", out], check=True, stdout=subprocess.DEVNULL)
         return out
 
     def probe(self, model, stage, *args):
-        out = os.path.join(self.work, "probe.npy")
-        self.eyelet("probe", "-m", model, "--preprocess", "pad", "--stage", stage, "-o", out, *args)
-        return np.load(out)
+        return super().probe(model, stage, "--preprocess", "pad", *args)
 
     def prompt_ids(self, model):
         """Ids of the template with -200 at the image, from the tokenizers library."""

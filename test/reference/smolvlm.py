@@ -17,6 +17,8 @@ from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3I
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
+from suite import Checks, rel_rms
+
 
 class SmolVLM:
     def __init__(self, path):
@@ -92,30 +94,7 @@ CASES = [  # name, make_smolvlm arguments, sizes of the images of one prompt
 ]
 
 
-def rel_rms(got, want):
-    return float(np.sqrt(np.mean((got.astype(np.float64) - want) ** 2) / np.mean(want.astype(np.float64) ** 2)))
-
-
-class Suite:
-    def __init__(self, build, work):
-        self.build, self.work, self.passed, self.failed = build, work, 0, 0
-
-    def check(self, ok, text):
-        print(("ok   " if ok else "FAIL ") + text, flush=True)
-        self.passed += ok
-        self.failed += not ok
-
-    def eyelet(self, *args):
-        r = subprocess.run([os.path.join(self.build, "eyelet"), *args], capture_output=True)
-        if r.returncode:
-            raise SystemExit(f"eyelet {' '.join(args)}: exit {r.returncode}: {r.stderr.decode(errors='replace')}")
-        return r.stdout
-
-    def probe(self, model, stage, *args):
-        out = os.path.join(self.work, "probe.npy")
-        self.eyelet("probe", "-m", model, "--stage", stage, "-o", out, *args)
-        return np.load(out)
-
+class Suite(Checks):
     def near(self, name, what, got, want):
         e = rel_rms(got, want) if got.shape == want.shape else float("inf")
         self.check(e <= REL, f"{name}: {what} {want.shape}: relative RMS {e:.2e} <= {REL:.0e}")
