@@ -217,8 +217,8 @@ const struct command cmd_run = {
     .name = "run",
     .usage = "[-m MODEL] [-i IMAGE]… [--cache FILE] [-p PROMPT] [OPTIONS]",
     .summary = "image(s) and a prompt to text, streamed",
-    .details = "MODEL is a checkpoint folder (config.json, *.safetensors, tokenizer.json) or a .gguf file. Without -m and\n"
-               "EYELET_MODEL it is the one that eyelet brings: captioner.gguf beside the program, in share/eyelet of its\n"
-               "prefix, or where eyelet was installed to.",
+    .details = "MODEL is a checkpoint folder (config.json, *.safetensors, tokenizer.json), a .gguf or compiled file, or the\n"
+               "name of one that was pulled. Without -m and EYELET_MODEL it is the one that eyelet brings: captioner.gguf\n"
+               "beside the program, in share/eyelet of its prefix, or where eyelet was installed to.",
     .args = run_args, .examples = examples, .opts_bytes = sizeof(struct run_opts), .run = run,
 };
