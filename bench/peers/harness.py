@@ -1,9 +1,8 @@
 """What the peers' scripts share: rounds in which every contestant runs once, the ratios of each round, the file of results.
 
 One script per peer, run by a Python of its own that has the peer (pip install); nothing here is a dependency of eyelet. A
-script makes
-a Contest, gives it groups of rows, and ends with finish(). A slow spell of a shared machine hits all contestants of a round, so
-the median of the rounds' ratios is what counts; times of different runs should not be compared.
+script makes a Contest, gives it groups of rows (run), and ends with finish(). A slow spell of a shared machine hits all
+contestants of a round, so the median of the rounds' ratios is what counts; times of different runs should not be compared.
 
 --fifo P measures at real-time priority P (Linux, as root): the peer's threads are raised for the timed part alone, eyelet's
 process by chrt. What contestants do before (compiling graphs, quantizing) runs at the priority of the script.
@@ -22,6 +21,7 @@ import time
 
 FEATURES = ["avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "asimddp", "i8mm", "bf16"]
 MORE_IS_BETTER = ("tok/s",)
+N_CAPTION = 16
 
 
 def machine():
@@ -72,6 +72,28 @@ class Contest:
             subprocess.run([self.program, *[path if x == "OUT" else x for x in args]], check=True, stdout=subprocess.DEVNULL)
         return path
 
+    def vision_ms(self, model, kind, n):
+        """The tower with weights of that kind, median of n."""
+        report = self.bench(model, "--vision", kind, "--decoder", "q8_0", "--prefill", 1, "--decode", 1, "-r", n)
+        return stage(report, "vision")
+
+    # ---- files that eyelet makes ----
+
+    def tower_onnx(self, name, model, *more):
+        """The tower as a graph, without projector; more: options of `eyelet export onnx`."""
+        folder = self.make(name, "export", "onnx", model, "-o", "OUT", "--graph", "vision", "--no-projector", *more, "-q")
+        return os.path.join(folder, "vision_encoder.onnx")
+
+    def int8_file(self, name, model):
+        """The model with an int8 tower that --pictures calibrated."""
+        how = ["--vision", "int8", "--calibration", self.a.pictures, "--max-pairs", "8"]
+        return self.make(name + "-int8.gguf", "convert", model, "-o", "OUT", *how, "-q")
+
+    def decoder_file(self, weights):
+        """The decoder of --model alone; embedding and head are q8_0."""
+        how = ["--decoder", weights, "--decoder-only"]
+        return self.make(f"decoder-{weights}.gguf", "convert", self.a.model, "-o", "OUT", *how, "-q")
+
     # ---- rounds ----
 
     def _raise_threads(self, policy, priority):
@@ -116,6 +138,32 @@ class Contest:
                     values[row].setdefault(name, []).append(v)
         for row, bar in bars.items():
             self._row(row, unit, bar, {name: v[1:] for name, v in values[row].items()})
+
+    def one_row(self, row, unit, bar, ours, theirs):
+        """A group of one row, whose functions give its value alone."""
+
+        def of(fn):
+            return lambda: {row: fn()}
+
+        self.group(unit, {row: bar}, of(ours), {p: of(fn) for p, fn in theirs.items()})
+
+    def caption_row(self, run):
+        """--small, int8: a picture in, N_CAPTION tokens out; run: the same by the peer."""
+        model = self.int8_file("mobile", self.a.small)
+        how = ["--vision", "int8", "--decoder", "q8_0", "--prefill", 2, "--decode", N_CAPTION - 1, "-r", 10]
+
+        def ours():
+            report = self.bench(model, *how)
+            return sum(stage(report, s) for s in ("vision", "projector", "prefill", "decode"))
+
+        row = f"caption of {N_CAPTION} tokens, int8"
+        self.one_row(row, "ms", 0.45, ours, {self.peer: lambda: self.median_ms(run, 10)})
+
+    def run(self, groups):
+        """groups: {function of the contest: the model it needs, or None}; those run that --only names and whose model is given."""
+        for fn, needs in groups.items():
+            if needs and self.wanted(fn.__name__):
+                fn(self)
 
     def _row(self, row, unit, bar, values):
         more = unit in MORE_IS_BETTER

@@ -1,12 +1,11 @@
 """eyelet and llama.cpp (llama-cpp-python's library, through its C API) in turns on the same GGUF files.
 
-Usage: peer_llama_cpp.py --build BUILD --model FOLDER [--runs 5] [--threads 2] [--fifo P] [--json FILE] [--keep DIR] [--only
-           NAME]
+Usage: peer_llama_cpp.py --build BUILD --model FOLDER [--runs 5] [--threads 2] [--fifo P] [--json FILE] [--keep DIR]
+           [--only NAME]
 Groups:
   decoder   q8_0 and q4_0: prefill of 288 tokens, decode of 64 after them; no sampling, no text on either side
   cold      from the start of a process to its first token, q4_0, a question of text: `eyelet run` on the compiled file and
-  on the
-            .gguf against cold.c, a program of a few lines; with the file in the page cache, and dropped from it
+            on the .gguf against cold.c, a program of a few lines; with the file in the page cache, and dropped from it
 
 Model: a FastVLM-0.5B shaped checkpoint. `eyelet convert --decoder-only` writes the files both read (embedding and head q8_0
 in both).
@@ -24,10 +23,7 @@ QUESTION = "<|im_start|>user\nWhat is on the table, and what colour is it?<|im_e
 
 
 def decoder(c):
-    files = {
-        q: c.make(f"decoder-{q}.gguf", "convert", c.a.model, "-o", "OUT", "--decoder", q, "--decoder-only", "-q")
-        for q in ("q8_0", "q4_0")
-    }
+    files = {q: c.decoder_file(q) for q in ("q8_0", "q4_0")}
 
     def llama(path):
         model = ll.llama_model_load_from_file(path.encode(), ll.llama_model_default_params())
@@ -67,7 +63,7 @@ def decoder(c):
 
 
 def cold(c):
-    gguf = c.make("decoder-q4_0.gguf", "convert", c.a.model, "-o", "OUT", "--decoder", "q4_0", "--decoder-only", "-q")
+    gguf = c.decoder_file("q4_0")
     compiled = c.make("decoder-q4_0.eyelet", "compile", gguf, "-o", "OUT", "-q")
     site = os.path.dirname(os.path.dirname(ll.__file__))
     lib, program = os.path.join(site, "llama_cpp", "lib"), os.path.join(c.folder, "llama_cold")
@@ -89,57 +85,29 @@ def cold(c):
         check=True,
     )
 
-    def run(path, *cmd):
+    def ms(path, *cmd):
         if drop:
             with open(path) as f:
                 os.fsync(f.fileno())
                 os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         t0 = time.perf_counter()
         subprocess.run([*c.first(), *cmd], check=True, capture_output=True)
-        return {row: 1e3 * (time.perf_counter() - t0)}
+        return 1e3 * (time.perf_counter() - t0)
+
+    def eyelet(path):
+        how = ["--raw", "-p", QUESTION, "-n", "1", "-c", "1024", "-t", str(c.a.threads), "-q"]
+        return ms(path, c.program, "run", "-m", path, *how)
 
     for drop in (False, True):
         row = "cold start to first token, q4_0, page cache " + ("cold" if drop else "warm")
-
-        def eyelet(path):
-            return run(
-                path,
-                c.program,
-                "run",
-                "-m",
-                path,
-                "--raw",
-                "-p",
-                QUESTION,
-                "-n",
-                "1",
-                "-c",
-                "1024",
-                "-t",
-                str(c.a.threads),
-                "-q",
-            )
-
-        c.group(
-            "ms",
-            {row: 0.3},
-            lambda: eyelet(compiled),
-            {"llama.cpp": lambda: run(gguf, program, gguf, QUESTION, str(c.a.threads))},
-        )
-        own = row + ", without compiling"
-        c.group(
-            "ms",
-            {own: None},
-            lambda: {own: eyelet(gguf)[row]},
-            {"llama.cpp": lambda: {own: run(gguf, program, gguf, QUESTION, str(c.a.threads))[row]}},
-        )
+        peers = {"llama.cpp": lambda: ms(gguf, program, gguf, QUESTION, str(c.a.threads))}
+        c.one_row(row, "ms", 0.3, lambda: eyelet(compiled), peers)
+        c.one_row(row + ", without compiling", "ms", None, lambda: eyelet(gguf), peers)
 
 
 c = Contest(__doc__, "llama.cpp", lambda ap: ap.add_argument("--model", required=True))
 quiet = ll.llama_log_callback(lambda level, text, data: None)
 ll.llama_log_set(quiet, ctypes.c_void_p(0))
 ll.llama_backend_init()
-for fn in (decoder, cold):
-    if c.wanted(fn.__name__):
-        fn(c)
+c.run({decoder: c.a.model, cold: c.a.model})
 c.finish({"llama-cpp-python": ll.__version__})

@@ -20,7 +20,7 @@ import torch_env  # noqa: E402, F401: before torchvision
 import torch  # noqa: E402
 import torchvision  # noqa: E402
 import transformers  # noqa: E402
-from harness import Contest, stage  # noqa: E402
+from harness import N_CAPTION, Contest  # noqa: E402
 from torch import nn  # noqa: E402
 
 
@@ -40,12 +40,12 @@ def tower(c):
     f32 = model.vision.to(memory_format=torch.channels_last)
     nets = {"f32": (f32, x), "bf16": (copy.deepcopy(f32).bfloat16(), x.bfloat16())}
     for kind, (net, inp) in nets.items():
-        row = f"FastViTHD {side}, {kind}"
-        c.group(
+        c.one_row(
+            f"FastViTHD {side}, {kind}",
             "ms",
-            {row: None},
-            lambda: {row: stage(c.bench(c.a.model, "--vision", kind, "--prefill", 1, "--decode", 1, "-r", 1), "vision")},
-            {"PyTorch": lambda: {row: c.median_ms(lambda: net.forward_features(inp), 1)}},
+            None,
+            lambda: c.vision_ms(c.a.model, kind, 1),
+            {"PyTorch": lambda: c.median_ms(lambda: net.forward_features(inp), 1)},
         )
 
 
@@ -119,21 +119,6 @@ class Decoder(nn.Module):
 
 
 def caption(c):
-    row, n = "caption of 16 tokens, int8", 16
-    file8 = c.make(
-        "mobile-int8.gguf",
-        "convert",
-        c.a.small,
-        "-o",
-        "OUT",
-        "--vision",
-        "int8",
-        "--calibration",
-        c.a.pictures,
-        "--max-pairs",
-        "8",
-        "-q",
-    )
     x = torch.rand(1, 3, 224, 224).contiguous(memory_format=torch.channels_last)
     eyes = torchvision.models.mobilenet_v3_large()
     eyes.classifier[3] = nn.Linear(1280, 768)
@@ -151,20 +136,14 @@ def caption(c):
     def run():
         rows = torch.cat([eyes(x)[:, None], words[None, 1:2]], 1)
         _, k, v = begin(rows, torch.arange(2)[None], none, none)
-        for i in range(1, n):
+        for i in range(1, N_CAPTION):
             _, k, v = step(words[None, 7 * i : 7 * i + 1], torch.tensor([[1 + i]]), k, v)
 
-    def ours():
-        r = c.bench(file8, "--vision", "int8", "--decoder", "q8_0", "--prefill", 2, "--decode", n - 1, "-r", 10)
-        return {row: sum(stage(r, s) for s in ("vision", "projector", "prefill", "decode"))}
-
-    c.group("ms", {row: 0.45}, ours, {"PyTorch": lambda: {row: c.median_ms(run, 10)}})
+    c.caption_row(run)
 
 
 c = Contest(__doc__, "PyTorch", options)
 torch.set_num_threads(c.a.threads)
 with torch.no_grad():
-    for fn, needs in ((tower, c.a.model), (hpml, c.a.student), (caption, c.a.small)):
-        if needs and c.wanted(fn.__name__):
-            fn(c)
+    c.run({tower: c.a.model, hpml: c.a.student, caption: c.a.small})
 c.finish({"torch": torch.__version__})

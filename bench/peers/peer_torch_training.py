@@ -2,9 +2,8 @@
 against autocast.
 
 Usage: peer_torch_training.py --build BUILD [--runs 5] [--threads 2] [--fifo P] [--json FILE] [--only NAME]
-With --threads 1 in processor time, which other programs disturb less. Networks: "decoder 256 4", "decoder 384 6", "mobilenet
-32", "tail 32"
-(--only takes a part of such a name). bench_train must be built (ninja bench/bench_train). Needs torch.
+With --threads 1 in processor time, which other programs disturb less. Networks: "decoder 256 4", "decoder 384 6",
+"mobilenet 32", "tail 32" (--only takes a part of such a name). bench_train must be built (ninja bench/bench_train). Needs torch.
 """
 
 import os
@@ -142,5 +141,5 @@ for what, make in nets.items():
         net, loss = make()
         for bf16 in (False, True):
             row = f"training step, {what}, {'bf16' if bf16 else 'f32'}"
-            c.group("ms", {row: None}, lambda: {row: ours_ms(what, bf16)}, {"PyTorch": lambda: {row: best_ms(net, loss, bf16)}})
+            c.one_row(row, "ms", None, lambda: ours_ms(what, bf16), {"PyTorch": lambda: best_ms(net, loss, bf16)})
 c.finish({"torch": torch.__version__})

@@ -1,6 +1,7 @@
 """Writes a checkpoint of the small contestants' shape, random weights: MobileNetV3-Large 224, whose classifier gives one
-row, and GPT-2 of
-six layers (DistilGPT2). Usage: small.py --build BUILD --data DATA OUT     (DATA: the folder that holds tokenizers/llama2_sp)
+row, and GPT-2 of six layers (DistilGPT2).
+
+Usage: small.py --build BUILD --data DATA OUT     (DATA: the folder that holds tokenizers/llama2_sp)
 """
 
 import argparse
