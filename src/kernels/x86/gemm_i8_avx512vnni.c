@@ -1,6 +1,7 @@
 /* GEMM, u8 activations x s8 weights, AVX512-VNNI: up to 8 rows x one panel of 32 columns. vpdpbusd takes activations as they
  * are and does not saturate. Registers: 16 sums, 2 of weights, 1 broadcast; with 12 rows gcc 12 keeps sums in memory, at half
- * the speed. The panel of weights stays in the first-level cache while all rows of the call pass by. */
+ * the speed. The panel of weights stays in the first-level cache while all rows of the call pass by; the rows that come next
+ * are fetched there meanwhile, 8 short streams that the hardware does not see in time. */
 #include <immintrin.h>
 
 #include "kernels/rows.h"
@@ -38,6 +39,13 @@ EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const size_t m, const siz
     EYE_UNROLL
     for (size_t r = 0; r < m; r++) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
     size_t left = a->k;
+    const char *next = (const char *)row + m * a->a_stride; /* rows; behind the last one it does no harm */
+    for (size_t at = 0; left >= 16; left -= 16, at += 16) { /* every line of MR rows in turn; four steps: addresses cost, too */
+        _mm_prefetch(next + at + at / 16 % 4 * a->a_stride, _MM_HINT_T0);
+        _mm_prefetch(next + at + (at / 16 % 4 + 4) * a->a_stride, _MM_HINT_T0);
+        EYE_UNROLL
+        for (int t = 0; t < 4; t++, row += EYE_I8_KR, w += EYE_I8_KR * EYE_I8_NR) step(a, m, nv, row, EYE_I8_KR, w, sum);
+    }
     for (; left >= EYE_I8_KR; left -= EYE_I8_KR, row += EYE_I8_KR, w += EYE_I8_KR * EYE_I8_NR)
         step(a, m, nv, row, EYE_I8_KR, w, sum);
     if (left) step(a, m, nv, row, left, w, sum);
