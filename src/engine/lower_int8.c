@@ -7,6 +7,7 @@
 #include "engine/int8.h"
 
 #define MAX_KERNEL_ROWS 64
+#define MAX_STRIDE 8 /* of two rows at a time */
 #define LEAST_PIECE 4096
 #define SHORT_ROW 16
 
@@ -57,7 +58,8 @@ enum eye_status eye_lower_linear_i8(struct eye_lower *l, const struct eye_node *
 
 struct conv {
     struct eye_matrix_i8 w;      /* dense */
-    size_t taps, scale, bias;    /* depthwise [kh][kw][O], [O]; blobs */
+    size_t taps, panels;         /* depthwise, twice: [kh][kw][O], eye_dw_pack's; blobs */
+    size_t scale, bias;          /* [O] */
     eye_map_fn *act;
     int64_t h, w_in, c;          /* input image */
     int64_t oh, ow, o;           /* output image */
@@ -71,6 +73,7 @@ struct conv_run {
     const uint8_t *in;
     struct eye_finish_i8 finish;
     size_t rows, parts; /* output image rows of all images; tasks */
+    bool straight;      /* depthwise, to bytes and nothing between */
 };
 
 /* Patches [kh][kw][C]; what is outside the image is the zero point. A short row is copied as 16 bytes, which what follows writes
@@ -114,23 +117,31 @@ static enum eye_status run_dense(struct eye_exec *x, const struct eye_step *s, s
     return EYE_OK;
 }
 
-static void depthwise_band(const struct conv_run *r, size_t row, size_t end, int i_thread) {
+/* Rows [row, row + n) of one image. */
+static void depthwise_call(const struct conv_run *r, size_t row, size_t n, float *out) {
     const struct conv *d = r->d;
     const struct eye_plan *p = r->x->plan;
-    const uint8_t *rows[MAX_KERNEL_ROWS];
-    size_t n = (size_t)(d->ow * d->o);
-    float *out = (float *)eye_exec_thread(r->x, i_thread);
-    for (; row < end; row++) {
-        const uint8_t *image = r->in + (int64_t)row / d->oh * d->h * d->w_in * d->c;
-        int64_t y0 = (int64_t)row % d->oh * d->stride - d->top;
-        for (int64_t u = 0; u < d->kh; u++) rows[u] = y0 + u >= 0 && y0 + u < d->h ? image + (y0 + u) * d->w_in * d->c : NULL;
-        struct eye_dwconv_u8_args a = {
-            .rows = rows, .w = eye_blob_ptr(p, d->taps), .scale = eye_blob_ptr(p, d->scale), .bias = eye_blob_ptr(p, d->bias),
-            .out = out, .zero = (float)d->zero, .width_in = (uint32_t)d->w_in, .width_out = (uint32_t)d->ow,
-            .channels_in = (uint32_t)d->c, .mult = (uint32_t)(d->o / d->c), .kh = (uint32_t)d->kh, .kw = (uint32_t)d->kw,
-            .stride = (uint32_t)d->stride, .pad_left = (uint32_t)d->left};
-        p->e->kernels.dwconv_u8(&a);
-        eye_finish_i8(r->x, &r->finish, out, row, n, 0, n);
+    const uint8_t *rows[MAX_KERNEL_ROWS + MAX_STRIDE], *image = r->in + (int64_t)row / d->oh * d->h * d->w_in * d->c;
+    const struct eye_quant *q = &r->finish.quant;
+    size_t size = (size_t)(d->ow * d->o);
+    int64_t y0 = (int64_t)row % d->oh * d->stride - d->top, n_in = ((int64_t)n - 1) * d->stride + d->kh;
+    for (int64_t u = 0; u < n_in; u++) rows[u] = y0 + u >= 0 && y0 + u < d->h ? image + (y0 + u) * d->w_in * d->c : NULL;
+    struct eye_dwconv_u8_args a = {
+        .rows = rows, .w = eye_blob_ptr(p, d->taps), .panels = eye_blob_ptr(p, d->panels), .scale = eye_blob_ptr(p, d->scale),
+        .bias = eye_blob_ptr(p, d->bias), .out = out, .zero = (float)d->zero, .n_rows = (uint32_t)n, .width_in = (uint32_t)d->w_in,
+        .width_out = (uint32_t)d->ow, .channels_in = (uint32_t)d->c, .mult = (uint32_t)(d->o / d->c), .kh = (uint32_t)d->kh,
+        .kw = (uint32_t)d->kw, .stride = (uint32_t)d->stride, .pad_left = (uint32_t)d->left};
+    if (r->straight) a.q = (uint8_t *)r->finish.y + row * size, a.q_inv_scale = 1.0f / q->scale, a.q_zero = (float)q->zero;
+    p->e->kernels.dwconv_u8(&a);
+    if (!r->straight) eye_finish_i8(r->x, &r->finish, out, row, size, 0, size);
+}
+
+/* Two rows at a time where kernels share work between them. */
+static void depthwise_band(const struct conv_run *r, size_t row, size_t end, int i_thread) {
+    size_t oh = (size_t)r->d->oh, n;
+    for (; row < end; row += n) {
+        n = r->straight && r->d->stride <= MAX_STRIDE && row % oh + 1 < oh && row + 1 < end ? 2 : 1;
+        depthwise_call(r, row, n, (float *)eye_exec_thread(r->x, i_thread));
     }
 }
 
@@ -143,7 +154,9 @@ static void depthwise_task(void *ctx, int i_task, int i_thread) {
 static struct conv_run make_bands(struct eye_exec *x, const struct eye_step *s) {
     const struct conv *d = s->data;
     const struct eye_node *n = s->node;
-    return (struct conv_run){.x = x, .d = d, .in = eye_exec_ptr(x, n->in[0]), .finish = eye_finish_of(x, n, d->act, EYE_NONE)};
+    struct conv_run r = {.x = x, .d = d, .in = eye_exec_ptr(x, n->in[0]), .finish = eye_finish_of(x, n, d->act, EYE_NONE)};
+    r.straight = !d->act && r.finish.quant.scale > 0 && !r.finish.quant.wide;
+    return r;
 }
 
 static void depthwise_rows(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, int i_thread) {
@@ -174,6 +187,11 @@ static void fill_taps(const struct eye_packer *p, void *dst, const void *ctx) {
         for (size_t t = 0; t < taps; t++) out[t * n + o] = (float)((const int8_t *)w->data)[o * taps + t];
 }
 
+static void fill_quads(const struct eye_packer *p, void *dst, const void *ctx) {
+    const struct eye_value *w = ((const struct taps_ctx *)ctx)->w;
+    eye_dw_pack((size_t)w->dims[0], (size_t)w->dims[2], (size_t)w->dims[3], w->data, dst);
+}
+
 enum eye_status eye_lower_conv2d_i8(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
     const struct eye_value *x = eye_value_at(l->g, n->in[0]), *w = eye_value_at(l->g, n->in[1]);
     const struct eye_value *y = eye_value_at(l->g, n->out);
@@ -202,7 +220,9 @@ enum eye_status eye_lower_conv2d_i8(struct eye_lower *l, const struct eye_node *
     EYE_TRY(eye_lower_cost(l, n, EYE_COST_F32, (double)taps, taps * sizeof(float), err));
     eye_lower_scratch(l, (size_t)(d->ow * d->o) * sizeof(float), 0);
     EYE_TRY(eye_lower_scales_i8(l, n, false, &d->scale, &d->bias, err));
-    return eye_lower_blob(l, (size_t)(d->kh * d->kw * d->o) * sizeof(float), fill_taps, &ctx, sizeof ctx, 0, &d->taps, err);
+    size_t bytes = eye_dw_panels_bytes((size_t)d->o, (size_t)d->kh, (size_t)d->kw);
+    EYE_TRY(eye_lower_blob(l, bytes, fill_quads, &ctx, sizeof ctx, 0, &d->panels, err));
+    return eye_lower_blob(l, taps * sizeof(float), fill_taps, &ctx, sizeof ctx, 0, &d->taps, err);
 }
 
 /* ---- into and out of bytes ---- */

@@ -54,15 +54,32 @@ static inline uint64_t eye_i16_four(const int16_t *p, size_t n) {
     return (uint64_t)(uint16_t)p[0] | (n > 1 ? (uint64_t)(uint16_t)p[1] << 16 : 0) | (n > 2 ? (uint64_t)(uint16_t)p[2] << 32 : 0);
 }
 
-/* Depthwise convolution of one output row, as struct eye_dwconv_args has it:
+/* Weights of a depthwise convolution for products of four bytes: panels of 64 output channels, channels beyond the end zero. A
+ * panel: int32 sum of each channel's taps, then [kh / 4 + 1][kw][64 channels][4 kernel rows], rows beyond kh zero, and that again
+ * one row further down, for the output row below. Channel 16 i + 4 v + j (i, v, j < 4) is at 16 v + 4 i + j. 64-byte aligned. */
+enum { EYE_DW_NC = 64, EYE_DW_SUMS_BYTES = 4 * EYE_DW_NC };
+static inline size_t eye_dw_panel_bytes(size_t kh, size_t kw) {
+    return EYE_DW_SUMS_BYTES + 2 * (kh / 4 + 1) * kw * 4 * EYE_DW_NC;
+}
+static inline size_t eye_dw_panels_bytes(size_t channels, size_t kh, size_t kw) {
+    return (channels + EYE_DW_NC - 1) / EYE_DW_NC * eye_dw_panel_bytes(kh, kw);
+}
+/* w [channels][kh][kw]; dst all panels. */
+void eye_dw_pack(size_t channels, size_t kh, size_t kw, const int8_t *w, void *dst);
+
+/* Depthwise convolution of n_rows output rows, as struct eye_dwconv_args has it:
  * out[x][o] = (sum over taps (in - zero) w) scale[o] + bias[o], fused. Columns and rows outside count as zero point.
- * kh kw 255 127 must stay below 2^24: sums are kept as f32, which is exact up to there. */
+ * kh kw 255 127 must stay below 2^24: sums may be kept as f32, which is exact up to there. */
 struct eye_dwconv_u8_args {
-    const uint8_t *const *rows; /* kh pointers to [width_in][channels_in]; NULL = outside */
+    const uint8_t *const *rows; /* (n_rows - 1) stride + kh pointers to [width_in][channels_in]; NULL = outside */
     const float *w;             /* [kh][kw][channels_out]: the s8 weights as numbers */
+    const void *panels;         /* the same as eye_dw_pack leaves them: a kernel reads what suits it */
     const float *scale, *bias;  /* [channels_out] */
-    float *out;                 /* [width_out][channels_out] */
+    float *out;                 /* [n_rows][width_out][channels_out]; with q: room for one row, no result */
+    uint8_t *q;                 /* NULL, or [n_rows][width_out][channels_out]: what quant_u8 makes of the results */
+    float q_inv_scale, q_zero;
     float zero;
+    uint32_t n_rows;
     uint32_t width_in, width_out;
     uint32_t channels_in, mult;
     uint32_t kh, kw, stride, pad_left;

@@ -197,19 +197,22 @@ void bench_eye_gemm_i8_fn(struct check *c) {
 void bench_eye_gemm_i16_fn(struct check *c) { bench_eye_gemm_i8_fn(c); }
 
 static void step_dwconv_u8(const struct check_row *r, void *p) { ((eye_dwconv_u8_fn *)r->fn)(p); }
-static void bench_dwconv_u8(struct check *c, uint32_t width, uint32_t channels, uint32_t kernel) {
-    size_t n_in = (size_t)width * channels, n_w = (size_t)kernel * kernel * channels, floats = n_w + channels + n_in;
-    float *mem = eye_alloc_zero(NULL, floats * sizeof(float) + n_in * kernel);
-    if (!mem) check_fail(c, "no memory");
+static void bench_dwconv_u8(struct check *c, uint32_t width, uint32_t channels, uint32_t kernel) { /* two rows, to bytes */
+    size_t n_row = (size_t)width * channels, n_w = (size_t)kernel * kernel * channels, floats = n_w + channels + n_row;
+    size_t panels = eye_dw_panels_bytes(channels, kernel, kernel), bytes = panels + floats * sizeof(float) + n_row * (kernel + 3);
+    uint8_t *all = eye_alloc_zero(NULL, bytes);
+    if (!all) check_fail(c, "no memory");
+    float *mem = (float *)(void *)(all + panels);
     const uint8_t *rows[8];
-    for (uint32_t y = 0; y < kernel; y++) rows[y] = (const uint8_t *)(mem + floats) + y * n_in;
-    struct eye_dwconv_u8_args a = {.rows = rows, .w = mem, .scale = mem + n_w, .bias = mem + n_w, .out = mem + n_w + channels,
+    for (uint32_t y = 0; y <= kernel; y++) rows[y] = (const uint8_t *)(mem + floats) + (2 + y) * n_row;
+    struct eye_dwconv_u8_args a = {.rows = rows, .w = mem, .panels = all, .scale = mem + n_w, .bias = mem + n_w,
+                                   .out = mem + n_w + channels, .q = (uint8_t *)(mem + floats), .q_inv_scale = 1, .n_rows = 2,
                                    .width_in = width, .width_out = width, .channels_in = channels, .mult = 1, .kh = kernel,
                                    .kw = kernel, .stride = 1, .pad_left = kernel / 2};
     char shape[64];
     snprintf(shape, sizeof shape, "%u x %u, %ux%u", width, channels, kernel, kernel);
-    report(c, step_dwconv_u8, &a, shape, 2.0 * (double)n_in * kernel * kernel, "GOP/s");
-    eye_alloc_free(NULL, mem, floats * sizeof(float) + n_in * kernel);
+    report(c, step_dwconv_u8, &a, shape, 4.0 * (double)n_row * kernel * kernel, "GOP/s");
+    eye_alloc_free(NULL, all, bytes);
 }
 void bench_eye_dwconv_u8_fn(struct check *c) {
     bench_dwconv_u8(c, 256, 96, 3);

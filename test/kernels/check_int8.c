@@ -104,46 +104,61 @@ void check_eye_gemm_i16_fn(struct check *c) { gemm_cases(c, true); }
 
 /* ---- depthwise convolution ---- */
 
-enum { MAX_KH = 7 };
+enum { MAX_IN_ROWS = 12 };
+
+/* Results of the plain C version and of the one looked at: floats, or bytes. */
+static void dwconv_compare(struct check *c, struct eye_dwconv_u8_args a, bool to_bytes) {
+    size_t row = (size_t)a.width_out * a.channels_in * a.mult, n = a.n_rows * row;
+    struct gbuf out = gbuf_new((to_bytes ? row : n) * 4, 4), q = gbuf_new(to_bytes ? n : 1, 1);
+    float *want = malloc(n * 4);
+    uint8_t *want_q = malloc(n);
+    if (to_bytes) a.q = want_q, a.q_inv_scale = check_uniform(c, 0.01f, 10.0f), a.q_zero = (float)check_below(c, 256);
+    a.out = want, ((eye_dwconv_u8_fn *)c->ref->fn)(&a);
+    if (to_bytes) a.q = q.p;
+    a.out = out.p, ((eye_dwconv_u8_fn *)c->row->fn)(&a);
+    gbuf_check(c, &out, "out"), gbuf_check(c, &q, "q");
+    for (size_t i = 0; i < n && to_bytes; i++)
+        if (want_q[i] != ((uint8_t *)q.p)[i]) check_fail(c, "byte %zu is %u, expected %u", i, ((uint8_t *)q.p)[i], want_q[i]);
+    if (!to_bytes) check_same_bits(c, "out", want, out.p, n);
+    free(want), free(want_q);
+    gbuf_free(&out), gbuf_free(&q);
+}
 
 static void dwconv_case(struct check *c, struct eye_dwconv_u8_args a, enum bytes kind) {
-    size_t c_out = (size_t)a.channels_in * a.mult, taps = (size_t)a.kh * a.kw, n_out = a.width_out * c_out;
-    struct gbuf in[MAX_KH], w = gbuf_new(taps * c_out * 4, 4), scale = gbuf_new(c_out * 4, 4), bias = gbuf_new(c_out * 4, 4);
-    struct gbuf out = gbuf_new(n_out * 4, 4);
-    const uint8_t *rows[MAX_KH];
-    check_where(c, "width %u->%u, channels %u x%u, kernel %ux%u stride %u, zero %g, bytes %s", a.width_in, a.width_out,
-                a.channels_in, a.mult, a.kh, a.kw, a.stride, (double)a.zero, bytes_name[kind]);
-    for (size_t i = 0; i < taps * c_out; i++) {
-        uint8_t q;
-        fill_bytes(c, kind, &q, 1, 0x80, 0x7f);
-        ((float *)w.p)[i] = (float)(int8_t)q;
-    }
+    size_t c_out = (size_t)a.channels_in * a.mult, taps = (size_t)a.kh * a.kw, n_in = (a.n_rows - 1) * a.stride + a.kh;
+    struct gbuf in[MAX_IN_ROWS], w = gbuf_new(taps * c_out * 4, 4), scale = gbuf_new(c_out * 4, 4), bias = gbuf_new(c_out * 4, 4);
+    struct gbuf q = gbuf_new(taps * c_out, 1), panels = gbuf_new(eye_dw_panels_bytes(c_out, a.kh, a.kw), 64);
+    const uint8_t *rows[MAX_IN_ROWS];
+    check_where(c, "rows %u, width %u->%u, channels %u x%u, kernel %ux%u stride %u, zero %g, bytes %s", a.n_rows, a.width_in,
+                a.width_out, a.channels_in, a.mult, a.kh, a.kw, a.stride, (double)a.zero, bytes_name[kind]);
+    fill_bytes(c, kind, q.p, q.bytes, 0x80, 0x7f);
+    for (size_t i = 0; i < taps * c_out; i++) ((float *)w.p)[i % taps * c_out + i / taps] = ((int8_t *)q.p)[i];
+    eye_dw_pack(c_out, a.kh, a.kw, q.p, panels.p);
+    gbuf_check(c, &panels, "the panels");
     check_fill(c, PAT_RANDOM, scale.p, c_out, 1.0f);
     check_fill(c, PAT_RANDOM, bias.p, c_out, 1.0f);
-    for (size_t y = 0; y < a.kh; y++) {
+    for (size_t y = 0; y < n_in; y++) {
         in[y] = gbuf_new((size_t)a.width_in * a.channels_in, 1);
         fill_bytes(c, kind, in[y].p, in[y].bytes, 0, 255);
         gbuf_freeze(&in[y]);
         rows[y] = check_below(c, 4) == 0 ? NULL : in[y].p;
     }
-    gbuf_freeze(&w), gbuf_freeze(&scale), gbuf_freeze(&bias);
-    float *want = malloc(n_out * 4);
-    a.rows = rows, a.w = w.p, a.scale = scale.p, a.bias = bias.p;
-    a.out = want, ((eye_dwconv_u8_fn *)c->ref->fn)(&a);
-    a.out = out.p, ((eye_dwconv_u8_fn *)c->row->fn)(&a);
-    gbuf_check(c, &out, "out");
-    check_same_bits(c, "out", want, out.p, n_out);
-    for (size_t y = 0; y < a.kh; y++) gbuf_free(&in[y]);
-    free(want);
-    gbuf_free(&w), gbuf_free(&scale), gbuf_free(&bias), gbuf_free(&out);
+    gbuf_freeze(&w), gbuf_freeze(&panels), gbuf_freeze(&scale), gbuf_freeze(&bias);
+    a.rows = rows, a.w = w.p, a.panels = panels.p, a.scale = scale.p, a.bias = bias.p;
+    dwconv_compare(c, a, false);
+    dwconv_compare(c, a, true);
+    for (size_t y = 0; y < n_in; y++) gbuf_free(&in[y]);
+    gbuf_free(&w), gbuf_free(&q), gbuf_free(&panels), gbuf_free(&scale), gbuf_free(&bias);
 }
 
 void check_eye_dwconv_u8_fn(struct check *c) {
-    static const uint32_t kernels[] = {3, 7, 5, 1, 3}, channels[] = {96, 384, 17};
+    static const uint32_t kernels[] = {3, 7, 5, 1, 3}, channels[] = {96, 384, 17, 64, 130};
     for (uint32_t i = 0; i < 6 * (c->quick ? 12u : 40u); i++) {
         struct eye_dwconv_u8_args a = {.kh = kernels[i % 5], .kw = kernels[i % 5], .stride = 1 + i % 2, .mult = 1 + i / 2 % 2,
-                                       .width_in = 1 + i / 6, .channels_in = (uint32_t)check_between(c, 1, 70)};
-        if (i % 9 == 0) a.channels_in = channels[i % 3];
+                                       .n_rows = 1 + i / 5 % 3, .width_in = 1 + i / 6,
+                                       .channels_in = (uint32_t)check_between(c, 1, 70)};
+        if (i % 9 == 0) a.channels_in = channels[i / 9 % 5];
+        if (i % 7 == 0) a.width_in = (uint32_t)check_between(c, 40, 70); /* more than is done at once */
         a.pad_left = a.kw / 2;
         a.width_out = (a.width_in + 2 * a.pad_left - a.kw) / a.stride + 1;
         a.zero = (float)check_below(c, 256);

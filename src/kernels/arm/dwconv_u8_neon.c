@@ -37,4 +37,4 @@ EYE_INLINE vec mul_add(vec a, vec b, vec c) { return (vec){vfmaq_f32(c.lo, a.lo,
 
 #include "kernels/dwconv_u8.h"
 
-void eye_dwconv_u8_neon(const struct eye_dwconv_u8_args *a) { dwconv(a); }
+void eye_dwconv_u8_neon(const struct eye_dwconv_u8_args *a) { dwconv_rows(a, eye_quant_u8_neon); }

@@ -44,22 +44,48 @@ void eye_gemm_i16_ref(const struct eye_gemm_i8_args *a) {
     }
 }
 
-void eye_dwconv_u8_ref(const struct eye_dwconv_u8_args *a) {
+void eye_dw_pack(size_t channels, size_t kh, size_t kw, const int8_t *w, void *dst) {
+    const size_t panel = eye_dw_panel_bytes(kh, kw), rows = (kh / 4 + 1) * 4;
+    memset(dst, 0, eye_dw_panels_bytes(channels, kh, kw));
+    for (size_t c = 0; c < channels; c++) {
+        uint8_t *p = (uint8_t *)dst + c / EYE_DW_NC * panel;
+        size_t at = c / 4 % 4 * 16 + c / 16 % 4 * 4 + c % 4;
+        int32_t *sum = (int32_t *)(void *)p + at;
+        int8_t *q = (int8_t *)p + EYE_DW_SUMS_BYTES + at * 4;
+        for (size_t i = 0; i < kh * kw; i++, w++) {
+            size_t y = i / kw, below = y + 1, x = i % kw;
+            *sum += *w;
+            q[(y / 4 * kw + x) * EYE_DW_NC * 4 + y % 4] = *w;
+            q[rows * kw * EYE_DW_NC + (below / 4 * kw + x) * EYE_DW_NC * 4 + below % 4] = *w;
+        }
+    }
+}
+
+static void dwconv_row(const struct eye_dwconv_u8_args *a, const uint8_t *const *rows, float *out) {
     size_t c_in = a->channels_in, c_out = c_in * a->mult;
     for (size_t x = 0; x < a->width_out; x++) {
         for (size_t o = 0; o < c_out; o++) {
             float sum = 0.0f;
             for (size_t ky = 0; ky < a->kh; ky++) {
-                if (!a->rows[ky]) continue;
+                if (!rows[ky]) continue;
                 for (size_t kx = 0; kx < a->kw; kx++) {
                     size_t col = x * a->stride + kx; /* counted from the left padding */
                     if (col < a->pad_left || col - a->pad_left >= a->width_in) continue;
-                    float in = (float)a->rows[ky][(col - a->pad_left) * c_in + o / a->mult] - a->zero;
+                    float in = (float)rows[ky][(col - a->pad_left) * c_in + o / a->mult] - a->zero;
                     sum += in * a->w[(ky * a->kw + kx) * c_out + o];
                 }
             }
-            a->out[x * c_out + o] = fmaf(sum, a->scale[o], a->bias[o]);
+            out[x * c_out + o] = fmaf(sum, a->scale[o], a->bias[o]);
         }
+    }
+}
+
+void eye_dwconv_u8_ref(const struct eye_dwconv_u8_args *a) {
+    const size_t n = (size_t)a->width_out * a->channels_in * a->mult;
+    for (size_t y = 0; y < a->n_rows; y++) {
+        float *out = a->q ? a->out : a->out + y * n;
+        dwconv_row(a, a->rows + y * a->stride, out);
+        if (a->q) eye_quant_u8_ref(a->q + y * n, out, n, a->q_inv_scale, a->q_zero);
     }
 }
 

@@ -25,4 +25,4 @@ EYE_INLINE vec mul_add(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 
 #include "kernels/dwconv_u8.h"
 
-void eye_dwconv_u8_avx512(const struct eye_dwconv_u8_args *a) { dwconv(a); }
+void eye_dwconv_u8_avx512(const struct eye_dwconv_u8_args *a) { dwconv_rows(a, eye_quant_u8_avx512); }
