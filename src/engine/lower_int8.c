@@ -93,13 +93,33 @@ static void make_patch(const struct conv *d, const uint8_t *image, int64_t y0, i
     }
 }
 
-static void make_patches(const void *ctx, size_t row0, size_t n, uint8_t *dst) {
+/* How many outputs of a row, from x0 on (the first one's left column in the image), have all their columns inside it and all of
+ * SHORT_ROW bytes from each kernel row on inside the images. */
+static int64_t inner_patches(const struct conv *d, int64_t y0, int64_t x0, int64_t n) {
+    if (y0 < 0 || y0 + d->kh > d->h || x0 < 0 || d->kw * d->c > SHORT_ROW) return 0;
+    int64_t last = EYE_MIN(d->w_in - d->kw, d->w_in - 1 - (SHORT_ROW - 1) / d->c); /* column */
+    return x0 > last ? 0 : EYE_MIN(n, (last - x0) / d->stride + 1);
+}
+
+/* No divisions, no tests and no calls per patch: a stem has many of little work. */
+static void make_inner_patches(const struct conv *d, const uint8_t *src, int64_t n, uint8_t *dst) {
+    const int64_t k = d->kw * d->c, step = d->stride * d->c, row = d->w_in * d->c, kh = d->kh;
+    for (; n-- > 0; src += step)
+        for (int64_t u = 0; u < kh; u++, dst += k) memcpy(dst, src + u * row, SHORT_ROW);
+}
+
+static void make_patches(const void *ctx, size_t row0, size_t n_rows, uint8_t *dst) {
     const struct conv_run *r = ctx;
     const struct conv *d = r->d;
     int64_t map = d->oh * d->ow, i = (int64_t)row0 / map, y = (int64_t)row0 % map / d->ow, x = (int64_t)row0 % d->ow;
-    for (; n-- > 0; dst += d->kh * d->kw * d->c) { /* no divisions in here: a stem has many rows of little work */
-        make_patch(d, r->in + i * d->h * d->w_in * d->c, y * d->stride - d->top, x * d->stride - d->left, dst);
-        if (++x < d->ow) continue;
+    for (int64_t n = (int64_t)n_rows, bytes = d->kh * d->kw * d->c; n > 0;) {
+        const uint8_t *image = r->in + i * d->h * d->w_in * d->c;
+        int64_t y0 = y * d->stride - d->top, x0 = x * d->stride - d->left;
+        int64_t inner = inner_patches(d, y0, x0, EYE_MIN(n, d->ow - x)), done = EYE_MAX(inner, 1);
+        if (inner) make_inner_patches(d, image + (y0 * d->w_in + x0) * d->c, inner, dst);
+        else make_patch(d, image, y0, x0, dst);
+        n -= done, x += done, dst += done * bytes;
+        if (x < d->ow) continue;
         x = 0;
         if (++y < d->oh) continue;
         y = 0;
