@@ -1,27 +1,12 @@
-/* What tests of segments and of training share: random values from one seed, weights, engines of 1 and 2 threads. */
+/* What tests of graphs share beside engines: random values and weights, comparison. */
 #ifndef EYE_TEST_GRAPH_HELP_H
 #define EYE_TEST_GRAPH_HELP_H
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
-#include "engine/engine.h"
-
-#define N_ENGINES 2
-static struct eye_engine engines[N_ENGINES]; /* of 1 and 2 threads */
-static struct eye_arena mem;
-static struct eye_rng rng;
-
-static inline void ok(enum eye_status st, const struct eye_err *err) {
-    if (st != EYE_OK) fail_msg("%s", err->text);
-}
+#include "engine_help.h"
 
 static inline float *floats(int64_t n, double lo, double hi) {
     float *x = eye_arena_alloc(&mem, (size_t)n * sizeof *x + 4);
@@ -35,19 +20,6 @@ static inline eye_val weight(struct eye_graph *g, int rank, const int64_t *dims,
     memcpy(t.dims, dims, (size_t)rank * sizeof *dims);
     t.data = floats(eye_tensor_elems(&t), lo, hi);
     return eye_weight(g, "w", &t);
-}
-
-static inline int setup_engines(void **state) {
-    struct eye_err err;
-    eye_arena_init(&mem, NULL);
-    eye_rng_seed(&rng, 20);
-    for (int i = 0; i < N_ENGINES; i++) ok(eye_engine_init(&engines[i], i + 1, eye_cpu_flags(), NULL, &err), &err);
-    return 0;
-}
-static inline int teardown_engines(void **state) {
-    for (int i = 0; i < N_ENGINES; i++) eye_engine_clear(&engines[i]);
-    eye_arena_clear(&mem);
-    return 0;
 }
 
 /* |y - ref| <= tol times the largest |ref| (at least 1). */

@@ -1,36 +1,13 @@
 /* engine: whatever a graph says, a plan must compute. Each op and several whole networks run on 1, 2 and 3 threads: the first
  * is compared with the oracle (double sums), the others with the first bit for bit. Then the equivalences that sessions
  * stand on: prefill = steps, many rows = single rows, fused = unfused, measured = real sizes, no allocation in a run. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
-#include "engine/engine.h"
-#include "support/support.h"
-
 #define N_ENGINES 3
-static struct eye_engine engines[N_ENGINES]; /* of 1, 2, 3 threads */
-static struct eye_arena mem;
-static struct eye_rng rng;
-
-static void ok(enum eye_status st, const struct eye_err *err) {
-    if (st != EYE_OK) fail_msg("%s", err->text);
-}
-
-static double uniform(double lo, double hi) { return lo + (hi - lo) * eye_rng_unit(&rng); }
-
-static float *floats(int64_t n, double lo, double hi) {
-    float *x = eye_arena_alloc(&mem, (size_t)n * sizeof *x + 4);
-    assert_non_null(x);
-    for (int64_t i = 0; i < n; i++) x[i] = (float)uniform(lo, hi);
-    return x;
-}
+#include "graph_help.h"
+#include "support/support.h"
 
 static eye_val weight_of(struct eye_graph *g, enum eye_dtype dtype, int rank, const int64_t *dims, double lo, double hi) {
     struct eye_tensor t = {.dtype = dtype, .rank = rank};
@@ -45,9 +22,6 @@ static eye_val weight_of(struct eye_graph *g, enum eye_dtype dtype, int rank, co
     for (int64_t r = 0; r < n / row && dtype != EYE_Q6_K; r++) eye_row_from_f32(dtype, x + r * row, data + (size_t)r * row_bytes, (size_t)row);
     t.data = data;
     return eye_weight(g, "w", &t);
-}
-static eye_val weight(struct eye_graph *g, int rank, const int64_t *dims, double lo, double hi) {
-    return weight_of(g, EYE_F32, rank, dims, lo, hi);
 }
 static eye_val vec(struct eye_graph *g, int64_t n, double lo, double hi) { return weight(g, 1, &n, lo, hi); }
 static eye_val mat(struct eye_graph *g, int64_t n, int64_t k) {
@@ -142,18 +116,6 @@ static void rig_run(struct rig *r, const struct data *d, int64_t t, int64_t past
     struct eye_bind bind = {.t = t, .past = past};
     ok(eye_exec_run(r->x, r->kv, &bind, d->in, d->n_in, d->out, d->n_out, NULL, NULL, &err), &err);
     assert_int_equal(eye_alloc_count() - before, 0);
-}
-
-static void assert_close(const float *y, const float *ref, int64_t n, double tol, const char *what) {
-    double worst = 0, top = 0;
-    int64_t at = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double e = fabs((double)y[i] - (double)ref[i]);
-        top = fmax(top, fabs((double)ref[i]));
-        if (!(e <= worst)) at = i, worst = e; /* a NaN counts */
-    }
-    if (!(worst <= tol * fmax(top, 1)))
-        fail_msg("%s: element %ld differs by %g at scale %g, allowed %g", what, (long)at, worst, top, tol);
 }
 
 static void eval_ref(const struct eye_graph *g, const struct data *d, int64_t t, int64_t past, int64_t ctx, struct data *out) {
@@ -868,24 +830,6 @@ static void test_no_memory(void **state) {
     eye_graph_clear(&g);
 }
 
-static int setup(void **state) {
-    struct eye_err err = {0};
-    for (int i = 0; i < N_ENGINES; i++)
-        if (eye_engine_init(&engines[i], i + 1, eye_cpu_flags(), NULL, &err) != EYE_OK) return -1;
-    eye_arena_init(&mem, NULL);
-    return 0;
-}
-static int teardown(void **state) {
-    for (int i = 0; i < N_ENGINES; i++) eye_engine_clear(&engines[i]);
-    eye_arena_clear(&mem);
-    return 0;
-}
-static int each(void **state) {
-    eye_arena_clear(&mem);
-    eye_rng_seed(&rng, 1);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_maps, each),         cmocka_unit_test_setup(test_rows, each),
@@ -899,5 +843,5 @@ int main(void) {
         cmocka_unit_test_setup(test_siblings, each),
         cmocka_unit_test_setup(test_transposed, each),   cmocka_unit_test_setup(test_no_memory, each),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, setup_engines, teardown_engines);
 }

@@ -1,28 +1,14 @@
 /* engine, training: lowerings of what changes between runs. Each graph is planned once and run twice, its trainable weights and
  * inputs filled anew in between: results must be the oracle's for the numbers of that run, with f32 products and with bf16
  * ones, and 1, 2 and 3 threads must agree bit for bit. No run may allocate. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/engine.h"
-#include "graph/graph_impl.h"
-
 #define N_ENGINES 3
-static struct eye_engine engines[N_ENGINES]; /* of 1, 2, 3 threads */
-static struct eye_arena mem;
-static struct eye_rng rng;
-
-static void ok(enum eye_status st, const struct eye_err *err) {
-    if (st != EYE_OK) fail_msg("%s", err->text);
-}
+#include "engine_help.h"
+#include "graph/graph_impl.h"
 
 /* ---- graphs under test ---- */
 
@@ -366,24 +352,6 @@ static void test_conv(void **state) {
 
 /* ---- the program ---- */
 
-static int setup(void **state) {
-    struct eye_err err = {0};
-    for (int i = 0; i < N_ENGINES; i++)
-        if (eye_engine_init(&engines[i], i + 1, eye_cpu_flags(), NULL, &err) != EYE_OK) return -1;
-    eye_arena_init(&mem, NULL);
-    return 0;
-}
-static int teardown(void **state) {
-    for (int i = 0; i < N_ENGINES; i++) eye_engine_clear(&engines[i]);
-    eye_arena_clear(&mem);
-    return 0;
-}
-static int each(void **state) {
-    eye_arena_clear(&mem);
-    eye_rng_seed(&rng, 1);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_linear, each),
@@ -393,5 +361,5 @@ int main(void) {
         cmocka_unit_test_setup(test_sums, each),
         cmocka_unit_test_setup(test_batch_norm, each),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, setup_engines, teardown_engines);
 }
