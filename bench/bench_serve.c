@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -135,6 +136,7 @@ static void start(struct server *s, const char *eyelet, char **more) {
     for (int i = 5; more && *more && i < 63; i++) argv[i] = *more++;
     if (pipe(pipe_of) != 0 || (s->pid = fork()) < 0) die("fork");
     if (s->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody leaves a server behind */
         dup2(pipe_of[1], 1);
         close(pipe_of[0]);
         execv(eyelet, argv);

@@ -6,11 +6,13 @@
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     static const struct serve_opts o = {.max_images = 4, .max_tokens = 100};
     struct serve_budget budget = {.most = 1 << 20};
+    struct serve_seen *seen = serve_seen_new(1 << 16);
     struct serve_request r;
     struct serve_error e = {0};
     bool ok = serve_request_parse(&r, n && p[n - 1] == '\n' ? SERVE_COMPLETION : SERVE_CHAT, (const char *)p, n, &o, &e);
     if (ok) {
-        ok = serve_pictures_decode(&r.pictures, 10000, &budget, NULL, &e);
+        const struct serve_picture_opts how = {.max_pixels = 10000, .budget = &budget, .seen = seen};
+        ok = serve_pictures_decode(&r.pictures, &how, &e);
         struct eye_query q = serve_request_query(&r);
         size_t n_images = 0;
         for (size_t i = 0; i < q.n_messages; i++) {
@@ -24,6 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
         serve_request_clear(&r);
     }
     if (atomic_load(&budget.used) != 0) abort();
+    serve_seen_free(seen);
     if (ok) return 0;
     char *json = serve_error_json(&e);
     if (e.status < 400 || !e.text[0] || !json) abort();

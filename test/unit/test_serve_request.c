@@ -20,14 +20,17 @@ static const struct serve_opts opts = {.max_images = 2, .max_pixels = 1, .max_to
 #define PPM "data:image/x-portable-pixmap;base64,UDYKMSAxCjI1NQr/AAA=" /* P6, 1 x 1 */
 #define WIDE "data:;base64,UDYKMiAxCjI1NQoAAAAAAAA=" /* P6, 2 x 1 */
 
+static struct serve_seen *seen;
+
 /* Parses, and looks at the pictures. */
 static bool take(struct serve_request *r, enum serve_kind kind, const char *body, size_t n, struct serve_error *e) {
     static struct serve_budget budget = {.most = 1 << 20};
+    const struct serve_picture_opts how = {.max_pixels = opts.max_pixels, .budget = &budget, .seen = seen};
     char *exact = malloc(n ? n : 1);
     memcpy(exact, body, n);
     memset(e, 0, sizeof *e);
     bool ok = serve_request_parse(r, kind, exact, n, &opts, e);
-    if (ok && !(ok = serve_pictures_decode(&r->pictures, opts.max_pixels, &budget, NULL, e))) serve_request_clear(r);
+    if (ok && !(ok = serve_pictures_decode(&r->pictures, &how, e))) serve_request_clear(r);
     free(exact);
     if (!ok && (e->status < 400 || e->status > 503 || !e->text[0] || !e->type)) fail_msg("a refusal without a reason: %.200s",
                                                                                          body);
@@ -201,21 +204,92 @@ static void test_base64(void **state) {
 static void test_budget(void **state) {
     (void)state;
     struct serve_budget budget = {.most = 4}; /* one pixel of three bytes */
+    const struct serve_picture_opts how = {.max_pixels = 100, .budget = &budget};
     struct serve_request a, b;
     struct serve_error e;
     static const char body[] = USER("[{\"type\":\"image_url\",\"image_url\":\"" PPM "\"}]");
     assert_true(serve_request_parse(&a, SERVE_CHAT, body, sizeof body - 1, &opts, &e));
     assert_true(serve_request_parse(&b, SERVE_CHAT, body, sizeof body - 1, &opts, &e));
-    assert_true(serve_pictures_decode(&a.pictures, 100, &budget, NULL, &e));
-    assert_false(serve_pictures_decode(&b.pictures, 100, &budget, NULL, &e));
+    assert_true(serve_pictures_decode(&a.pictures, &how, &e));
+    assert_false(serve_pictures_decode(&b.pictures, &how, &e));
     assert_int_equal(e.status, 503);
     serve_request_clear(&a);
     serve_request_clear(&b);
     assert_int_equal(budget.used, 0);
     assert_true(serve_request_parse(&b, SERVE_CHAT, body, sizeof body - 1, &opts, &e));
-    assert_true(serve_pictures_decode(&b.pictures, 100, &budget, NULL, &e));
+    assert_true(serve_pictures_decode(&b.pictures, &how, &e));
     serve_request_clear(&b);
     assert_int_equal(budget.used, 0);
+}
+
+/* Large pictures do not go through the JSON parser: all that is said about small ones holds for them. */
+static void test_far(void **state) {
+    (void)state;
+    static const char front[] = "{\"stop\":\"data:\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\","
+                                "\"image_url\":", base[] = "data:image/x-portable-pixmap;base64,UDYKMSAxCjI1NQr/AAA";
+    static const struct { const char *open, *close; bool ok; } form[] = {
+        {"{\"url\" : ", "\"}}]}]}", true}, {"", "\"}]}]}", true}, {"{\"url\": \n ", "\",\"detail\":\"low\"}}]}]}", true},
+        {"", "*\"}]}]}", false}, {"", "\\u0041\"}]}]}", true}, {"", "\\n\"}]}]}", true}, {"", "\n\"}]}]}", false},
+        {"", "\x80\"}]}]}", false}, {"", "", false}, {"", "\"", false}, {"{\"name\":", "\"}}]}]}", false}};
+    char body[8192];
+    struct serve_request r;
+    struct serve_error e;
+    for (size_t n_pad = 900; n_pad < 5000; n_pad += 1032)
+        for (size_t i = 0; i < EYE_COUNT(form); i++) {
+            size_t n = (size_t)snprintf(body, sizeof body, "%s%s\"%s", front, form[i].open, base);
+            memset(body + n, 'A', n_pad);
+            n += n_pad;
+            n += (size_t)snprintf(body + n, sizeof body - n, "%s", form[i].close);
+            if (take(&r, SERVE_CHAT, body, n, &e) != form[i].ok) fail_msg("%zu, %zu bytes: %s", i, n_pad, e.text);
+            if (!form[i].ok) continue;
+            assert_int_equal(r.pictures.image[0].rgb[0], 255);
+            assert_string_equal(r.gen.stop[0], "data:");
+            serve_request_clear(&r);
+        }
+    static const char mark[] = IMAGE("{\"type\":\"image_url\",\"image_url\":\"data:@0\"}");
+    assert_false(take(&r, SERVE_CHAT, mark, sizeof mark - 1, &e));
+    assert_string_equal(e.code, "invalid_image");
+}
+
+/* The same file is decoded once while there is room for it, and stays while somebody holds it. */
+static void test_seen(void **state) {
+    (void)state;
+    struct eye_err err;
+    struct serve_seen *s = serve_seen_new(1000);
+    struct serve_seen_entry *e[4];
+    unsigned char file[4][64];
+    for (int i = 0; i < 4; i++) {
+        struct eye_image img, again;
+        memcpy(file[i], "P6\n5 5\n255\n", 11);
+        memset(file[i] + 11, i, 53);
+        unsigned char whole[11 + 75];
+        memcpy(whole, file[i], 11);
+        memset(whole + 11, i, 75);
+        assert_null(serve_seen_find(s, file[i], 64, &again));
+        assert_int_equal(eye_image_decode(whole, sizeof whole, NULL, &img, &err), EYE_OK);
+        assert_non_null(e[i] = serve_seen_keep(s, file[i], 64, &img));
+        assert_ptr_equal(serve_seen_find(s, file[i], 64, &again), e[i]);
+        assert_true(again.rgb == img.rgb && img.rgb[74] == i && img.width == 5);
+        serve_seen_release(s, e[i]);
+        eye_image_free(&img); /* borrowed: nothing */
+    }
+    struct eye_image img, large;
+    static unsigned char pixels[3 * 400];
+    for (int i = 0; i < 4; i++) {
+        assert_ptr_equal(serve_seen_find(s, file[i], 64, &img), e[i]);
+        serve_seen_release(s, e[i]);
+    }
+    assert_int_equal(eye_image_wrap(&large, pixels, 20, 20, 0, &err), EYE_OK);
+    assert_null(serve_seen_keep(s, pixels, 8, &large)); /* more than half of all */
+    for (int i = 0; i < 6; i++) { /* others push all of them out; those that are held keep their pixels */
+        struct eye_image other;
+        assert_int_equal(eye_image_wrap(&other, pixels, 10, 10, 0, &err), EYE_OK);
+        unsigned char name[2] = {(unsigned char)i, 1};
+        serve_seen_release(s, serve_seen_keep(s, name, 2, &other));
+    }
+    for (int i = 0; i < 4; i++) assert_null(serve_seen_find(s, file[i], 64, &img));
+    for (int i = 0; i < 4; i++) serve_seen_release(s, e[i]);
+    serve_seen_free(s);
 }
 
 static void test_hostile_json(void **state) {
@@ -262,7 +336,12 @@ int main(void) {
         cmocka_unit_test(test_what_is_taken),
         cmocka_unit_test(test_base64),
         cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_far),
+        cmocka_unit_test(test_seen),
         cmocka_unit_test(test_hostile_json),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    seen = serve_seen_new(1 << 16);
+    int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
+    serve_seen_free(seen);
+    return n_failed;
 }

@@ -233,12 +233,14 @@ void job_generate(struct job *j, enum serve_kind kind) {
     struct serve *s = j->s;
     struct serve_error e;
     bool ok = serve_request_parse(&j->request, kind, j->body.p, j->body.n, &s->o, &e);
-    drop_body(j);
     if (ok && j->request.pictures.n && s->info.image_tokens == 0)
         ok = serve_refuse(&e, 400, "no_vision", "messages", "the model %.100s has no eyes: no images", s->o.name);
     const struct serve_fetch fetch = {.allow = s->o.allow_urls, .n_allow = s->o.n_allow_urls, .timeout_s = SERVE_FETCH_S,
                                       .max_bytes = (size_t)s->o.max_body_bytes};
-    ok = ok && serve_pictures_decode(&j->request.pictures, s->o.max_pixels, &s->pixels, &fetch, &e);
+    const struct serve_picture_opts how = {.max_pixels = s->o.max_pixels, .budget = &s->pixels, .fetch = &fetch,
+                                           .seen = s->seen};
+    ok = ok && serve_pictures_decode(&j->request.pictures, &how, &e);
+    drop_body(j);
     ok = ok && make_grammar(j, &e);
     if (ok) serve_answer_init(&j->answer, &j->request, atomic_load(&s->model), s->o.name);
     if (!ok || !submit(j, &e)) job_refuse(j, &e);

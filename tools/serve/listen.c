@@ -447,9 +447,11 @@ int serve_port(const struct serve *s) { return s->port; }
 enum eye_status serve_use(struct serve *s, struct eye_model *model, struct eye_err *err) {
     eye_model_get_info(model, &s->info);
     struct eye_batch_opts o = {.n_slots = s->o.n_parallel, .n_beams = s->o.sampling.n_beams, .max_queued = s->o.max_queue,
-                               .image_cache_bytes = s->o.no_cache ? -1 : (int64_t)(s->o.cache_bytes / 4),
+                               .image_cache_bytes = s->o.no_cache ? -1 : (int64_t)(s->o.cache_bytes / 8),
                                .prefix_cache_bytes = s->o.no_cache ? -1 : (int64_t)(s->o.cache_bytes - s->o.cache_bytes / 4)};
     const struct work_keep keep = {s->o.no_cache ? NULL : s->o.cache_file, s->o.log, s->o.log_ctx};
+    if (!s->o.no_cache && !(s->seen = serve_seen_new((size_t)(s->o.cache_bytes / 8)))) /* files and pixels; rows as much */
+        return serve_fail(err, EYE_E_NOMEM, "out of memory");
     enum eye_status st = work_new(&s->work, model, &o, &keep, err);
     if (st == EYE_OK) atomic_store(&s->model, model);
     return st;
@@ -488,6 +490,7 @@ void serve_stop(struct serve *s, int32_t grace_ms) {
     work_stop(s->work); /* every job that was handed over has its answer now: no connection is suspended */
     if (s->mhd) MHD_stop_daemon(s->mhd);
     work_free(s->work);
+    serve_seen_free(s->seen);
     if (fd >= 0) close(fd);
     metrics_clear(&s->metrics);
     pthread_cond_destroy(&s->some);

@@ -7,8 +7,17 @@
 #include <string.h>
 #include <sys/random.h>
 
+#define FAR_BYTES 1024 /* from so many on a picture is not worth a copy by the parser */
+#define MAX_FAR 32     /* pictures of a request that are left out of what it reads */
+
+struct far { /* pictures of a body that the parser does not see: in their place stands "data:@" and their number */
+    struct { const char *p; size_t n; } at[MAX_FAR];
+    size_t n;
+};
+
 struct parse {
     struct serve_request *r;
+    struct far far;
     const struct serve_opts *o;
     struct serve_error *e;
     bool seeded, asked_top; /* there is a seed; top_logprobs */
@@ -16,8 +25,27 @@ struct parse {
 
 /* ---- JSON ---- */
 
-/* Depth and number of values, before a parser that recurses and allocates sees them. Whether it is JSON is for the parser. */
-static bool scan(const char *p, size_t n, struct serve_error *e) {
+/* Is what ends in front of p[i] the name of an address? */
+static bool is_address(const char *p, size_t i) {
+    while (i > 0 && strchr(" \t\r\n", p[i - 1]) && p[i - 1]) i--;
+    if (i == 0 || p[--i] != ':') return false;
+    while (i > 0 && strchr(" \t\r\n", p[i - 1]) && p[i - 1]) i--;
+    return (i >= 5 && memcmp(p + i - 5, "\"url\"", 5) == 0) || (i >= 11 && memcmp(p + i - 11, "\"image_url\"", 11) == 0);
+}
+
+/* The string in which a picture stands that begins behind p[i], a quote: its bytes; 0 = it is none, or has more to it. */
+static size_t far_picture(const char *p, size_t n, size_t i) {
+    const char *begin = p + i + 1, *end;
+    bool plain = true;
+    if (n - i - 1 < FAR_BYTES || memcmp(begin, "data:", 5) != 0 || !is_address(p, i)) return 0;
+    if (!(end = memchr(begin, '"', n - i - 1)) || end - begin < FAR_BYTES) return 0;
+    for (const char *at = begin; at < end; at++) plain &= *at >= ' ' && *at != '\\' && *at < 127;
+    return plain ? (size_t)(end - begin) : 0;
+}
+
+/* Depth and number of values, before a parser that recurses and allocates sees them. Whether it is JSON is for the parser.
+ * far: notes pictures; NULL = does not. */
+static bool scan(const char *p, size_t n, struct far *far, struct serve_error *e) {
     size_t depth = 0, n_values = 0;
     bool in_string = false;
     for (size_t i = 0; i < n; i++) {
@@ -25,6 +53,13 @@ static bool scan(const char *p, size_t n, struct serve_error *e) {
         if (in_string) {
             if (c == '\\') i++;
             in_string = c != '"';
+            continue;
+        }
+        size_t n_far = c == '"' && far && far->n < MAX_FAR ? far_picture(p, n, i) : 0;
+        if (n_far) {
+            far->at[far->n].p = p + i + 1;
+            far->at[far->n++].n = n_far;
+            i += n_far + 1;
             continue;
         }
         if (c == '"') in_string = true;
@@ -39,14 +74,37 @@ static bool scan(const char *p, size_t n, struct serve_error *e) {
     return true;
 }
 
-json_t *serve_json_parse(const char *body, size_t n, struct serve_error *e) {
+/* The body without its far pictures. NULL = no memory. */
+static char *without(const char *body, size_t n, const struct far *far, size_t *n_out) {
+    const char *from = body;
+    size_t at = 0;
+    char *text = malloc(n + 1);
+    for (size_t i = 0; text && i < far->n; i++) {
+        size_t before = (size_t)(far->at[i].p - from);
+        memcpy(text + at, from, before);
+        at += before + (size_t)sprintf(text + at + before, "data:@%zu", i); /* less than FAR_BYTES */
+        from = far->at[i].p + far->at[i].n;
+    }
+    if (!text) return NULL;
+    memcpy(text + at, from, (size_t)(body + n - from));
+    *n_out = at + (size_t)(body + n - from);
+    return text;
+}
+
+static json_t *parse_json(const char *body, size_t n, struct far *far, struct serve_error *e) {
     json_error_t why;
+    char *text = NULL;
     if (n == 0) {
         serve_refuse(e, 400, NULL, NULL, "the request has no body, expected a JSON object");
         return NULL;
     }
-    if (!scan(body, n, e)) return NULL;
-    json_t *root = json_loadb(body, n, JSON_REJECT_DUPLICATES, &why);
+    if (!scan(body, n, far, e)) return NULL;
+    if (far && far->n && !(text = without(body, n, far, &n))) {
+        serve_refuse(e, 503, "out_of_memory", NULL, "no memory for a request");
+        return NULL;
+    }
+    json_t *root = json_loadb(text ? text : body, n, JSON_REJECT_DUPLICATES, &why);
+    free(text);
     if (!root) {
         serve_refuse(e, 400, "invalid_json", NULL, "the body is not JSON: %s (line %d, column %d)", why.text, why.line,
                      why.column);
@@ -57,6 +115,8 @@ json_t *serve_json_parse(const char *body, size_t n, struct serve_error *e) {
     }
     return root;
 }
+
+json_t *serve_json_parse(const char *body, size_t n, struct serve_error *e) { return parse_json(body, n, NULL, e); }
 
 /* ---- fields: what they may be ---- */
 
@@ -260,7 +320,11 @@ static bool take_part(struct parse *p, json_t *part, const char *at, struct eye_
     snprintf(where, sizeof where, "%.50s.image_url", at);
     if (!url_of(p, value, where, &url)) return false;
     msg->n_images++;
-    return serve_pictures_add(&p->r->pictures, url, where, (size_t)p->o->max_images, p->e);
+    const char *said = json_string_value(url);
+    size_t k = strncmp(said, "data:@", 6) == 0 ? strtoul(said + 6, NULL, 10) : MAX_FAR;
+    const bool far = k < p->far.n;
+    return serve_pictures_add(&p->r->pictures, url, far ? p->far.at[k].p : NULL, far ? p->far.at[k].n : 0, where,
+                              (size_t)p->o->max_images, p->e);
 }
 
 /* The texts of the parts become one, which takes the content's place. */
@@ -456,7 +520,7 @@ bool serve_request_parse(struct serve_request *r, enum serve_kind kind, const ch
     const char *key;
     json_t *v;
     *r = (struct serve_request){.kind = kind, .gen = o->sampling};
-    bool ok = (r->root = serve_json_parse(body, n, e)) != NULL;
+    bool ok = (r->root = parse_json(body, n, &p.far, e)) != NULL;
     if (ok) json_object_foreach(r->root, key, v) if (!(ok = take_field(&p, key, v))) break;
     ok = ok && finish(&p);
     if (!ok) serve_request_clear(r);

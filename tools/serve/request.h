@@ -35,9 +35,8 @@ struct serve_request {
 
 /* The bytes as JSON, an object, or a refusal. */
 json_t *serve_json_parse(const char *body, size_t n, struct serve_error *e);
-/* Reads a request; images are only noted (serve_pictures_decode). defaults: what it says nothing about. False: *e says why, r
- * is
- * empty. Else serve_request_clear(). */
+/* Reads a request; images are only noted (serve_pictures_decode), and may be read from body then. What it says nothing about
+ * comes from o. False: *e says why, r is empty. Else serve_request_clear(). */
 bool serve_request_parse(struct serve_request *r, enum serve_kind kind, const char *body, size_t n, const struct serve_opts *o,
                          struct serve_error *e);
 void serve_request_clear(struct serve_request *r);

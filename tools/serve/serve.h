@@ -49,7 +49,8 @@ struct serve_opts { /* all-zero = defaults; texts are borrowed until serve_stop 
     int32_t max_images;      /* of a request */
     int32_t max_tokens;      /* of an answer; 0 = as the context allows */
     int32_t n_parallel;      /* answers made at once; open the model with about so many (times the beams of an answer) */
-    uint64_t cache_bytes;    /* for images and beginnings of prompts seen before; a quarter of it for images */
+    uint64_t cache_bytes;    /* for images and beginnings of prompts seen before; a quarter of it for images: half of that for
+                                what the model saw in them, half for files and their pixels */
     bool no_cache;
     const char *cache_file;  /* what is in the caches over a restart: read by serve_use, written by serve_stop; NULL = none */
     eye_log_fn *log;         /* about that file, from these two calls; NULL = silence */

@@ -89,6 +89,7 @@ struct serve {
     struct eye_model_info info;
     struct serve_metrics metrics;
     struct serve_budget bodies, pixels;
+    struct serve_seen *seen;         /* NULL = no caches */
     _Atomic int32_t n_jobs;          /* handed over and not over */
     _Atomic bool stopping;
     pthread_mutex_t lock;
