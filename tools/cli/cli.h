@@ -31,6 +31,8 @@ struct model_args { /* a member `model` of each command's options */
 };
 extern const char *const cli_weight_names[], *const cli_cache_names[], *const cli_fit_names[], *const cli_merge_names[];
 
+#define JSON_ARG(T) {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)}
+#define QUIET_ARG(T) {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)}
 #define MODEL_PATH_ARG(T) \
     {ARG_TEXT, 'm', "model", "MODEL", "checkpoint folder, .gguf, compiled file, or a name that was pulled; left out: the default model", \
      offsetof(T, model.path)}
@@ -38,9 +40,9 @@ extern const char *const cli_weight_names[], *const cli_cache_names[], *const cl
     {ARG_TEXT, 0, "chat-template", "NAME", \
      "qwen2, chatml, vicuna, llava, smolvlm, llama2, tinyllava or raw, or a Jinja file; not the model's own", \
      offsetof(T, model.chat_template)}
-#define MMPROJ_ARG(T) \
-    {ARG_TEXT, 0, "mmproj", "FILE", "llama.cpp's .gguf of vision tower and projector, beside a .gguf of text", \
-     offsetof(T, model.mmproj)}
+#define MMPROJ_AT(T, member) \
+    {ARG_TEXT, 0, "mmproj", "FILE", "llama.cpp's .gguf of vision tower and projector, beside a .gguf of text", offsetof(T, member)}
+#define MMPROJ_ARG(T) MMPROJ_AT(T, model.mmproj)
 #define TOKENIZER_ARG(T) \
     {ARG_TEXT, 0, "tokenizer", "FILE", "tokenizer.json in place of the model's own, for files without one", \
      offsetof(T, model.tokenizer)}

@@ -38,7 +38,7 @@ static const struct arg bench_args[] = {
     {ARG_FLAG, 0, "roofline", NULL, "measure memory and multipliers as well: each stage's share of their limit",
      offsetof(T, roofline)},
     {ARG_FLAG, 0, "ops", NULL, "time per op as well: of the last prefill and the last decoded token", offsetof(T, ops)},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
+    JSON_ARG(T),
     {ARG_FLAG, 0, "csv", NULL, "comma-separated values", offsetof(T, csv)},
     MODEL_ARGS(T),
     {ARG_END},

@@ -32,10 +32,9 @@ static const struct arg calibrate_args[] = {
      offsetof(T, random)},
     {ARG_U64, 's', "seed", "SEED", "of the noise", offsetof(T, seed)},
     {ARG_TEXT, 'm', "model", "MODEL", "checkpoint folder or .gguf file, if it is not the operand", offsetof(T, model)},
-    {ARG_TEXT, 0, "mmproj", "FILE", "llama.cpp's .gguf of vision tower and projector, beside a .gguf of text",
-     offsetof(T, mmproj)},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
-    {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
+    MMPROJ_AT(T, mmproj),
+    JSON_ARG(T),
+    QUIET_ARG(T),
     {ARG_END},
 };
 #undef T

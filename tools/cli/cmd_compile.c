@@ -20,10 +20,9 @@ static const struct arg compile_args[] = {
     {ARG_TEXT, 0, "cpu", "LIST", "for CPUs with these features, \"avx2\"; \"base\" = none; all of this one if left out",
      offsetof(T, cpu)},
     {ARG_INT, 't', "threads", "N", "threads that pack; 0 = all processors", offsetof(T, n_threads), 0, 1024},
-    {ARG_TEXT, 0, "mmproj", "FILE", "llama.cpp's .gguf of vision tower and projector, beside a .gguf of text",
-     offsetof(T, mmproj)},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
-    {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
+    MMPROJ_AT(T, mmproj),
+    JSON_ARG(T),
+    QUIET_ARG(T),
     {ARG_END},
 };
 #undef T

@@ -35,11 +35,10 @@ static const struct arg convert_args[] = {
      offsetof(T, report)},
     {ARG_TEXT, 0, "judge", "DIR", "pictures for --report; left out: those of --calibration that it did not see",
      offsetof(T, judge)},
-    {ARG_TEXT, 0, "mmproj", "FILE", "llama.cpp's .gguf of vision tower and projector, beside a .gguf of text",
-     offsetof(T, mmproj)},
+    MMPROJ_AT(T, mmproj),
     {ARG_FLAG, 0, "decoder-only", NULL, "no vision tower: a file that llama.cpp loads as it is", offsetof(T, decoder_only)},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
-    {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
+    JSON_ARG(T),
+    QUIET_ARG(T),
     {ARG_END},
 };
 #undef T

@@ -19,8 +19,8 @@ static const struct arg synth_args[] = {
     {ARG_INT, 0, "test", "N", "pictures for testing", offsetof(T, n_test), 0, 10000000, .def = 500},
     {ARG_INT, 0, "side", "N", "pixels of a side", offsetof(T, side), 16, 1024, .def = 64},
     {ARG_U64, 's', "seed", "SEED", "the same seed gives the same pictures", offsetof(T, seed)},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
-    {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
+    JSON_ARG(T),
+    QUIET_ARG(T),
     {ARG_END},
 };
 #undef T

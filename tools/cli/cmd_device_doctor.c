@@ -19,7 +19,7 @@ static const struct arg doctor_args[] = {
     {ARG_TEXT, 0, "sdk", "DIR", "the QAIRT SDK; left out: QNN_SDK_ROOT, QAIRT_SDK_ROOT", offsetof(T, sdk)},
     {ARG_TEXT, 0, "dsp", "ARCH", "of the device's NPU; default v79, a Snapdragon 8 Elite's", offsetof(T, dsp)},
     {ARG_TEXT, 0, "adb", "FILE", "Android's debug bridge; left out: adb in PATH", offsetof(T, adb)},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
+    JSON_ARG(T),
     {ARG_END},
 };
 #undef T

@@ -14,7 +14,7 @@ struct list_opts {
 #define T struct list_opts
 static const struct arg list_args[] = {
     {ARG_TEXT, 0, "adb", "FILE", "Android's debug bridge; left out: adb in PATH", offsetof(T, adb)},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
+    JSON_ARG(T),
     {ARG_END},
 };
 #undef T

@@ -13,8 +13,8 @@ struct push_opts {
 #define T struct push_opts
 static const struct arg push_args[] = {
     DEVICE_DIR_ARG(T),
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
-    {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
+    JSON_ARG(T),
+    QUIET_ARG(T),
     DEVICE_ARGS(T),
     {ARG_END},
 };

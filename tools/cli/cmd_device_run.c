@@ -35,7 +35,7 @@ static const struct arg device_args[] = {
     {ARG_TEXT, 'o', "output", "RUN", "the run folder; left out: DIR/run_outputs/DATE_TIME", offsetof(T, out)},
     {ARG_FLAG, 0, "verify", NULL, "afterwards compare each stage with this computer, as \"device verify\" does",
      offsetof(T, verify)},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
+    JSON_ARG(T),
     DEVICE_ARGS(T),
     {ARG_TEXT, 0, "vision-info", "FILE", "qnn: what qnn-context-binary-utility says of the vision tower",
      offsetof(T, vision_info)},

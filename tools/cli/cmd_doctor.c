@@ -18,7 +18,7 @@ struct doctor_opts {
 #define T struct doctor_opts
 static const struct arg doctor_args[] = {
     MODEL_PATH_ARG(T),
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
+    JSON_ARG(T),
     MODEL_ARGS(T),
     {ARG_END},
 };

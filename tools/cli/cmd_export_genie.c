@@ -41,8 +41,8 @@ static const struct arg genie_args[] = {
     {ARG_REAL, 0, "top-p", "P", "keep the most likely tokens up to probability P; 1 = all", offsetof(T, top_p), 0, 1, .def = 1},
     {ARG_U64, 's', "seed", "SEED", "of the draw", offsetof(T, seed)},
     {ARG_GROUP, .help = "Output"},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
-    {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
+    JSON_ARG(T),
+    QUIET_ARG(T),
     {ARG_END},
 };
 #undef T

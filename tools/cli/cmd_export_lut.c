@@ -20,8 +20,8 @@ static const struct arg lut_args[] = {
     MODEL_PATH_ARG(T),
     {ARG_TEXT, 'o', "output", "FILE", "the file to write: rows without a header", offsetof(T, out)},
     {ARG_CHOICE, 0, "type", "TYPE", "of its numbers", offsetof(T, type), .choices = type_names},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
-    {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
+    JSON_ARG(T),
+    QUIET_ARG(T),
     {ARG_END},
 };
 #undef T

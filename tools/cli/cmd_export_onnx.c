@@ -38,8 +38,7 @@ static const struct arg export_args[] = {
      offsetof(T, external)},
     {ARG_TEXT, 'm', "model", "MODEL", "checkpoint folder or .gguf file, if it is not the operand; left out: the default model",
      offsetof(T, model)},
-    {ARG_TEXT, 0, "mmproj", "FILE", "llama.cpp's .gguf of vision tower and projector, beside a .gguf of text",
-     offsetof(T, mmproj)},
+    MMPROJ_AT(T, mmproj),
     {ARG_GROUP, .help = "Vision"},
     {ARG_FLAG, 0, "no-projector", NULL, "vision ends before the projector", offsetof(T, tower_only)},
     {ARG_INT, 0, "image-side", "N", "pixels of the square the vision tower sees; 0 = the model's own", offsetof(T, image_side),
@@ -63,8 +62,8 @@ static const struct arg export_args[] = {
      .choices = masks},
     {ARG_FLAG, 0, "rope-inputs", NULL, "decoder-kv: cos and sin as inputs, not position_ids", offsetof(T, rope_inputs)},
     {ARG_CHOICE, 0, "ids", "TYPE", "integers of the interfaces", offsetof(T, ids), .choices = ids},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
-    {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
+    JSON_ARG(T),
+    QUIET_ARG(T),
     {ARG_END},
 };
 #undef T

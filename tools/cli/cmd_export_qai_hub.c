@@ -20,8 +20,8 @@ static const struct arg qai_hub_args[] = {
     {ARG_TEXT, 0, "job-prefix", "TEXT", "in front of the jobs' names", offsetof(T, prefix)},
     {ARG_TEXT, 0, "bins", "NAME", "folder for the binaries, beside the script; default qaihub_bins", offsetof(T, bins)},
     {ARG_LIST, 0, "size", "NAME=N", "what a symbolic dim is, \"batch_size=1\"; may be repeated", offsetof(T, dim)},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
-    {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
+    JSON_ARG(T),
+    QUIET_ARG(T),
     {ARG_END},
 };
 #undef T

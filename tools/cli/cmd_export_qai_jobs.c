@@ -13,7 +13,7 @@ struct jobs_opts {
 static const struct arg jobs_args[] = {
     {ARG_TEXT, 0, "onnx", "GRAPH", "is the job of metadata.json this graph's: inputs and outputs are compared",
      offsetof(T, onnx)},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
+    JSON_ARG(T),
     {ARG_END},
 };
 #undef T

@@ -17,7 +17,7 @@ static const struct arg compile_args[] = {
     {ARG_TEXT, 0, "options", "TEXT", "of the compile jobs; left out: what each graph needs", offsetof(T, options)},
     {ARG_TEXT, 0, "device", "NAME", "to compile for; default Snapdragon 8 Elite QRD", offsetof(T, device)},
     {ARG_TEXT, 0, "os", "VERSION", "its system's; default 15", offsetof(T, os)},
-    {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
+    QUIET_ARG(T),
     {ARG_END},
 };
 #undef T

@@ -27,7 +27,7 @@ static const struct arg decoder_args[] = {
     {ARG_CHOICE, 0, "kv-style", "STYLE", "shape and names of keys and values", offsetof(T, style), .choices = style_names},
     {ARG_FLAG, 0, "position-ids", NULL, "positions as numbers, also in genie's style, which wants cosines and sines",
      offsetof(T, positions)},
-    {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
+    QUIET_ARG(T),
     {ARG_END},
 };
 #undef T

@@ -18,7 +18,7 @@ static const struct arg combine_args[] = {
     {ARG_TEXT, 0, "device-dir", "PATH", "where DIR's files will lie when the dialog is run", offsetof(T, device_dir)},
     {ARG_TEXT, 0, "vision-info", "FILE", "JSON about the vision context binary in place of DIR's", offsetof(T, vision_info)},
     {ARG_TEXT, 0, "embed-info", "FILE", "JSON about the embedder's in place of DIR's", offsetof(T, embed_info)},
-    {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
+    QUIET_ARG(T),
     {ARG_END},
 };
 #undef T

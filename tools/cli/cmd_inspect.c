@@ -13,7 +13,7 @@ struct inspect_opts {
 
 #define T struct inspect_opts
 static const struct arg inspect_args[] = {
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
+    JSON_ARG(T),
     {ARG_FLAG, 0, "no-tensors", NULL, "leave the list of tensors out", offsetof(T, no_tensors)},
     {ARG_FLAG, 0, "metadata", NULL, "the file's key-value metadata as well", offsetof(T, metadata)},
     {ARG_FLAG, 0, "check", NULL, "read all of a compiled file: are its bytes those that were written?", offsetof(T, check)},

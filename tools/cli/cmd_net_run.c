@@ -22,7 +22,7 @@ static const struct arg net_args[] = {
      1 << 24},
     {ARG_TEXT, 0, "backend", "FILE", "taken and not read: it runs on this CPU", offsetof(T, backend)},
     {ARG_INT, 't', "threads", "N", "threads that compute; 0 = all processors", offsetof(T, n_threads), 0, 1024},
-    {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
+    QUIET_ARG(T),
     {ARG_END},
 };
 #undef T

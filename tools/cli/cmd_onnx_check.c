@@ -22,7 +22,7 @@ static const struct arg check_args[] = {
      INT32_MAX},
     {ARG_INT, 0, "layers", "N", "layers of the cache; 0 = as the graph has it", offsetof(T, layers), 0, 4096},
     {ARG_LIST, 0, "size", "NAME=N", "another size of the signature, \"hidden=896\"; may be repeated", offsetof(T, dim)},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
+    JSON_ARG(T),
     {ARG_END},
 };
 #undef T

@@ -12,7 +12,7 @@ struct lint_opts {
 static const struct arg lint_args[] = {
     {ARG_CHOICE, 0, "target", "TARGET", "plain: any ONNX runtime; qnn: Qualcomm's NPU", offsetof(T, target),
      .choices = onnx_target_names},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
+    JSON_ARG(T),
     {ARG_END},
 };
 #undef T

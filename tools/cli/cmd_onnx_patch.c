@@ -37,8 +37,8 @@ static const struct arg patch_args[] = {
     {ARG_FLAG, 0, "keep-ropes", NULL, "rotary embeddings", offsetof(T, keep_ropes)},
     {ARG_FLAG, 0, "keep-attentions", NULL, "group query attention", offsetof(T, keep_attentions)},
     {ARG_GROUP, .help = "Messages"},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
-    {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
+    JSON_ARG(T),
+    QUIET_ARG(T),
     {ARG_END},
 };
 #undef T

@@ -10,7 +10,7 @@ struct print_opts {
 #define T struct print_opts
 static const struct arg print_args[] = {
     {ARG_FLAG, 0, "signature", NULL, "inputs and outputs alone, as JSON that onnx check takes", offsetof(T, signature)},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
+    JSON_ARG(T),
     {ARG_END},
 };
 #undef T

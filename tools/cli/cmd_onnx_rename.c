@@ -16,8 +16,8 @@ static const struct arg rename_args[] = {
     {ARG_CHOICE, 0, "to", "STYLE", "names of the cache: genie past_key_0_in, plain past_key_values.0.key; auto: genie unless "
      "there are pairs", offsetof(T, to), .choices = names},
     {ARG_INT, 0, "layers", "N", "there must be so many; 0 = as many as there are", offsetof(T, layers), 0, 4096},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
-    {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
+    JSON_ARG(T),
+    QUIET_ARG(T),
     {ARG_END},
 };
 #undef T

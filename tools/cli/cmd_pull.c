@@ -24,7 +24,7 @@ static const struct arg pull_args[] = {
      offsetof(T, dir)},
     {ARG_TEXT, 0, "hub-endpoint", "URL", "the hub; left out: $HF_ENDPOINT or " HUB_ENDPOINT, offsetof(T, endpoint)},
     {ARG_FLAG, 0, "json", NULL, "one JSON object in place of the model's path", offsetof(T, json)},
-    {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)},
+    QUIET_ARG(T),
     {ARG_END},
 };
 #undef T

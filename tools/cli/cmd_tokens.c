@@ -21,7 +21,7 @@ static const struct arg tokens_args[] = {
     {ARG_TEXT, 0, "file", "FILE", "read the text from a file, \"-\" for standard input", offsetof(T, file)},
     {ARG_FLAG, 0, "bos", NULL, "add what the tokenizer puts around a whole text", offsetof(T, bos)},
     {ARG_FLAG, 0, "plain", NULL, "special tokens in the text are ordinary text", offsetof(T, plain)},
-    {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)},
+    JSON_ARG(T),
     {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, model.quiet)},
     {ARG_END},
 };
