@@ -1,6 +1,6 @@
 /* Fuzz target: the bytes are a compiled file. Its lists are read, its panels are found by name and read, its sums compared. */
 #include "format/compiled.h"
-#include "fuzz/fuzz.h"
+#include "fuzz/fuzz_gguf.h"
 
 static enum eye_status read_file(const struct eye_gguf *g, struct eye_arena *arena, struct eye_err *err) {
     struct eye_compiled c;
@@ -19,15 +19,4 @@ static enum eye_status read_file(const struct eye_gguf *g, struct eye_arena *are
     return eye_compiled_check(g, err);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
-    struct eye_gguf g;
-    struct eye_arena arena;
-    struct eye_err err = {0};
-    enum eye_status st = eye_gguf_open_bytes(&g, p, n, "fuzz", NULL, &err);
-    if (st != EYE_OK) return eye_fuzz_error(st, &err);
-    eye_arena_init(&arena, NULL);
-    st = read_file(&g, &arena, &err);
-    eye_arena_clear(&arena);
-    eye_gguf_close(&g);
-    return st == EYE_OK ? 0 : eye_fuzz_error(st, &err);
-}
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) { return eye_fuzz_gguf(p, n, read_file); }

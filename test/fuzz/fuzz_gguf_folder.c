@@ -2,7 +2,7 @@
  * tower, the configuration around a text model's. */
 #include "format/gguf_folder.h"
 #include "format/gguf_mmproj.h"
-#include "fuzz/fuzz.h"
+#include "fuzz/fuzz_gguf.h"
 
 static enum eye_status read_file(const struct eye_gguf *g, struct eye_arena *arena, struct eye_err *err) {
     static const char text[] = "{\"model_type\": \"llama\"}";
@@ -22,15 +22,4 @@ static enum eye_status read_file(const struct eye_gguf *g, struct eye_arena *are
     return EYE_OK;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
-    struct eye_gguf g;
-    struct eye_arena arena;
-    struct eye_err err = {0};
-    enum eye_status st = eye_gguf_open_bytes(&g, p, n, "fuzz", NULL, &err);
-    if (st != EYE_OK) return eye_fuzz_error(st, &err);
-    eye_arena_init(&arena, NULL);
-    st = read_file(&g, &arena, &err);
-    eye_arena_clear(&arena);
-    eye_gguf_close(&g);
-    return st == EYE_OK ? 0 : eye_fuzz_error(st, &err);
-}
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) { return eye_fuzz_gguf(p, n, read_file); }

@@ -482,3 +482,8 @@ enum eye_status eye_make_checkpoint(const struct eye_mk_opts *o, struct eye_err 
     eye_alloc_free(NULL, p.spec, MAX_TENSORS * sizeof *p.spec);
     return st;
 }
+
+enum eye_status eye_make_tiny(const char *out, struct eye_err *err) {
+    const struct eye_mk_size *size = eye_mk_size_find("tiny");
+    return eye_make_checkpoint(&(struct eye_mk_opts){.size = size, .dtype = EYE_F32, .seed = size->seed, .out = out}, err);
+}

@@ -31,6 +31,8 @@ struct eye_mk_opts {
 };
 /* Writes the folder; existing files of the same names are replaced. */
 EYE_MUST_CHECK enum eye_status eye_make_checkpoint(const struct eye_mk_opts *o, struct eye_err *err);
+/* The one that most tests want: "tiny", as Hugging Face has it, f32, its own seed. */
+EYE_MUST_CHECK enum eye_status eye_make_tiny(const char *out, struct eye_err *err);
 
 /* tokenizer.json and tokenizer_config.json of a byte-level BPE with n_bpe tokens, then <|endoftext|>, <|im_start|>, <|im_end|>
  * and, for hf, <image>. */

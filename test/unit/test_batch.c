@@ -36,9 +36,7 @@ static int set_up(void **state) {
     (void)state;
     struct eye_err err;
     snprintf(folder, sizeof folder, "%s", eye_scratch_path("batch"));
-    const struct eye_mk_size *size = eye_mk_size_find("tiny");
-    struct eye_mk_opts o = {.size = size, .dtype = EYE_F32, .seed = size->seed, .out = folder};
-    CALL(eye_make_checkpoint(&o, &err));
+    CALL(eye_make_tiny(folder, &err));
     for (int k = 0; k < 3; k++) {
         for (size_t i = 0; i < sizeof pixels[k]; i++) pixels[k][i] = (uint8_t)(i * (size_t)(37 + k) + i / 29 * 11);
         CALL(eye_image_wrap(&image[k], pixels[k], SIDE_A, SIDE_B, 0, &err));

@@ -309,9 +309,7 @@ static int open_model(void **state) {
     char folder[256];
     struct eye_err err = {0};
     snprintf(folder, sizeof folder, "%s", eye_scratch_path("tiny"));
-    struct eye_mk_opts o = {.size = eye_mk_size_find("tiny"), .format = EYE_MK_HF, .dtype = EYE_F32, .out = folder};
-    o.seed = o.size->seed;
-    if (eye_make_checkpoint(&o, &err) != EYE_OK) {
+    if (eye_make_tiny(folder, &err) != EYE_OK) {
         print_error("%s\n", err.text);
         return -1;
     }

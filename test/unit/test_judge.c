@@ -56,9 +56,7 @@ static int set_up(void **state) {
     (void)state;
     struct eye_err err;
     snprintf(folder, sizeof folder, "%s", eye_scratch_path("judge"));
-    const struct eye_mk_size *size = eye_mk_size_find("tiny");
-    struct eye_mk_opts o = {.size = size, .dtype = EYE_F32, .seed = size->seed, .out = folder};
-    CALL(eye_make_checkpoint(&o, &err));
+    CALL(eye_make_tiny(folder, &err));
     CALL(eye_model_open(folder, &(struct eye_model_opts){.n_ctx = 256, .n_parallel = 6}, &model, &err));
     make_set();
     return 0;

@@ -380,9 +380,7 @@ static void test_memory_runs_out(void **state) {
 
 static int make(void **state) {
     snprintf(folder, sizeof folder, "%s", eye_scratch_path("model"));
-    struct eye_mk_opts o = {.size = eye_mk_size_find("tiny"), .format = EYE_MK_HF, .dtype = EYE_F32, .out = folder};
-    o.seed = o.size->seed;
-    return eye_make_checkpoint(&o, &err) == EYE_OK ? 0 : 1;
+    return eye_make_tiny(folder, &err) == EYE_OK ? 0 : 1;
 }
 
 static int unmake(void **state) {

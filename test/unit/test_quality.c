@@ -36,9 +36,7 @@ static const char *path(const char *name) {
 
 static const char *tiny(void) {
     const char *p = path("tiny");
-    const struct eye_mk_size *z = eye_mk_size_find("tiny");
-    struct eye_mk_opts o = {.size = z, .format = EYE_MK_HF, .dtype = EYE_F32, .seed = z->seed, .out = p};
-    if (!eye_path_exists(p)) ok(eye_make_checkpoint(&o, &err));
+    if (!eye_path_exists(p)) ok(eye_make_tiny(p, &err));
     return p;
 }
 

@@ -31,9 +31,7 @@ static void ok(enum eye_status st) {
 static const char *model(void) {
     static char path[640];
     snprintf(path, sizeof path, "%s/model", eye_scratch_dir());
-    struct eye_mk_opts o = {.size = eye_mk_size_find("tiny"), .dtype = EYE_F32, .out = path};
-    o.seed = o.size->seed;
-    if (!eye_path_is_dir(path)) ok(eye_make_checkpoint(&o, &err));
+    if (!eye_path_is_dir(path)) ok(eye_make_tiny(path, &err));
     return path;
 }
 

@@ -36,9 +36,7 @@ static int set_up(void **state) {
     (void)state;
     struct eye_err err;
     snprintf(folder, sizeof folder, "%s", eye_scratch_path("search"));
-    const struct eye_mk_size *size = eye_mk_size_find("tiny");
-    struct eye_mk_opts o = {.size = size, .dtype = EYE_F32, .seed = size->seed, .out = folder};
-    CALL(eye_make_checkpoint(&o, &err));
+    CALL(eye_make_tiny(folder, &err));
     CALL(eye_model_open(folder, &(struct eye_model_opts){.n_ctx = 512, .n_threads = 2}, &model, &err));
     CALL(eye_session_new(model, NULL, &judge, &err));
     return 0;

@@ -534,11 +534,9 @@ static void test_restart(void **state) {
 static int make(void **state) {
     (void)state;
     struct eye_err err = {0};
-    struct eye_mk_opts o = {.size = eye_mk_size_find("tiny"), .format = EYE_MK_HF, .dtype = EYE_F32, .out =
-        eye_scratch_path("model")};
+    const char *folder = eye_scratch_path("model");
     struct eye_model_opts m = {.n_ctx = 32768};
-    o.seed = o.size->seed;
-    if (eye_make_checkpoint(&o, &err) == EYE_OK && eye_model_open(o.out, &m, &model, &err) == EYE_OK) return 0;
+    if (eye_make_tiny(folder, &err) == EYE_OK && eye_model_open(folder, &m, &model, &err) == EYE_OK) return 0;
     fprintf(stderr, "%s\n", err.text);
     return 1;
 }

@@ -860,9 +860,7 @@ static int make(void **state) {
     (void)state;
     struct eye_err err = {0};
     snprintf(folder, sizeof folder, "%s", eye_scratch_path("model"));
-    struct eye_mk_opts o = {.size = eye_mk_size_find("tiny"), .format = EYE_MK_HF, .dtype = EYE_F32, .out = folder};
-    o.seed = o.size->seed;
-    if (eye_make_checkpoint(&o, &err) == EYE_OK) return 0;
+    if (eye_make_tiny(folder, &err) == EYE_OK) return 0;
     fprintf(stderr, "%s\n", err.text);
     return 1;
 }

@@ -270,11 +270,9 @@ static void test_watching(void **state) {
 
 static int setup(void **state) {
     struct eye_err err = {0};
-    const struct eye_mk_size *z = eye_mk_size_find("tiny");
     (void)state;
     snprintf(folder, sizeof folder, "%s/model", eye_scratch_dir());
-    struct eye_mk_opts o = {.size = z, .format = EYE_MK_HF, .dtype = 0, .seed = z->seed, .out = folder};
-    return eye_make_checkpoint(&o, &err) == EYE_OK ? 0 : -1;
+    return eye_make_tiny(folder, &err) == EYE_OK ? 0 : -1;
 }
 
 static int teardown(void **state) {
