@@ -4,9 +4,8 @@
 #include <string.h>
 
 #include "kernels/arm/math_neon.h"
+#include "kernels/attn.h"
 #include "kernels/rows.h"
-
-enum elem { ELEM_F32, ELEM_F16, ELEM_I8 };
 
 /* n (<= 4) elements from index i on, then zeros. */
 EYE_INLINE float32x4_t load4(const void *p, size_t i, size_t n, enum elem e) {
@@ -101,19 +100,4 @@ EYE_INLINE void pv(size_t m, size_t d, size_t n_keys, const float *p, size_t p_s
     if (at < d) pv_rows(1, m, n_keys, p, p_stride, v, at, v_stride, d - at, out + at, out_stride, add, e);
 }
 
-#define EYE_QK(name, e)                                                                                               \
-    void name(size_t m, size_t d, size_t n_keys, const float *q, size_t q_stride, const void *k, float scale, float *s, \
-              size_t s_stride) {                                                                                      \
-        qk(m, d, n_keys, q, q_stride, k, scale, s, s_stride, e);                                                      \
-    }
-#define EYE_PV(name, e)                                                                                               \
-    void name(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,     \
-              float *out, size_t out_stride, bool add) {                                                              \
-        pv(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, add, e);                                          \
-    }
-EYE_QK(eye_attn_qk_f32_neon, ELEM_F32)
-EYE_QK(eye_attn_qk_f16_neon, ELEM_F16)
-EYE_QK(eye_attn_qk_i8_neon, ELEM_I8)
-EYE_PV(eye_attn_pv_f32_neon, ELEM_F32)
-EYE_PV(eye_attn_pv_f16_neon, ELEM_F16)
-EYE_PV(eye_attn_pv_i8_neon, ELEM_I8)
+EYE_ATTN(neon)

@@ -3,10 +3,9 @@
  * columns it is computed in: a row alone equals the same row among others. */
 #include <string.h>
 
+#include "kernels/attn.h"
 #include "kernels/rows.h"
 #include "kernels/x86/math_avx2.h"
-
-enum elem { ELEM_F32, ELEM_F16, ELEM_I8 };
 
 /* n (<= 8) elements from index i on, then zeros. */
 EYE_INLINE __m256 load8(const void *p, size_t i, size_t n, enum elem e) {
@@ -104,19 +103,4 @@ EYE_INLINE void pv(size_t m, size_t d, size_t n_keys, const float *p, size_t p_s
     if (at < d) pv_rows(1, m, n_keys, p, p_stride, v, at, v_stride, d - at, out + at, out_stride, add, e);
 }
 
-#define EYE_QK(name, e)                                                                                               \
-    void name(size_t m, size_t d, size_t n_keys, const float *q, size_t q_stride, const void *k, float scale, float *s, \
-              size_t s_stride) {                                                                                      \
-        qk(m, d, n_keys, q, q_stride, k, scale, s, s_stride, e);                                                      \
-    }
-#define EYE_PV(name, e)                                                                                               \
-    void name(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,     \
-              float *out, size_t out_stride, bool add) {                                                              \
-        pv(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, add, e);                                          \
-    }
-EYE_QK(eye_attn_qk_f32_avx2, ELEM_F32)
-EYE_QK(eye_attn_qk_f16_avx2, ELEM_F16)
-EYE_QK(eye_attn_qk_i8_avx2, ELEM_I8)
-EYE_PV(eye_attn_pv_f32_avx2, ELEM_F32)
-EYE_PV(eye_attn_pv_f16_avx2, ELEM_F16)
-EYE_PV(eye_attn_pv_i8_avx2, ELEM_I8)
+EYE_ATTN(avx2)

@@ -1,10 +1,9 @@
 /* Attention scores and weighted value sums of one head, AVX-512, keys and values f32, f16 or int8 (widened on load).
  * Every sum is one chain of fused multiply-adds in order of d (scores) or j (values), whatever block of rows, panels or
  * columns it is computed in: a row alone equals the same row among others. */
+#include "kernels/attn.h"
 #include "kernels/rows.h"
 #include "kernels/x86/math_avx512.h"
-
-enum elem { ELEM_F32, ELEM_F16, ELEM_I8 };
 
 /* 16 elements from index i on, those of mask t. */
 EYE_INLINE __m512 load16(const void *p, size_t i, __mmask16 t, enum elem e) {
@@ -110,19 +109,4 @@ EYE_INLINE void pv(size_t m, size_t d, size_t n_keys, const float *p, size_t p_s
     }
 }
 
-#define EYE_QK(name, e)                                                                                               \
-    void name(size_t m, size_t d, size_t n_keys, const float *q, size_t q_stride, const void *k, float scale, float *s, \
-              size_t s_stride) {                                                                                      \
-        qk(m, d, n_keys, q, q_stride, k, scale, s, s_stride, e);                                                      \
-    }
-#define EYE_PV(name, e)                                                                                               \
-    void name(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,     \
-              float *out, size_t out_stride, bool add) {                                                              \
-        pv(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, add, e);                                          \
-    }
-EYE_QK(eye_attn_qk_f32_avx512, ELEM_F32)
-EYE_QK(eye_attn_qk_f16_avx512, ELEM_F16)
-EYE_QK(eye_attn_qk_i8_avx512, ELEM_I8)
-EYE_PV(eye_attn_pv_f32_avx512, ELEM_F32)
-EYE_PV(eye_attn_pv_f16_avx512, ELEM_F16)
-EYE_PV(eye_attn_pv_i8_avx512, ELEM_I8)
+EYE_ATTN(avx512)
