@@ -65,13 +65,33 @@ void eye_attn_seen(const struct eye_attn_rows *r, size_t segment, struct eye_spa
     span[1] = (struct eye_span){(size_t)x->key_at[segment], (size_t)s.row, 0};
 }
 
+/* ---- rows where they lie ---- */
+
+static const struct eye_node *only_reader(const struct eye_lower *l, eye_val v) {
+    if (l->uses[v] != 1) return NULL;
+    for (size_t k = (size_t)eye_value_at(l->g, v)->node + 1; k < l->g->n_nodes; k++)
+        for (int i = 0; i < l->g->node[k].n_in; i++)
+            if (l->g->node[k].in[i] == v) return &l->g->node[k];
+    return NULL; /* an output of the graph */
+}
+
+bool eye_attn_reads_in_place(const struct eye_lower *l, const struct eye_node *slice) {
+    const struct eye_value *from = eye_value_at(l->g, slice->in[0]);
+    if (from->kind != EYE_VAL_NODE || from->dtype != EYE_F32 || slice->attr.axis != from->rank - 1) return false;
+    eye_val v = slice->out;
+    const struct eye_node *n = only_reader(l, v);
+    for (; n && n->op == EYE_OP_reshape; n = only_reader(l, v)) v = n->out;
+    if (!n || n->op != EYE_OP_attention || (v != n->in[0] && v != n->in[1] && v != n->in[2])) return false;
+    return eye_dim(l->g, v, -1) * eye_dim(l->g, v, -2) == slice->attr.length;
+}
+
 /* ---- laying out ---- */
 
 struct lay_out {
     const struct eye_attn_rows *r;
     const float *src;
     float *dst;
-    size_t heads, dim, piece, n_pieces;
+    size_t stride, heads, dim, piece, n_pieces;
 };
 
 /* Task: some blocks of rows of one head. */
@@ -85,16 +105,16 @@ static void lay_out_task(void *ctx, int i_task, int i_thread) {
         eye_attn_seen(o->r, b.segment, span);
         for (size_t t = 0; t < b.n; t++) {
             size_t slot = span[1].key + b.first + t;
-            const float *row = o->src + ((b.row + t) * o->heads + head) * o->dim;
+            const float *row = o->src + (b.row + t) * o->stride + head * o->dim;
             float *to = panels + slot / EYE_ATTN_LANES * o->dim * EYE_ATTN_LANES + slot % EYE_ATTN_LANES;
             for (size_t e = 0; e < o->dim; e++) to[e * EYE_ATTN_LANES] = row[e];
         }
     }
 }
 
-void eye_attn_lay_out(struct eye_exec *x, const struct eye_attn_rows *r, const float *src, size_t heads, size_t dim,
-                      float *dst) {
-    struct lay_out o = {.r = r, .src = src, .dst = dst, .heads = heads, .dim = dim};
+void eye_attn_lay_out(struct eye_exec *x, const struct eye_attn_rows *r, const float *src, size_t stride, size_t heads,
+                      size_t dim, float *dst) {
+    struct lay_out o = {.r = r, .src = src, .dst = dst, .stride = stride, .heads = heads, .dim = dim};
     o.piece = EYE_MAX(r->n_blocks * heads / (4 * (size_t)eye_pool_n_threads(x->plan->e->pool)), 1);
     o.n_pieces = eye_ceil_div(r->n_blocks, o.piece);
     eye_exec_tasks(x, r->n_blocks * EYE_BLOCK_ROWS * heads * dim, heads * o.n_pieces, lay_out_task, &o);

@@ -27,9 +27,12 @@ static inline struct eye_span eye_attn_own(const struct eye_span span[2]) {
     return (struct eye_span){span[1].key + span[1].n, span[1].value + span[1].n, 0};
 }
 
-/* Keys (or values) src [rows][heads][dim] of all rows as panels [heads][key_slots / 16][dim][16] in dst. */
-void eye_attn_lay_out(struct eye_exec *x, const struct eye_attn_rows *r, const float *src, size_t heads, size_t dim,
-                      float *dst);
+/* Keys (or values) src [rows][heads][dim], rows stride floats apart, as panels [heads][key_slots / 16][dim][16] in dst. */
+void eye_attn_lay_out(struct eye_exec *x, const struct eye_attn_rows *r, const float *src, size_t stride, size_t heads,
+                      size_t dim, float *dst);
+
+/* Attention reads rows where they lie: a slice of rows that only attention reads needs no step. slice: such a node. */
+bool eye_attn_reads_in_place(const struct eye_lower *l, const struct eye_node *slice);
 
 /* Floats from one row of scores over n keys to the next: room before them for a panel's head and behind for its tail, which
  * also keeps rows off each other's cache sets. */

@@ -5,8 +5,13 @@
  * values are read where they are. A task is a block of up to 16 rows of one sequence and some of the query heads of one kv
  * head; where the block is one row (decode) these heads are the rows, so that keys and values stream once. Never split over
  * keys: a row's sums depend only on the keys it sees, in their order, which makes prefill and single steps, and a sequence
- * alone and among others, agree bit for bit. Attention of images, where the tower is bf16 or int8, multiplies bf16 on CPUs that have
- * it. Scores of a row over all its keys are kept: max_ctx floats a row. */
+ * alone and among others, agree bit for bit. Scores of a row over all its keys are kept: max_ctx floats a row.
+ *
+ * Attention of images, where the tower is bf16 or int8, multiplies bf16 on CPUs that have it, in one kernel that keeps no
+ * scores. There a task is one head of neighbouring tiles of rows: its keys and values stay in the second-level cache, and a thread
+ * has the rows that it made.
+ *
+ * Queries, keys and values may be columns of one wider result (a slice that has no step of its own). */
 #include "engine/attend.h"
 
 #include <string.h>
@@ -15,6 +20,7 @@
 
 struct attention {
     size_t heads, kv_heads, dim, group; /* group = heads / kv_heads */
+    struct { size_t at, stride; } in[3]; /* q, k, v: floats before the first row, and from one to the next */
     float scale;
     bool causal;
     bool half;              /* of images: q, k, v and probabilities in bf16 */
@@ -31,6 +37,7 @@ struct attention_run {
     float *y;
     size_t parts;           /* of the query heads of one kv head */
     size_t piece, n_pieces; /* appending: blocks per task, tasks per head */
+    size_t n_tiles, n_chunks; /* of images in bf16 */
 };
 
 /* ---- storing keys and values ---- */
@@ -76,9 +83,9 @@ static void append_task(void *ctx, int i_task, int i_thread) {
         eye_attn_seen(&r->rows, b.segment, span);
         struct eye_span own = eye_attn_own(span);
         for (size_t t = 0; t < b.n; t++) {
-            size_t at = ((b.row + t) * d->kv_heads + head) * d->dim;
-            put_row(r, k, true, own.key + b.first + t, r->k + at, tmp);
-            put_row(r, v, false, own.value + b.first + t, r->v + at, tmp);
+            size_t row = b.row + t, at = head * d->dim;
+            put_row(r, k, true, own.key + b.first + t, r->k + row * d->in[1].stride + at, tmp);
+            put_row(r, v, false, own.value + b.first + t, r->v + row * d->in[2].stride + at, tmp);
         }
     }
 }
@@ -88,8 +95,8 @@ static void append_task(void *ctx, int i_task, int i_thread) {
 struct query {
     const float *q;
     float *y;
-    size_t m, stride; /* rows; floats between them, in q and y alike */
-    size_t more;      /* keys each row sees more than the one before */
+    size_t m, q_stride, y_stride; /* rows; floats between them */
+    size_t more;                  /* keys each row sees more than the one before */
 };
 
 /* span: all that the last row sees. */
@@ -99,9 +106,9 @@ static void attend(const struct attention_run *r, int i_thread, size_t kv_head, 
     const struct eye_kernels *k = &r->x->plan->e->kernels;
     struct eye_kv_view keys = store(r, kv_head, true), values = store(r, kv_head, false);
     size_t elem = eye_kv_elem_bytes(d->type), n_max = span[0].n + span[1].n, stride = eye_score_stride(n_max);
-    size_t v_stride = d->k_slot >= 0 ? d->dim : d->kv_heads * d->dim;
+    size_t v_stride = d->k_slot >= 0 ? d->dim : d->in[2].stride;
     float *s = eye_score_first(eye_exec_thread(r->x, i_thread));
-    struct eye_scores c = {d->qk, elem, w->m, d->dim, w->q, w->stride, keys.data, d->scale, s, stride};
+    struct eye_scores c = {d->qk, elem, w->m, d->dim, w->q, w->q_stride, keys.data, d->scale, s, stride};
     eye_attn_scores(&c, span);
     for (size_t i = 0; i < w->m; i++) {
         size_t n = n_max - (w->m - 1 - i) * w->more, n0 = span[0].n;
@@ -120,48 +127,87 @@ static void attend(const struct attention_run *r, int i_thread, size_t kv_head, 
     for (size_t i = 0; i < 2; s += span[i++].n)
         if (span[i].n)
             d->pv(w->m, d->dim, span[i].n, s, stride, (const uint8_t *)values.data + span[i].value * v_stride * elem, v_stride,
-                  w->y, w->stride, i == 1 && span[0].n);
+                  w->y, w->y_stride, i == 1 && span[0].n);
 }
 
-/* ---- images in bf16: keys and values of all heads in pairs (kernels.h), in shared scratch ---- */
+/* ---- images in bf16: keys and values of all heads (kernels.h), in shared scratch ---- */
 
 static uint16_t *half_store(const struct attention_run *r, size_t head, bool keys) {
     return (uint16_t *)(void *)eye_exec_shared(r->x) + ((keys ? 0 : r->d->kv_heads) + head) * r->rows.key_slots * r->d->dim;
 }
 
-/* Task: some blocks of rows of one kv head. */
+struct tile { size_t image, first, n; }; /* n rows of an image from row `first` on */
+
+static struct tile tile_at(const struct attention_run *r, size_t i) {
+    size_t per_image = eye_ceil_div(r->rows.t, EYE_ATTN_BF16_ROWS), first = i % per_image * EYE_ATTN_BF16_ROWS;
+    return (struct tile){i / per_image, first, EYE_MIN(EYE_ATTN_BF16_ROWS, r->rows.t - first)};
+}
+
+/* Slot of an image's first key. */
+static size_t image_slot(const struct attention_run *r, size_t image) { return image * EYE_ALIGN_UP(r->rows.t, EYE_ATTN_LANES); }
+
+static void spread_pair(const struct attention_run *r, size_t slot, const uint16_t *k[2], const uint16_t *v[2]) {
+    size_t dim = r->d->dim;
+    for (size_t head = 0; head < r->d->kv_heads; head++) {
+        uint16_t *keys = half_store(r, head, true) + slot * dim, *values = half_store(r, head, false) + slot * dim;
+        memcpy(keys, k[0] + head * dim, dim * sizeof *keys);
+        memcpy(keys + dim, k[1] + head * dim, dim * sizeof *keys);
+        const uint16_t *even = v[0] + head * dim, *odd = v[1] + head * dim;
+        for (size_t e = 0; e < dim; e++) values[2 * e] = even[e], values[2 * e + 1] = odd[e];
+    }
+}
+
+/* Task: a chunk of tiles. */
 static void lay_out_half_task(void *ctx, int i_task, int i_thread) {
     const struct attention_run *r = ctx;
     const struct attention *d = r->d;
-    uint16_t half[EYE_ATTN_BF16_D];
-    size_t first = (size_t)i_task % r->n_pieces * r->piece, end = EYE_MIN(first + r->piece, r->rows.n_blocks);
-    size_t head = (size_t)i_task / r->n_pieces, dim = d->dim;
-    uint16_t *keys = half_store(r, head, true), *values = half_store(r, head, false);
-    for (size_t i = first; i < end; i++) {
-        struct eye_attn_block b = eye_attn_block(&r->rows, i);
-        struct eye_span span[2];
-        eye_attn_seen(&r->rows, b.segment, span);
-        for (size_t t = 0; t < b.n; t++) {
-            size_t slot = span[1].key + b.first + t, at = ((b.row + t) * d->kv_heads + head) * dim;
-            uint16_t *k = keys + slot / LANES * dim * LANES + slot % LANES * 2, *v = values + slot / 2 * dim * 2 + slot % 2;
-            r->x->plan->e->kernels.f32_to_bf16(half, r->k + at, dim);
-            for (size_t e = 0; e < dim; e++) k[e / 2 * LANES * 2 + e % 2] = half[e];
-            r->x->plan->e->kernels.f32_to_bf16(half, r->v + at, dim);
-            for (size_t e = 0; e < dim; e++) v[2 * e] = half[e];
-            if (b.first + t + 1 == b.n_segment && slot % 2 == 0)
-                for (size_t e = 0; e < dim; e++) v[2 * e + 1] = 0;
+    size_t row_elems = d->kv_heads * d->dim, chunk = (size_t)i_task;
+    uint16_t *half = (uint16_t *)(void *)eye_exec_thread(r->x, i_thread);
+    uint16_t *k[2] = {half, half + row_elems}, *v[2] = {half + 2 * row_elems, half + 3 * row_elems};
+    for (size_t i = eye_part(r->n_tiles, r->n_chunks, chunk); i < eye_part(r->n_tiles, r->n_chunks, chunk + 1); i++) {
+        struct tile at = tile_at(r, i);
+        for (size_t t = 0; t < at.n; t += 2) {
+            for (size_t odd = 0; odd < 2; odd++) {
+                size_t row = at.image * r->rows.t + at.first + t + odd;
+                if (t + odd == at.n) { /* the last of an image may be alone */
+                    memset(k[1], 0, row_elems * sizeof *half);
+                    memset(v[1], 0, row_elems * sizeof *half);
+                } else {
+                    r->x->plan->e->kernels.f32_to_bf16(k[odd], r->k + row * d->in[1].stride, row_elems);
+                    r->x->plan->e->kernels.f32_to_bf16(v[odd], r->v + row * d->in[2].stride, row_elems);
+                }
+            }
+            spread_pair(r, image_slot(r, at.image) + at.first + t, (const uint16_t **)k, (const uint16_t **)v);
         }
     }
 }
 
-static void attend_half(const struct attention_run *r, int i_thread, size_t kv_head, const struct query *w, size_t slot, size_t n) {
+/* Task: a head of a chunk of tiles. */
+static void attend_half_task(void *ctx, int i_task, int i_thread) {
+    const struct attention_run *r = ctx;
     const struct attention *d = r->d;
-    const struct eye_kernels *k = &r->x->plan->e->kernels;
-    size_t stride = eye_score_stride(n);
-    float *s = eye_score_first(eye_exec_thread(r->x, i_thread));
-    k->attn_qk_bf16(w->m, d->dim, n, w->q, w->stride, half_store(r, kv_head, true) + slot * d->dim, d->scale, s, stride);
-    for (size_t i = 0; i < w->m; i++) k->softmax_f32(s + i * stride, n);
-    k->attn_pv_bf16(w->m, d->dim, n, s, stride, half_store(r, kv_head, false) + slot * d->dim, d->dim, w->y, w->stride);
+    size_t head = (size_t)i_task % d->heads, chunk = (size_t)i_task / d->heads, y_stride = d->heads * d->dim;
+    for (size_t i = eye_part(r->n_tiles, r->n_chunks, chunk); i < eye_part(r->n_tiles, r->n_chunks, chunk + 1); i++) {
+        struct tile at = tile_at(r, i);
+        size_t row = at.image * r->rows.t + at.first, slots = image_slot(r, at.image) * d->dim;
+        struct eye_attn_bf16_args a = {.m = at.n, .d = d->dim, .n_keys = r->rows.t, .scale = d->scale,
+                                       .q = r->q + row * d->in[0].stride + head * d->dim, .q_stride = d->in[0].stride,
+                                       .k = half_store(r, head / d->group, true) + slots,
+                                       .v = half_store(r, head / d->group, false) + slots,
+                                       .out = r->y + row * y_stride + head * d->dim, .out_stride = y_stride};
+        r->x->plan->e->kernels.attn_bf16(&a);
+    }
+}
+
+#define CHUNK_TILES 8 /* at most */
+
+static void run_half(struct attention_run *r) {
+    const struct attention *d = r->d;
+    size_t row = d->heads * d->dim, images = r->rows.n_segments;
+    r->n_tiles = images * eye_ceil_div(r->rows.t, EYE_ATTN_BF16_ROWS);
+    r->n_chunks = eye_exec_parts(r->x, r->n_tiles, CHUNK_TILES);
+    eye_exec_tasks(r->x, images * r->rows.t * d->kv_heads * d->dim, r->n_chunks, lay_out_half_task, r);
+    eye_exec_tasks(r->x, images * r->rows.t * row * r->rows.t / 4, r->n_chunks * d->heads, attend_half_task, r);
 }
 
 /* Task: a block of rows, some of the query heads of one kv head. */
@@ -175,11 +221,11 @@ static void attend_task(void *ctx, int i_task, int i_thread) {
     eye_attn_seen(&r->rows, b.segment, span);
     span[1].n += d->causal ? b.first + b.n : b.n_segment;
     for (size_t head = kv_head * d->group + first; head < kv_head * d->group + end; head++) {
-        size_t at = (b.row * d->heads + head) * d->dim;
-        struct query w = {.q = r->q + at, .y = r->y + at, .m = b.n, .stride = d->heads * d->dim, .more = d->causal};
-        if (b.n == 1) w.m = end - first, w.stride = d->dim, w.more = 0; /* heads as rows */
-        if (d->half) attend_half(r, i_thread, kv_head, &w, span[1].key, span[1].n);
-        else attend(r, i_thread, kv_head, &w, span);
+        struct query w = {.q = r->q + b.row * d->in[0].stride + head * d->dim, .q_stride = d->in[0].stride,
+                          .y = r->y + (b.row * d->heads + head) * d->dim, .y_stride = d->heads * d->dim,
+                          .m = b.n, .more = d->causal};
+        if (b.n == 1) w.m = end - first, w.q_stride = w.y_stride = d->dim, w.more = 0; /* heads as rows */
+        attend(r, i_thread, kv_head, &w, span);
         if (b.n == 1) return;
     }
 }
@@ -187,18 +233,23 @@ static void attend_task(void *ctx, int i_task, int i_thread) {
 static enum eye_status run_attention(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
     const struct attention *d = s->data;
     const struct eye_node *n = s->node;
-    struct attention_run r = {.x = x, .d = d, .q = eye_exec_ptr(x, n->in[0]), .k = eye_exec_ptr(x, n->in[1]),
-                              .v = eye_exec_ptr(x, n->in[2]), .y = eye_exec_ptr(x, n->out)};
+    struct attention_run r = {.x = x, .d = d, .q = (const float *)eye_exec_ptr(x, n->in[0]) + d->in[0].at,
+                              .k = (const float *)eye_exec_ptr(x, n->in[1]) + d->in[1].at,
+                              .v = (const float *)eye_exec_ptr(x, n->in[2]) + d->in[2].at, .y = eye_exec_ptr(x, n->out)};
     r.rows = eye_attn_rows(x, n->in[0], d->k_slot >= 0);
     if (r.rows.n_blocks == 0) return EYE_OK;
+    if (d->half) {
+        run_half(&r);
+        return EYE_OK;
+    }
     size_t threads = (size_t)eye_pool_n_threads(x->plan->e->pool), n_blocks = r.rows.n_blocks;
     size_t n_rows = eye_exec_elems(x, n->in[0]) / (d->heads * d->dim), keys = r.rows.by_segment ? x->most_keys : r.rows.t;
-    if (d->k_slot >= 0 || d->half) {
+    if (d->k_slot >= 0) {
         r.piece = EYE_MAX(n_blocks * d->kv_heads / (4 * threads), 1);
         r.n_pieces = eye_ceil_div(n_blocks, r.piece);
-        eye_exec_tasks(x, n_rows * d->kv_heads * d->dim, d->kv_heads * r.n_pieces, d->half ? lay_out_half_task : append_task, &r);
+        eye_exec_tasks(x, n_rows * d->kv_heads * d->dim, d->kv_heads * r.n_pieces, append_task, &r);
     } else {
-        eye_attn_lay_out(x, &r.rows, r.k, d->kv_heads, d->dim, (float *)eye_exec_shared(x));
+        eye_attn_lay_out(x, &r.rows, r.k, d->in[1].stride, d->kv_heads, d->dim, (float *)eye_exec_shared(x));
     }
     size_t wanted = eye_ceil_div(n_rows == n_blocks ? threads : 4 * threads, n_blocks * d->kv_heads);
     r.parts = EYE_MIN(d->group, EYE_MAX(wanted, eye_ceil_div(d->group, EYE_BLOCK_ROWS)));
@@ -223,6 +274,20 @@ static enum eye_status use_state(struct eye_lower *l, eye_val v, bool is_key, in
     return EYE_OK;
 }
 
+/* Where rows of operand i lie. */
+static void find_rows(const struct eye_lower *l, const struct eye_node *n, int i, struct attention *d) {
+    eye_val v = n->in[i];
+    d->in[i].stride = (i ? d->kv_heads : d->heads) * d->dim;
+    for (; eye_value_at(l->g, v)->kind == EYE_VAL_NODE; v = l->g->node[eye_value_at(l->g, v)->node].in[0]) {
+        const struct eye_node *from = &l->g->node[eye_value_at(l->g, v)->node];
+        if (from->op == EYE_OP_slice && l->alias[v] != EYE_NONE) {
+            d->in[i].at = (size_t)from->attr.begin;
+            d->in[i].stride = (size_t)eye_dim(l->g, from->in[0], -1);
+        }
+        if (from->op != EYE_OP_reshape) return;
+    }
+}
+
 enum eye_status eye_lower_attention(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
     struct attention *d = eye_lower_data(l, s, sizeof *d);
     if (!d) return eye_fail_nomem(err, sizeof *d);
@@ -231,6 +296,7 @@ enum eye_status eye_lower_attention(struct eye_lower *l, const struct eye_node *
     d->dim = (size_t)eye_dim(l->g, n->in[0], -1);
     d->kv_heads = (size_t)eye_dim(l->g, n->in[1], -2);
     d->group = d->heads / d->kv_heads;
+    for (int i = 0; i < 3; i++) find_rows(l, n, i, d);
     d->scale = n->attr.scale;
     d->causal = n->attr.causal;
     EYE_TRY(eye_lower_cost(l, n, EYE_COST_ATTENTION, 2.0 * (double)d->heads * (double)d->dim, 0, err));
@@ -253,7 +319,8 @@ enum eye_status eye_lower_attention(struct eye_lower *l, const struct eye_node *
     size_t score_bytes;
     if (!eye_mul_ok(EYE_BLOCK_ROWS * sizeof(float), eye_score_stride(keys), &score_bytes))
         return eye_fail(err, EYE_E_LIMIT, "engine: attention scores for %zu keys are too large", keys);
-    eye_lower_scratch(l, EYE_MAX(score_bytes, eye_line(d->dim * sizeof(float))), shared);
+    size_t row_bytes = d->half ? 4 * d->kv_heads * d->dim * sizeof(uint16_t) : eye_line(d->dim * sizeof(float));
+    eye_lower_scratch(l, d->half ? row_bytes : EYE_MAX(score_bytes, row_bytes), shared);
     s->run = run_attention;
     return EYE_OK;
 }

@@ -176,8 +176,8 @@ static enum eye_status run_attention_grad(struct eye_exec *x, const struct eye_s
     r.first = (int32_t *)(eye_exec_shared(x) + 2 * d->panels);
     r.next = r.first + r.rows.n_segments;
     find_families(&r);
-    eye_attn_lay_out(x, &r.rows, r.k, d->kv_heads, d->dim, panels);
-    eye_attn_lay_out(x, &r.rows, r.v, d->kv_heads, d->dim, panels + d->panels / sizeof *panels);
+    eye_attn_lay_out(x, &r.rows, r.k, d->kv_heads * d->dim, d->kv_heads, d->dim, panels);
+    eye_attn_lay_out(x, &r.rows, r.v, d->kv_heads * d->dim, d->kv_heads, d->dim, panels + d->panels / sizeof *panels);
     eye_exec_tasks(x, eye_exec_elems(x, n->in[1]) * 64, r.n_families * d->kv_heads, family_task, &r);
     return EYE_OK;
 }

@@ -1,5 +1,5 @@
 /* engine/lower_move: ops that only move data: reshape (no step at all), transpose, concat, slice. */
-#include "engine/engine_impl.h"
+#include "engine/attend.h"
 
 #include <string.h>
 
@@ -65,7 +65,8 @@ static enum eye_status run_slice(struct eye_exec *x, const struct eye_step *s, s
 }
 
 enum eye_status eye_lower_slice(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
-    s->run = run_slice;
+    if (eye_attn_reads_in_place(l, n)) l->alias[n->out] = n->in[0];
+    else s->run = run_slice;
     return eye_lower_operand(l, n, n->in[0], err);
 }
 

@@ -93,14 +93,23 @@ typedef void eye_attn_qk_fn(size_t m, size_t d, size_t n_keys, const float *q, s
 typedef void eye_attn_pv_fn(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,
                             float *out, size_t out_stride, bool add);
 
-/* Both for bf16, on CPUs that multiply pairs of it: q, p are rounded to bf16 first, sums are f32. Panels of pairs of elements
- * [n_keys/16][d/2][16][2], d even and at most EYE_ATTN_BF16_D; values in pairs of keys [n_keys/2][v_stride][2], the last one's second
- * zero where n_keys is odd. m at most 16. */
-#define EYE_ATTN_BF16_D 256
-typedef void eye_attn_qk_bf16_fn(size_t m, size_t d, size_t n_keys, const float *q, size_t q_stride, const uint16_t *k, float scale,
-                                 float *s, size_t s_stride);
-typedef void eye_attn_pv_bf16_fn(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const uint16_t *v,
-                                 size_t v_stride, float *out, size_t out_stride);
+/* Attention of m query rows of one head over all n_keys keys, in bf16, on CPUs that multiply pairs of it:
+ * out = softmax(scale q k^T) v. q scale log2 e (in that order of f32 products: q times the product of the other two) is rounded
+ * to bf16, and so are the exponentials, before they are summed and weigh the values; sums are f32. A row's bits depend on it and the
+ * keys alone. d even. */
+#define EYE_ATTN_BF16_D 128   /* d at most */
+#define EYE_ATTN_BF16_ROWS 32 /* m at most */
+struct eye_attn_bf16_args {
+    size_t m, d, n_keys;
+    const float *q;     /* [m][d], row stride in floats */
+    size_t q_stride;
+    float scale;
+    const uint16_t *k;  /* [n_keys][d]; what follows up to a multiple of EYE_ATTN_LANES keys may be read */
+    const uint16_t *v;  /* in pairs of keys [n_keys / 2][d][2], the last one's second zero where n_keys is odd */
+    float *out;         /* [m][d], row stride in floats */
+    size_t out_stride;
+};
+typedef void eye_attn_bf16_fn(const struct eye_attn_bf16_args *a);
 
 /* Conversions of n elements; round to nearest even. */
 typedef void eye_f32_to_u16_fn(uint16_t *dst, const float *src, size_t n); /* to f16 or bf16 */

@@ -116,16 +116,18 @@ static void bench_attn(struct check *c, step_fn *step) {
         report(c, step, a, a->m == 1 ? "m 1 d 64 keys 1024" : "m 16 d 64 keys 1024", 2.0 * D * KEYS * (double)a->m, "GOP/s");
     eye_alloc_free(NULL, a, sizeof *a);
 }
-static void step_pv_bf16(const struct check_row *r, void *p) {
-    struct attn *a = p;
-    ((eye_attn_pv_bf16_fn *)r->fn)(a->m, D, KEYS, a->s, KEYS, (const uint16_t *)(void *)a->kv, D, a->q, D);
+static void step_attn_bf16(const struct check_row *r, void *p) { ((eye_attn_bf16_fn *)r->fn)(p); }
+void bench_eye_attn_bf16_fn(struct check *c) {
+    struct attn *mem = eye_alloc_zero(NULL, sizeof *mem);
+    if (!mem) check_fail(c, "no memory");
+    for (size_t d = 32; d <= D; d *= 2) {
+        struct eye_attn_bf16_args a = {.m = EYE_ATTN_BF16_ROWS, .d = d, .n_keys = KEYS, .q = mem->s, .q_stride = d, .scale = 0.125f,
+                                       .k = (const uint16_t *)(void *)mem->kv, .v = (const uint16_t *)(void *)mem->kv,
+                                       .out = mem->s + EYE_ATTN_BF16_ROWS * d, .out_stride = d};
+        report(c, step_attn_bf16, &a, d == 32 ? "m 32 d 32 keys 1024" : "m 32 d 64 keys 1024", 4.0 * KEYS * (double)(a.m * d), "GOP/s");
+    }
+    eye_alloc_free(NULL, mem, sizeof *mem);
 }
-static void step_qk_bf16(const struct check_row *r, void *p) {
-    struct attn *a = p;
-    ((eye_attn_qk_bf16_fn *)r->fn)(a->m, D, KEYS, a->q, D, (const uint16_t *)(void *)a->kv, 0.125f, a->s, KEYS);
-}
-void bench_eye_attn_qk_bf16_fn(struct check *c) { bench_attn(c, step_qk_bf16); }
-void bench_eye_attn_pv_bf16_fn(struct check *c) { bench_attn(c, step_pv_bf16); }
 void bench_eye_attn_qk_fn(struct check *c) { bench_attn(c, step_qk); }
 void bench_eye_attn_pv_fn(struct check *c) { bench_attn(c, step_pv); }
 

@@ -128,93 +128,137 @@ void check_eye_attn_pv_fn(struct check *c) {
     pv_case(c, 16, 128, 1000, PAT_RANDOM, PAT_RANDOM);
 }
 
-/* ---- bf16: what is rounded first is exact from there on but for the order of sums ---- */
+/* ---- bf16 ---- */
 
-static float near(float x) { return eye_bf16_to_f32(eye_f32_to_bf16(x)); }
+struct bf16_case {
+    struct eye_attn_bf16_args a;
+    struct gbuf q, k, v, out;
+};
 
-/* n pairs of numbers of bf16. */
-static struct gbuf make_pairs(struct check *c, enum check_pattern p, size_t n) {
-    struct gbuf b = gbuf_new(n * 4, 4);
-    float *x = malloc(n * 8);
-    check_fill(c, p, x, 2 * n, 1000.0f);
-    for (size_t i = 0; i < 2 * n; i++) ((uint16_t *)b.p)[i] = eye_f32_to_bf16(fabsf(x[i]) < FLT_MIN ? 0 : x[i]);
+static float number(uint16_t x) { return eye_bf16_to_f32(x); }
+
+/* n numbers of bf16, denormals as zeros: vdpbf16ps takes them for such. */
+static void fill_bf16(struct check *c, enum check_pattern p, uint16_t *dst, size_t n, float max) {
+    float *x = malloc(n * 4);
+    check_fill(c, p, x, n, max);
+    for (size_t i = 0; i < n; i++) dst[i] = eye_f32_to_bf16(fabsf(x[i]) < FLT_MIN ? 0 : x[i]);
     free(x);
+}
+
+/* rising: keys grow with their index up to that factor. */
+static struct bf16_case make_bf16(struct check *c, size_t m, size_t d, size_t n_keys, enum check_pattern p, float max, float rising) {
+    size_t n_pad = (n_keys + EYE_ATTN_LANES - 1) / EYE_ATTN_LANES * EYE_ATTN_LANES, n_pairs = (n_keys + 1) / 2;
+    struct bf16_case b = {.a = {.m = m, .d = d, .n_keys = n_keys, .scale = 0.125f, .q_stride = d + check_below(c, 3),
+                                .out_stride = d + check_below(c, 3)}};
+    b.q = gbuf_new(((m - 1) * b.a.q_stride + d) * 4, 4), b.out = gbuf_new(((m - 1) * b.a.out_stride + d) * 4, 4);
+    b.k = gbuf_new(n_pad * d * 2, 2), b.v = gbuf_new(n_pairs * d * 4, 4);
+    check_fill(c, p, b.q.p, b.q.bytes / 4, max);
+    uint16_t *k = b.k.p, *v = b.v.p;
+    fill_bf16(c, p, k, n_keys * d, max), fill_bf16(c, p, v, n_pairs * d * 2, max);
+    for (size_t i = 0; rising > 1 && i < n_keys * d; i++)
+        k[i] = eye_f32_to_bf16(number(k[i]) * (1 + (rising - 1) * (float)(i / d) / (float)n_keys));
+    for (size_t i = n_keys * d; i < n_pad * d; i++) k[i] = 0x7fc0; /* NaN: read at most */
+    for (size_t e = 0; n_keys % 2 && e < d; e++) v[2 * (n_keys / 2 * d + e) + 1] = 0;
+    gbuf_freeze(&b.q), gbuf_freeze(&b.k), gbuf_freeze(&b.v);
+    b.a.q = b.q.p, b.a.k = k, b.a.v = v, b.a.out = b.out.p;
     return b;
 }
-/* vdpbf16ps takes denormals for zeros. */
-static void fill_normal(struct check *c, enum check_pattern p, float *x, size_t n, float max) {
-    check_fill(c, p, x, n, max);
-    for (size_t i = 0; i < n; i++)
-        if (fabsf(x[i]) < FLT_MIN) x[i] = 0;
-}
+static void free_bf16(struct bf16_case *b) { gbuf_free(&b->q), gbuf_free(&b->k), gbuf_free(&b->v), gbuf_free(&b->out); }
 
-static void qk_bf16_case(struct check *c, size_t m, size_t d, size_t n_keys, enum check_pattern p) {
-    eye_attn_qk_bf16_fn *fn = (eye_attn_qk_bf16_fn *)c->row->fn, *ref = (eye_attn_qk_bf16_fn *)c->ref->fn;
-    check_where(c, "m %zu d %zu n_keys %zu, %s", m, d, n_keys, check_pattern_name(p));
-    const size_t lanes = EYE_ATTN_LANES, n_pad = (n_keys + lanes - 1) / lanes * lanes, q_stride = d + check_below(c, 3);
-    struct gbuf q = gbuf_new(((m - 1) * q_stride + d) * 4, 4), s = gbuf_new(m * n_pad * 4, 4);
-    fill_normal(c, p, q.p, q.bytes / 4, 1000.0f);
-    struct gbuf k = make_pairs(c, p, n_pad * d / 2);
-    gbuf_freeze(&q), gbuf_freeze(&k);
-    float *want = malloc(m * n_pad * 4);
-    ref(m, d, n_keys, q.p, q_stride, k.p, 0.125f, want, n_pad);
-    fn(m, d, n_keys, q.p, q_stride, k.p, 0.125f, s.p, n_pad);
-    gbuf_check(c, &s, "s");
-    for (size_t i = 0; i < m; i++)
-        for (size_t j = 0; j < n_keys; j++) {
-            double mag = 0.0;
-            for (size_t e = 0; e < d; e++) {
-                size_t at = ((j / lanes * (d / 2) + e / 2) * lanes + j % lanes) * 2 + e % 2;
-                mag += fabs((double)near(((float *)q.p)[i * q_stride + e]) * eye_bf16_to_f32(((uint16_t *)k.p)[at]));
-            }
-            check_close(c, "s", i * n_keys + j, want[i * n_pad + j], ((float *)s.p)[i * n_pad + j],
-                        ((double)d + 2.0) * (double)FLT_EPSILON * mag * 0.125 + (double)(d + 1) * (double)FLT_MIN);
+/* Largest error of a score to base 2: sum of d products and a start of no larger size in f32, scale included in q. */
+static double score_error(const struct eye_attn_bf16_args *a, size_t i) {
+    double most = 0.0;
+    float by = a->scale * 1.44269504088896341f;
+    for (size_t j = 0; j < a->n_keys; j++) {
+        double mag = 0.0;
+        for (size_t e = 0; e < a->d; e++) {
+            float q = number(eye_f32_to_bf16(a->q[i * a->q_stride + e] * by));
+            mag += fabs((double)q * number(a->k[j * a->d + e]));
         }
-    free(want);
-    gbuf_free(&q), gbuf_free(&s), gbuf_free(&k);
+        most = fmax(most, mag);
+    }
+    return (double)(a->d + 3) * (double)FLT_EPSILON * (2 * most + 1) + (double)(2 * a->d + 2) * (double)FLT_MIN;
 }
 
-void check_eye_attn_qk_bf16_fn(struct check *c) {
-    for (size_t n = 1; n <= (c->quick ? 20u : 70u); n++) qk_bf16_case(c, check_between(c, 1, 9), 2 * check_between(c, 1, 40), n, PAT_RANDOM);
-    for (size_t m = 1; m <= 16; m++) qk_bf16_case(c, m, 64, check_between(c, 1, 130), PAT_RANDOM);
-    for (int p = 0; p < N_PATTERNS; p++) qk_bf16_case(c, 5, 32, 40, (enum check_pattern)p);
-    qk_bf16_case(c, 16, EYE_ATTN_BF16_D, 1000, PAT_RANDOM);
-}
-
-static void pv_bf16_case(struct check *c, size_t m, size_t d, size_t n_keys, enum check_pattern pattern) {
-    eye_attn_pv_bf16_fn *fn = (eye_attn_pv_bf16_fn *)c->row->fn, *ref = (eye_attn_pv_bf16_fn *)c->ref->fn;
-    check_where(c, "m %zu d %zu n_keys %zu, %s", m, d, n_keys, check_pattern_name(pattern));
-    size_t p_stride = n_keys + check_below(c, 3), v_stride = d + check_below(c, 3), o_stride = d + check_below(c, 3);
-    struct gbuf p = gbuf_new(((m - 1) * p_stride + n_keys) * 4, 4), out = gbuf_new(((m - 1) * o_stride + d) * 4, 4);
-    fill_normal(c, pattern, p.p, p.bytes / 4, 1.0f);
-    struct gbuf v = make_pairs(c, pattern, ((n_keys + 1) / 2 - 1) * v_stride + d);
-    for (size_t e = 0; n_keys % 2 && e < d; e++) ((uint16_t *)v.p)[2 * (n_keys / 2 * v_stride + e) + 1] = 0;
-    gbuf_freeze(&p), gbuf_freeze(&v);
-    float *want = malloc(m * d * 4);
-    ref(m, d, n_keys, p.p, p_stride, v.p, v_stride, want, d);
-    fn(m, d, n_keys, p.p, p_stride, v.p, v_stride, out.p, o_stride);
-    gbuf_check(c, &out, "out");
-    for (size_t i = 0; i < m; i++) {
-        for (size_t e = 0; e < d; e++) {
-            double mag = 0.0;
-            for (size_t j = 0; j < n_keys; j++)
-                mag += fabs((double)near(((float *)p.p)[i * p_stride + j]) *
-                            eye_bf16_to_f32(((uint16_t *)v.p)[2 * (j / 2 * v_stride + e) + j % 2]));
-            check_close(c, "out", i * d + e, want[i * d + e], ((float *)out.p)[i * o_stride + e],
-                        ((double)n_keys + 2.0) * (double)FLT_EPSILON * mag + (double)(n_keys + 1) * (double)FLT_MIN);
+/* Exponentials p are off by factors 1 + f_j: ln 2 times the score's error, the polynomial's, 2^-8 of their rounding. So a mean is off
+ * by sum p_j f_j (v_j - mean) / sum p_j (1 + f_j), and by n + 2 additions' rounding in both sums. The reference gives means of
+ * |v_j - mean| as well, row by row. p below
+ * 2^-126 may be 0. */
+static void close_bf16(struct check *c, const struct bf16_case *b, const float *want) {
+    const struct eye_attn_bf16_args *a = &b->a;
+    size_t n_v = (a->n_keys + 1) / 2 * a->d * 2;
+    uint16_t *v = malloc(n_v * 2);
+    float *spread = malloc(a->d * 4), most = 0.0f;
+    for (size_t i = 0; i < n_v; i++) most = fmaxf(most, fabsf(number(a->v[i])));
+    for (size_t i = 0; i < a->m; i++) {
+        struct eye_attn_bf16_args with = *a;
+        for (size_t j = 0; j < n_v; j++) v[j] = eye_f32_to_bf16(fabsf(number(a->v[j]) - want[i * a->d + j / 2 % a->d]));
+        with.m = 1, with.q += i * a->q_stride, with.v = v, with.out = spread;
+        ((eye_attn_bf16_fn *)c->ref->fn)(&with);
+        double f = exp2(score_error(a, i)) - 1 + 1e-4 + 0x1p-8, sums = 2 * ((double)a->n_keys + 2) * (double)FLT_EPSILON;
+        if (f > 0.25) check_fail(c, "scores too large for a bound");
+        for (size_t e = 0; e < a->d; e++) {
+            double w = want[i * a->d + e], off = (double)spread[e] * (1 + 0x1p-8);
+            check_close(c, "out", i * a->d + e, w, a->out[i * a->out_stride + e],
+                        f / (1 - f) * off + sums * (1 + f) * (off + fabs(w)) +
+                            (double)a->n_keys * 4 * (double)FLT_MIN * (1 + (double)most));
         }
-        if (i + 1 < m && !gbuf_untouched((float *)out.p + i * o_stride + d, (o_stride - d) * 4))
+        if (i + 1 < a->m && !gbuf_untouched(a->out + i * a->out_stride + a->d, (a->out_stride - a->d) * 4))
             check_fail(c, "wrote between rows of out");
     }
-    free(want);
-    gbuf_free(&p), gbuf_free(&out), gbuf_free(&v);
+    free(v);
+    free(spread);
 }
 
-void check_eye_attn_pv_bf16_fn(struct check *c) {
-    for (size_t n = 1; n <= (c->quick ? 20u : 70u); n++) pv_bf16_case(c, check_between(c, 1, 9), check_between(c, 1, 80), n, PAT_RANDOM);
-    for (size_t m = 1; m <= 16; m++) pv_bf16_case(c, m, 64, check_between(c, 1, 130), PAT_RANDOM);
-    for (int p = 0; p < N_PATTERNS; p++) pv_bf16_case(c, 5, 32, 40, (enum check_pattern)p);
-    pv_bf16_case(c, 16, 128, 1001, PAT_RANDOM); /* pieces */
+static void bf16_case(struct check *c, size_t m, size_t d, size_t n_keys, enum check_pattern p, float max, float rising) {
+    eye_attn_bf16_fn *fn = (eye_attn_bf16_fn *)c->row->fn;
+    check_where(c, "m %zu d %zu n_keys %zu, %s of %g, keys rising by %g", m, d, n_keys, check_pattern_name(p), (double)max, (double)rising);
+    struct bf16_case b = make_bf16(c, m, d, n_keys, p, max, rising);
+    float *want = malloc(m * d * 4);
+    struct eye_attn_bf16_args ref = b.a;
+    ref.out = want, ref.out_stride = d;
+    ((eye_attn_bf16_fn *)c->ref->fn)(&ref);
+    fn(&b.a);
+    gbuf_check(c, &b.out, "out");
+    close_bf16(c, &b, want);
+    size_t i = check_below(c, m); /* a row alone */
+    struct gbuf one = gbuf_new(d * 4, 4);
+    struct eye_attn_bf16_args alone = b.a;
+    alone.m = 1, alone.q += i * b.a.q_stride, alone.out = one.p;
+    fn(&alone);
+    gbuf_check(c, &one, "out (one row)");
+    check_same_bits(c, "row alone", b.a.out + i * b.a.out_stride, one.p, d);
+    free(want);
+    gbuf_free(&one);
+    free_bf16(&b);
+}
+
+/* Scores so large that f32 does not know which is the largest: some mean of the values all the same. */
+static void bf16_huge(struct check *c, enum check_pattern p) {
+    check_where(c, "%s of 1000: a mean", check_pattern_name(p));
+    struct bf16_case b = make_bf16(c, 20, 32, 77, p, 1000.0f, 1);
+    ((eye_attn_bf16_fn *)c->row->fn)(&b.a);
+    for (size_t e = 0; e < b.a.d; e++) {
+        float least = INFINITY, most = -INFINITY;
+        for (size_t j = 0; j < b.a.n_keys; j++) {
+            float v = number(b.a.v[2 * (j / 2 * b.a.d + e) + j % 2]);
+            least = fminf(least, v), most = fmaxf(most, v);
+        }
+        double mid = ((double)least + (double)most) / 2, room = ((double)most - (double)least) / 2;
+        room += 0x1p-7 * fmax(fabs((double)least), fabs((double)most)) + (double)FLT_MIN;
+        for (size_t i = 0; i < b.a.m; i++) check_close(c, "out", i * b.a.d + e, mid, b.a.out[i * b.a.out_stride + e], room);
+    }
+    free_bf16(&b);
+}
+
+void check_eye_attn_bf16_fn(struct check *c) {
+    for (size_t n = 1; n <= (c->quick ? 20u : 70u); n++)
+        bf16_case(c, check_between(c, 1, EYE_ATTN_BF16_ROWS), 2 * check_between(c, 1, 40), n, PAT_RANDOM, 1, 1);
+    for (size_t m = 1; m <= EYE_ATTN_BF16_ROWS; m++) bf16_case(c, m, 64, check_between(c, 1, 300), PAT_RANDOM, 1, 1);
+    for (size_t d = 2; d <= EYE_ATTN_BF16_D; d += c->quick ? 18 : 2) bf16_case(c, 3, d, 33, PAT_RANDOM, 1, 1);
+    for (int p = 0; p < N_PATTERNS; p++) bf16_case(c, 5, 32, 40, (enum check_pattern)p, 4, 1), bf16_huge(c, (enum check_pattern)p);
+    for (float by = 10; by < 2000; by *= 5) bf16_case(c, 20, 32, 300, PAT_RANDOM, 1, by); /* low rises */
+    bf16_case(c, EYE_ATTN_BF16_ROWS, EYE_ATTN_BF16_D, 1000, PAT_RANDOM, 1, 1);
 }
 
 /* ---- depthwise convolution ---- */

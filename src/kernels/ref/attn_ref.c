@@ -1,4 +1,6 @@
 /* Attention scores and weighted value sums of one head, plain C, one version per element type of the keys and values. */
+#include <math.h>
+
 #include "kernels/rows.h"
 #include "tensor/tensor.h"
 
@@ -56,31 +58,25 @@ void eye_attn_pv_i8_ref(size_t m, size_t d, size_t n_keys, const float *p, size_
     pv(m, d, n_keys, p, p_stride, v, v_stride, out, out_stride, add, elem_i8);
 }
 
-static double rounded(float x) { return eye_bf16_to_f32(eye_f32_to_bf16(x)); }
+static float rounded(float x) { return eye_bf16_to_f32(eye_f32_to_bf16(x)); }
 
-void eye_attn_qk_bf16_ref(size_t m, size_t d, size_t n_keys, const float *q, size_t q_stride, const uint16_t *k, float scale,
-                          float *s, size_t s_stride) {
-    const size_t lanes = EYE_ATTN_LANES;
-    for (size_t i = 0; i < m; i++) {
-        for (size_t j = 0; j < n_keys; j++) {
-            double sum = 0.0;
-            for (size_t e = 0; e < d; e++) {
-                size_t pair = (j / lanes * (d / 2) + e / 2) * lanes + j % lanes;
-                sum += rounded(q[i * q_stride + e]) * eye_bf16_to_f32(k[2 * pair + e % 2]);
-            }
-            s[i * s_stride + j] = (float)(scale * sum);
-        }
-    }
+static double score_bf16(const struct eye_attn_bf16_args *a, size_t i, size_t j) { /* to base 2 */
+    float by = a->scale * 1.44269504088896341f;
+    double sum = 0.0;
+    for (size_t e = 0; e < a->d; e++) sum += (double)rounded(a->q[i * a->q_stride + e] * by) * eye_bf16_to_f32(a->k[j * a->d + e]);
+    return sum;
 }
 
-void eye_attn_pv_bf16_ref(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const uint16_t *v,
-                          size_t v_stride, float *out, size_t out_stride) {
-    for (size_t i = 0; i < m; i++) {
-        for (size_t e = 0; e < d; e++) {
-            double sum = 0.0;
-            for (size_t j = 0; j < n_keys; j++)
-                sum += rounded(p[i * p_stride + j]) * eye_bf16_to_f32(v[2 * (j / 2 * v_stride + e) + j % 2]);
-            out[i * out_stride + e] = (float)sum;
+/* Exponentials are not rounded here. */
+void eye_attn_bf16_ref(const struct eye_attn_bf16_args *a) {
+    for (size_t i = 0; i < a->m; i++) {
+        double most = -INFINITY, all = 0.0, out[EYE_ATTN_BF16_D] = {0};
+        for (size_t j = 0; j < a->n_keys; j++) most = fmax(most, score_bf16(a, i, j));
+        for (size_t j = 0; j < a->n_keys; j++) {
+            double p = exp2(score_bf16(a, i, j) - most);
+            all += p;
+            for (size_t e = 0; e < a->d; e++) out[e] += p * eye_bf16_to_f32(a->v[2 * (j / 2 * a->d + e) + j % 2]);
         }
+        for (size_t e = 0; e < a->d; e++) a->out[i * a->out_stride + e] = (float)(out[e] / all);
     }
 }

@@ -13,39 +13,11 @@
 
 #include "kernels/rows.h"
 #include "kernels/x86/gemm_pack.h"
+#include "kernels/x86/math_avx512.h"
 
 enum { EYE_F512_MR = 14, EYE_F512_NR = 32 };
 
 enum eye_f512_weights { EYE_F512_F32, EYE_F512_F16, EYE_F512_BF16, EYE_F512_BF16_PAIRS };
-
-/* r[i][j] becomes r[j][i]: three rounds of exchanges, of 1, 2 and (twice) 4 lanes. */
-EYE_INLINE void eye_transpose16(__m512 r[16]) {
-    __m512 t[16];
-    EYE_UNROLL
-    for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
-    }
-    EYE_UNROLL
-    for (int i = 0; i < 16; i += 4) { /* r[i + j]: column 4 q + j of rows i .. i + 3, in quarter q */
-        __m512d a = _mm512_castps_pd(t[i]), b = _mm512_castps_pd(t[i + 1]);
-        __m512d c = _mm512_castps_pd(t[i + 2]), d = _mm512_castps_pd(t[i + 3]);
-        r[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
-        r[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
-        r[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
-        r[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
-    }
-    EYE_UNROLL
-    for (int j = 0; j < 4; j++) {
-        __m512 lo = _mm512_shuffle_f32x4(r[j], r[4 + j], 0x88), lo2 = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x88);
-        __m512 hi = _mm512_shuffle_f32x4(r[j], r[4 + j], 0xdd), hi2 = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xdd);
-        t[j] = _mm512_shuffle_f32x4(lo, lo2, 0x88);      /* quarter 0 */
-        t[8 + j] = _mm512_shuffle_f32x4(lo, lo2, 0xdd);  /* 2 */
-        t[4 + j] = _mm512_shuffle_f32x4(hi, hi2, 0x88);  /* 1 */
-        t[12 + j] = _mm512_shuffle_f32x4(hi, hi2, 0xdd); /* 3 */
-    }
-    memcpy(r, t, sizeof t);
-}
 
 /* Packs lhs rows from src [k][m]. */
 EYE_INLINE void eye_pack_lhs_t_f512(size_t m, size_t k, const float *src, size_t src_stride, float *out) {

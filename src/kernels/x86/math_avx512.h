@@ -1,9 +1,10 @@
-/* Vector mathematics for AVX-512 files: exp, sigmoid, sums over lanes in one fixed order. static inline only. */
+/* Vector mathematics for AVX-512 files: exp, sigmoid, sums over lanes in one fixed order, a transposition. static inline only. */
 #ifndef EYE_MATH_AVX512_H
 #define EYE_MATH_AVX512_H
 
 #include <immintrin.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "kernels/inline.h"
 
@@ -40,6 +41,35 @@ EYE_INLINE float eye_sum_avx512(__m512 v) {
     __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     b = _mm_add_ps(b, _mm_movehl_ps(b, b));
     return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+}
+
+/* r[i][j] becomes r[j][i]: three rounds of exchanges, of 1, 2 and (twice) 4 lanes. */
+EYE_INLINE void eye_transpose16(__m512 r[16]) {
+    __m512 t[16];
+    EYE_UNROLL
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+    EYE_UNROLL
+    for (int i = 0; i < 16; i += 4) { /* r[i + j]: column 4 q + j of rows i .. i + 3, in quarter q */
+        __m512d a = _mm512_castps_pd(t[i]), b = _mm512_castps_pd(t[i + 1]);
+        __m512d c = _mm512_castps_pd(t[i + 2]), d = _mm512_castps_pd(t[i + 3]);
+        r[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+        r[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+        r[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+        r[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+    }
+    EYE_UNROLL
+    for (int j = 0; j < 4; j++) {
+        __m512 lo = _mm512_shuffle_f32x4(r[j], r[4 + j], 0x88), lo2 = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x88);
+        __m512 hi = _mm512_shuffle_f32x4(r[j], r[4 + j], 0xdd), hi2 = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xdd);
+        t[j] = _mm512_shuffle_f32x4(lo, lo2, 0x88);      /* quarter 0 */
+        t[8 + j] = _mm512_shuffle_f32x4(lo, lo2, 0xdd);  /* 2 */
+        t[4 + j] = _mm512_shuffle_f32x4(hi, hi2, 0x88);  /* 1 */
+        t[12 + j] = _mm512_shuffle_f32x4(hi, hi2, 0xdd); /* 3 */
+    }
+    memcpy(r, t, sizeof t);
 }
 
 #endif
