@@ -210,13 +210,15 @@ static void run_half(struct attention_run *r) {
     eye_exec_tasks(r->x, images * r->rows.t * row * r->rows.t / 4, r->n_chunks * d->heads, attend_half_task, r);
 }
 
-/* Task: a block of rows, some of the query heads of one kv head. */
+/* Task: a block of rows, some of the query heads of one kv head. Threads have neighbouring tasks: the few rows of a call come
+ * from linears that were cut by columns, so neighbours are of one head there; images were cut by rows. */
 static void attend_task(void *ctx, int i_task, int i_thread) {
     const struct attention_run *r = ctx;
     const struct attention *d = r->d;
-    size_t part = (size_t)i_task % r->parts, kv_head = (size_t)i_task / r->parts % d->kv_heads;
+    size_t part = (size_t)i_task % r->parts, i = (size_t)i_task / r->parts;
+    size_t kv_head = r->rows.by_segment ? i / r->rows.n_blocks : i % d->kv_heads;
     size_t first = part * d->group / r->parts, end = (part + 1) * d->group / r->parts;
-    struct eye_attn_block b = eye_attn_block(&r->rows, (size_t)i_task / r->parts / d->kv_heads);
+    struct eye_attn_block b = eye_attn_block(&r->rows, r->rows.by_segment ? i % r->rows.n_blocks : i / d->kv_heads);
     struct eye_span span[2];
     eye_attn_seen(&r->rows, b.segment, span);
     span[1].n += d->causal ? b.first + b.n : b.n_segment;
