@@ -8,8 +8,8 @@
  * alone and among others, agree bit for bit. Scores of a row over all its keys are kept: max_ctx floats a row.
  *
  * Attention of images, where the tower is bf16 or int8, multiplies bf16 on CPUs that have it, in one kernel that keeps no
- * scores. There a task is one head of neighbouring tiles of rows: its keys and values stay in the second-level cache, and a thread
- * has the rows that it made.
+ * scores. There a task is one head of neighbouring tiles of rows: its keys and values stay in the second-level cache, and a
+ * thread has the rows that it made.
  *
  * Queries, keys and values may be columns of one wider result (a slice that has no step of its own). */
 #include "engine/attend.h"
@@ -144,7 +144,9 @@ static struct tile tile_at(const struct attention_run *r, size_t i) {
 }
 
 /* Slot of an image's first key. */
-static size_t image_slot(const struct attention_run *r, size_t image) { return image * EYE_ALIGN_UP(r->rows.t, EYE_ATTN_LANES); }
+static size_t image_slot(const struct attention_run *r, size_t image) {
+    return image * EYE_ALIGN_UP(r->rows.t, EYE_ATTN_LANES);
+}
 
 static void spread_pair(const struct attention_run *r, size_t slot, const uint16_t *k[2], const uint16_t *v[2]) {
     size_t dim = r->d->dim;

@@ -95,8 +95,8 @@ typedef void eye_attn_pv_fn(size_t m, size_t d, size_t n_keys, const float *p, s
 
 /* Attention of m query rows of one head over all n_keys keys, in bf16, on CPUs that multiply pairs of it:
  * out = softmax(scale q k^T) v. q scale log2 e (in that order of f32 products: q times the product of the other two) is rounded
- * to bf16, and so are the exponentials, before they are summed and weigh the values; sums are f32. A row's bits depend on it and the
- * keys alone. d even. */
+ * to bf16, and so are the exponentials, before they are summed and weigh the values; sums are f32. A row's bits depend on it
+ * and the keys alone. d even. */
 #define EYE_ATTN_BF16_D 128   /* d at most */
 #define EYE_ATTN_BF16_ROWS 32 /* m at most */
 struct eye_attn_bf16_args {

@@ -121,10 +121,12 @@ void bench_eye_attn_bf16_fn(struct check *c) {
     struct attn *mem = eye_alloc_zero(NULL, sizeof *mem);
     if (!mem) check_fail(c, "no memory");
     for (size_t d = 32; d <= D; d *= 2) {
-        struct eye_attn_bf16_args a = {.m = EYE_ATTN_BF16_ROWS, .d = d, .n_keys = KEYS, .q = mem->s, .q_stride = d, .scale = 0.125f,
-                                       .k = (const uint16_t *)(void *)mem->kv, .v = (const uint16_t *)(void *)mem->kv,
+        struct eye_attn_bf16_args a = {.m = EYE_ATTN_BF16_ROWS, .d = d, .n_keys = KEYS, .q = mem->s, .q_stride = d,
+                                       .scale = 0.125f, .k = (const uint16_t *)(void *)mem->kv,
+                                       .v = (const uint16_t *)(void *)mem->kv,
                                        .out = mem->s + EYE_ATTN_BF16_ROWS * d, .out_stride = d};
-        report(c, step_attn_bf16, &a, d == 32 ? "m 32 d 32 keys 1024" : "m 32 d 64 keys 1024", 4.0 * KEYS * (double)(a.m * d), "GOP/s");
+        const char *shape = d == 32 ? "m 32 d 32 keys 1024" : "m 32 d 64 keys 1024";
+        report(c, step_attn_bf16, &a, shape, 4.0 * KEYS * (double)(a.m * d), "GOP/s");
     }
     eye_alloc_free(NULL, mem, sizeof *mem);
 }

@@ -146,7 +146,8 @@ static void fill_bf16(struct check *c, enum check_pattern p, uint16_t *dst, size
 }
 
 /* rising: keys grow with their index up to that factor. */
-static struct bf16_case make_bf16(struct check *c, size_t m, size_t d, size_t n_keys, enum check_pattern p, float max, float rising) {
+static struct bf16_case make_bf16(struct check *c, size_t m, size_t d, size_t n_keys, enum check_pattern p, float max,
+                                  float rising) {
     size_t n_pad = (n_keys + EYE_ATTN_LANES - 1) / EYE_ATTN_LANES * EYE_ATTN_LANES, n_pairs = (n_keys + 1) / 2;
     struct bf16_case b = {.a = {.m = m, .d = d, .n_keys = n_keys, .scale = 0.125f, .q_stride = d + check_below(c, 3),
                                 .out_stride = d + check_below(c, 3)}};
@@ -180,10 +181,9 @@ static double score_error(const struct eye_attn_bf16_args *a, size_t i) {
     return (double)(a->d + 3) * (double)FLT_EPSILON * (2 * most + 1) + (double)(2 * a->d + 2) * (double)FLT_MIN;
 }
 
-/* Exponentials p are off by factors 1 + f_j: ln 2 times the score's error, the polynomial's, 2^-8 of their rounding. So a mean is off
- * by sum p_j f_j (v_j - mean) / sum p_j (1 + f_j), and by n + 2 additions' rounding in both sums. The reference gives means of
- * |v_j - mean| as well, row by row. p below
- * 2^-126 may be 0. */
+/* Exponentials p are off by factors 1 + f_j: ln 2 times the score's error, the polynomial's, 2^-8 of their rounding. So a
+ * mean is off by sum p_j f_j (v_j - mean) / sum p_j (1 + f_j), and by n + 2 additions' rounding in both sums. The reference
+ * gives means of |v_j - mean| as well, row by row. p below 2^-126 may be 0. */
 static void close_bf16(struct check *c, const struct bf16_case *b, const float *want) {
     const struct eye_attn_bf16_args *a = &b->a;
     size_t n_v = (a->n_keys + 1) / 2 * a->d * 2;
@@ -212,7 +212,8 @@ static void close_bf16(struct check *c, const struct bf16_case *b, const float *
 
 static void bf16_case(struct check *c, size_t m, size_t d, size_t n_keys, enum check_pattern p, float max, float rising) {
     eye_attn_bf16_fn *fn = (eye_attn_bf16_fn *)c->row->fn;
-    check_where(c, "m %zu d %zu n_keys %zu, %s of %g, keys rising by %g", m, d, n_keys, check_pattern_name(p), (double)max, (double)rising);
+    check_where(c, "m %zu d %zu n_keys %zu, %s of %g, keys rising by %g", m, d, n_keys, check_pattern_name(p), (double)max,
+                (double)rising);
     struct bf16_case b = make_bf16(c, m, d, n_keys, p, max, rising);
     float *want = malloc(m * d * 4);
     struct eye_attn_bf16_args ref = b.a;
@@ -256,7 +257,10 @@ void check_eye_attn_bf16_fn(struct check *c) {
         bf16_case(c, check_between(c, 1, EYE_ATTN_BF16_ROWS), 2 * check_between(c, 1, 40), n, PAT_RANDOM, 1, 1);
     for (size_t m = 1; m <= EYE_ATTN_BF16_ROWS; m++) bf16_case(c, m, 64, check_between(c, 1, 300), PAT_RANDOM, 1, 1);
     for (size_t d = 2; d <= EYE_ATTN_BF16_D; d += c->quick ? 18 : 2) bf16_case(c, 3, d, 33, PAT_RANDOM, 1, 1);
-    for (int p = 0; p < N_PATTERNS; p++) bf16_case(c, 5, 32, 40, (enum check_pattern)p, 4, 1), bf16_huge(c, (enum check_pattern)p);
+    for (int p = 0; p < N_PATTERNS; p++) {
+        bf16_case(c, 5, 32, 40, (enum check_pattern)p, 4, 1);
+        bf16_huge(c, (enum check_pattern)p);
+    }
     for (float by = 10; by < 2000; by *= 5) bf16_case(c, 20, 32, 300, PAT_RANDOM, 1, by); /* low rises */
     bf16_case(c, EYE_ATTN_BF16_ROWS, EYE_ATTN_BF16_D, 1000, PAT_RANDOM, 1, 1);
 }

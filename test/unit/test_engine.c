@@ -284,6 +284,36 @@ static eye_val attention(struct eye_graph *g, int64_t n, int64_t t, int64_t head
     return eye_attention(g, q, k, v, EYE_NONE, EYE_NONE, (float)(1 / sqrt((double)d)), causal);
 }
 
+/* v, q and k side by side in one result: attention reads them there, if nobody else does. */
+static eye_val wide_attention(struct eye_graph *g, int64_t n, int64_t t, int64_t heads, int64_t kv_heads, int64_t d,
+                              bool causal, bool others) {
+    int64_t at[3] = {kv_heads * d, kv_heads * d + heads * d, 0}, wide = 2 * kv_heads * d + heads * d;
+    eye_val x = eye_act(g, n ? INPUT(g, n, t, wide) : INPUT(g, t, wide), EYE_ACT_HARDSWISH), part[3], qkv[3];
+    for (int i = 0; i < 3; i++) {
+        int64_t h = i ? kv_heads : heads;
+        part[i] = eye_slice(g, x, n ? 2 : 1, at[i], h * d);
+        qkv[i] = eye_reshape(g, part[i], n ? 4 : 3, n ? (int64_t[]){n, t, h, d} : (int64_t[]){t, h, d});
+    }
+    eye_val y = eye_attention(g, qkv[0], qkv[1], qkv[2], EYE_NONE, EYE_NONE, (float)(1 / sqrt((double)d)), causal);
+    return others ? eye_add(g, y, part[0]) : y;
+}
+
+static void test_attention_in_place(void **state) {
+    struct { int64_t n, t, heads, kv_heads, d; bool causal, others; } c[] = {
+        {2, 35, 6, 6, 32, false, false}, {1, 70, 4, 2, 12, false, false}, {1, 49, 5, 1, 16, true, false},
+        {0, EYE_DIM_T, 6, 2, 16, true, false}, {0, EYE_DIM_T, 6, 2, 16, true, true}, {1, 1, 3, 3, 8, false, true}};
+    struct eye_graph g;
+    for (size_t i = 0; i < EYE_COUNT(c); i++)
+        for (int half = 0; half < 2; half++) {
+            start(&g);
+            finish(&g, wide_attention(&g, c[i].n, c[i].t, c[i].heads, c[i].kv_heads, c[i].d, c[i].causal, c[i].others));
+            if (half) eye_graph_quantize(&g, EYE_W_BF16);
+            double bf16 = ldexp(sqrt((double)c[i].d), -7) + ldexp(1, -8);
+            check(&g, c[i].n ? 1 : 37, half ? bf16 : sum_tol(c[i].d + 70), "attention in place");
+            eye_graph_clear(&g);
+        }
+}
+
 static void test_attention(void **state) {
     struct { int64_t n, t, heads, kv_heads, d; bool causal; } c[] = {
         {2, 25, 6, 6, 32, false}, {1, 49, 5, 1, 16, true}, {3, 16, 4, 2, 12, false},
@@ -834,7 +864,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_maps, each),         cmocka_unit_test_setup(test_rows, each),
         cmocka_unit_test_setup(test_moves, each),        cmocka_unit_test_setup(test_conv, each),
-        cmocka_unit_test_setup(test_attention, each),    cmocka_unit_test_setup(test_weight_types, each),
+        cmocka_unit_test_setup(test_attention, each),    cmocka_unit_test_setup(test_attention_in_place, each),
+        cmocka_unit_test_setup(test_weight_types, each),
         cmocka_unit_test_setup(test_row_invariance, each), cmocka_unit_test_setup(test_decoder, each),
         cmocka_unit_test_setup(test_prefill_is_steps, each), cmocka_unit_test_setup(test_kv_types, each),
         cmocka_unit_test_setup(test_tower, each),        cmocka_unit_test_setup(test_chains, each),

@@ -63,7 +63,8 @@ static float rounded(float x) { return eye_bf16_to_f32(eye_f32_to_bf16(x)); }
 static double score_bf16(const struct eye_attn_bf16_args *a, size_t i, size_t j) { /* to base 2 */
     float by = a->scale * 1.44269504088896341f;
     double sum = 0.0;
-    for (size_t e = 0; e < a->d; e++) sum += (double)rounded(a->q[i * a->q_stride + e] * by) * eye_bf16_to_f32(a->k[j * a->d + e]);
+    for (size_t e = 0; e < a->d; e++)
+        sum += (double)rounded(a->q[i * a->q_stride + e] * by) * eye_bf16_to_f32(a->k[j * a->d + e]);
     return sum;
 }
 

@@ -106,7 +106,8 @@ EYE_INLINE __m512bh round_pair(__m512 even, __m512 odd) {
 }
 
 /* Scores of TILE keys, less low. */
-EYE_INLINE void score(const struct state *s, const int nq, size_t d, const uint16_t *k, const __m512 low[2], __m512 acc[TILE][2]) {
+EYE_INLINE void score(const struct state *s, const int nq, size_t d, const uint16_t *k, const __m512 low[2],
+                      __m512 acc[TILE][2]) {
     EYE_UNROLL
     for (int i = 0; i < TILE; i++) {
         EYE_UNROLL
