@@ -103,7 +103,9 @@ void eye_chain_run(struct eye_exec *x, const struct eye_step *first) {
     }
     if (whole) r.unit = whole;
     r.units = eye_ceil_div(first->m, r.unit);
-    r.parts = eye_exec_parts(x, r.units, EYE_MAX(CHAIN_ROWS / r.unit, 1));
+    size_t most = EYE_MAX(CHAIN_ROWS / r.unit, 1);
+    if (whole) most = EYE_ALIGN_UP(most, 2); /* rows of images: depthwise kernels share work between two */
+    r.parts = eye_exec_parts(x, r.units, most);
     eye_exec_tasks(x, SIZE_MAX, r.parts, task, &r);
     const struct eye_step *last = first + first->chain - 1;
     if (last->end) last->end(x, last);

@@ -7,7 +7,8 @@
 #include "engine/int8.h"
 
 #define MAX_KERNEL_ROWS 64
-#define MAX_STRIDE 8 /* of two rows at a time */
+#define CALL_ROWS 16 /* output rows of a call at most, where more than one may be */
+#define CALL_STRIDE 2
 #define LEAST_PIECE 4096
 #define SHORT_ROW 16
 
@@ -141,7 +142,7 @@ static enum eye_status run_dense(struct eye_exec *x, const struct eye_step *s, s
 static void depthwise_call(const struct conv_run *r, size_t row, size_t n, float *out) {
     const struct conv *d = r->d;
     const struct eye_plan *p = r->x->plan;
-    const uint8_t *rows[MAX_KERNEL_ROWS + MAX_STRIDE], *image = r->in + (int64_t)row / d->oh * d->h * d->w_in * d->c;
+    const uint8_t *rows[MAX_KERNEL_ROWS + CALL_ROWS * CALL_STRIDE], *image = r->in + (int64_t)row / d->oh * d->h * d->w_in * d->c;
     const struct eye_quant *q = &r->finish.quant;
     size_t size = (size_t)(d->ow * d->o);
     int64_t y0 = (int64_t)row % d->oh * d->stride - d->top, n_in = ((int64_t)n - 1) * d->stride + d->kh;
@@ -156,11 +157,11 @@ static void depthwise_call(const struct conv_run *r, size_t row, size_t n, float
     if (!r->straight) eye_finish_i8(r->x, &r->finish, out, row, size, 0, size);
 }
 
-/* Two rows at a time where kernels share work between them. */
+/* Several rows at a time where the kernel leaves bytes: some share work between two, and fetch the next ones' input. */
 static void depthwise_band(const struct conv_run *r, size_t row, size_t end, int i_thread) {
     size_t oh = (size_t)r->d->oh, n;
     for (; row < end; row += n) {
-        n = r->straight && r->d->stride <= MAX_STRIDE && row % oh + 1 < oh && row + 1 < end ? 2 : 1;
+        n = r->straight && r->d->stride <= CALL_STRIDE ? EYE_MIN(EYE_MIN(end, row - row % oh + oh) - row, CALL_ROWS) : 1;
         depthwise_call(r, row, n, (float *)eye_exec_thread(r->x, i_thread));
     }
 }

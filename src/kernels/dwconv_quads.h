@@ -77,17 +77,33 @@ struct strip { /* outputs x … x + m - 1 of rows y … y + h - 1, channels c �
     size_t c, n, x, m, y, h;
 };
 
+/* Rows the next strip below will read, at byte `at` of each (NULL: there is none), and output j of this one, which would wait for
+ * its line when it is stored: maps that come from memory cost a fifth less. */
+EYE_INLINE void fetch(const struct strip *s, const uint8_t *const below[2], size_t at, size_t j) {
+    const struct eye_dwconv_u8_args *a = s->a;
+    const size_t n_out = (size_t)a->channels_in * a->mult, row = a->width_out * n_out;
+    if (below[0]) __builtin_prefetch(below[0] + at, 0, 2);
+    if (below[1]) __builtin_prefetch(below[1] + at, 0, 2);
+    if (!a->q || j >= s->m) return;
+    const uint8_t *out = a->q + s->y * row + (s->x + j) * n_out + s->c;
+    __builtin_prefetch(out, 1);
+    if (s->h > 1) __builtin_prefetch(out + row, 1);
+}
+
 EYE_INLINE void spread(const struct strip *s, uint8_t *quads, const int k, const int stride, const int mult) {
     const struct eye_dwconv_u8_args *a = s->a;
     const size_t columns = (s->m - 1) * (size_t)stride + (size_t)k, n_rows = (s->h - 1) * (size_t)stride + (size_t)k;
     const int groups = k / QUAD + 1;
     const size_t first = s->x * (size_t)stride - a->pad_left; /* left of the image wraps to a huge number */
     const block outside = blank((uint8_t)a->zero);
-    const uint8_t *rows[2 * QUAD] = {NULL};
-    for (size_t u = 0; u < n_rows; u++) rows[u] = a->rows[s->y * (size_t)stride + u];
+    const size_t top = s->y * (size_t)stride, n_all = (size_t)(a->n_rows - 1) * (size_t)stride + (size_t)k;
+    const uint8_t *rows[2 * QUAD] = {NULL}, *below[2] = {NULL, NULL};
+    for (size_t u = 0; u < n_rows; u++) rows[u] = a->rows[top + u];
+    for (size_t u = 0; u < 2 && top + n_rows + u < n_all; u++) below[u] = a->rows[top + n_rows + u];
     for (size_t j = 0; j < columns; j++) {
         const size_t x = first + j, at = x * a->channels_in + s->c / (size_t)mult;
         uint8_t *out = quads + j * (size_t)(groups * QUADS_BYTES);
+        if (x < a->width_in) fetch(s, below, at, j);
         for (int g = 0; g < groups; g++) {
             block r[QUAD];
             EYE_UNROLL
