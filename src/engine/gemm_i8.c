@@ -29,11 +29,20 @@ void eye_add_bytes(const struct eye_kernels *k, const struct eye_quant *q, float
     else k->add_u8(y, (const uint8_t *)x + at, a, n, q->scale, (float)q->zero);
 }
 
+/* Bytes ask less of GELU. */
+static bool ends_in_gelu_u8(const struct eye_kernels *k, const struct eye_finish_i8 *f) {
+    return f->act == k->gelu_f32 && !f->residual && f->quant.scale > 0 && !f->quant.wide;
+}
+/* Elsewhere gemm_i8_gelu is plain C. */
+static bool has_gemm_i8_gelu(const struct eye_kernels *k) {
+    return (~k->flags & (EYE_CPU_AVX512 | EYE_CPU_AVX512VNNI)) == 0;
+}
+
 void eye_finish_i8(const struct eye_exec *x, const struct eye_finish_i8 *f, float *c, size_t row, size_t n, size_t col,
                    size_t cols) {
     const struct eye_kernels *k = &x->plan->e->kernels;
     size_t at = row * n + col;
-    if (f->act == k->gelu_f32 && !f->residual && f->quant.scale > 0 && !f->quant.wide) { /* bytes ask less of it */
+    if (ends_in_gelu_u8(k, f)) {
         k->gelu_u8((uint8_t *)f->y + at, c, cols, 1.0f / f->quant.scale, (float)f->quant.zero);
         return;
     }
@@ -81,12 +90,19 @@ static void tile(const struct run *r, size_t row, size_t rows, size_t col, size_
         .scale = (const float *)eye_blob_ptr(p, w->scale) + col, .bias = (const float *)eye_blob_ptr(p, w->bias) + col,
         .c = c, .c_stride = cols,
     };
-    (j->wide ? p->e->kernels.gemm_i16 : p->e->kernels.gemm_i8)(&args);
-    if (cols == w->n) { /* whole rows lie side by side on both sides */
-        eye_finish_i8(r->x, &j->finish, c, row, w->n, 0, rows * cols);
+    const struct eye_finish_i8 *f = &j->finish;
+    if (!j->wide && ends_in_gelu_u8(&p->e->kernels, f) && has_gemm_i8_gelu(&p->e->kernels)) {
+        struct eye_gemm_i8_gelu_args to_bytes = {args, (uint8_t *)f->y + row * w->n + col, w->n, 1.0f / f->quant.scale,
+                                                 (float)f->quant.zero};
+        p->e->kernels.gemm_i8_gelu(&to_bytes);
         return;
     }
-    for (size_t i = 0; i < rows; i++) eye_finish_i8(r->x, &j->finish, c + i * cols, row + i, w->n, col, cols);
+    (j->wide ? p->e->kernels.gemm_i16 : p->e->kernels.gemm_i8)(&args);
+    if (cols == w->n) { /* whole rows lie side by side on both sides */
+        eye_finish_i8(r->x, f, c, row, w->n, 0, rows * cols);
+        return;
+    }
+    for (size_t i = 0; i < rows; i++) eye_finish_i8(r->x, f, c + i * cols, row + i, w->n, col, cols);
 }
 
 /* Ranges of columns run fastest: a block of rows is read, and written, by one core. */

@@ -88,6 +88,14 @@ typedef void eye_dwconv_u8_fn(const struct eye_dwconv_u8_args *a);
 
 /* q = clamp(rint(x inv_scale + zero), 0, 255), the product and sum fused, ties to even; NaN gives 0. */
 typedef void eye_quant_u8_fn(uint8_t *q, const float *x, size_t n, float inv_scale, float zero);
+/* gelu_u8 of gemm_i8's results, the same bits. */
+struct eye_gemm_i8_gelu_args {
+    struct eye_gemm_i8_args gemm; /* c: [m][n] that may be written */
+    uint8_t *q;                   /* [m][n] */
+    size_t q_stride;
+    float q_inv_scale, q_zero;
+};
+typedef void eye_gemm_i8_gelu_fn(const struct eye_gemm_i8_gelu_args *a);
 /* quant_u8 of gelu(x), the exact-erf one, within 5e-5 (1 + |x|): max(x, 0) - k(|x|), k by 16 pieces of degree 2 (gelu_tables.py), fused
  * steps in one order, so the same bits everywhere; NaN is taken for 0. */
 typedef void eye_gelu_u8_fn(uint8_t *q, const float *x, size_t n, float inv_scale, float zero);

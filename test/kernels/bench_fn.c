@@ -181,22 +181,33 @@ void bench_eye_dwconv_fn(struct check *c) {
 
 /* ---- static int8: stages of FastViTHD ---- */
 static void step_gemm_i8(const struct check_row *r, void *p) { ((eye_gemm_i8_fn *)r->fn)(p); }
-static void bench_gemm_i8(struct check *c, size_t m, size_t n, size_t k) {
+static void step_gemm_i8_gelu(const struct check_row *r, void *p) {
+    const struct eye_gemm_i8_args *g = p;
+    const size_t a_end = g->m * g->n + g->n; /* floats from c on, then a of up to 16 bits */
+    struct eye_gemm_i8_gelu_args a = {*g, (uint8_t *)(g->c + a_end) + 2 * g->m * g->k, g->n, 1.0f, 0.0f};
+    ((eye_gemm_i8_gelu_fn *)r->fn)(&a);
+}
+static void bench_gemm_i8(struct check *c, step_fn *step, size_t m, size_t n, size_t k) {
     size_t w_bytes = n / EYE_I8_NR * eye_i8_panel_bytes(k), c_bytes = m * n * sizeof(float);
-    uint8_t *mem = eye_alloc_zero(NULL, w_bytes + c_bytes + n * sizeof(float) + 2 * m * k); /* u8 or i16 */
+    uint8_t *mem = eye_alloc_zero(NULL, w_bytes + c_bytes + n * sizeof(float) + 2 * m * k + m * n); /* u8 or i16 */
     if (!mem) check_fail(c, "no memory");
     float *scale = (float *)(mem + w_bytes + c_bytes);
     struct eye_gemm_i8_args a = {.m = m, .n = n, .k = k, .a = scale + n, .a_stride = k, .w = mem, .scale = scale,
                                  .bias = scale, .c = (float *)(mem + w_bytes), .c_stride = n};
     char shape[64];
     snprintf(shape, sizeof shape, "m %zu n %zu k %zu", m, n, k);
-    report(c, step_gemm_i8, &a, shape, 2.0 * (double)(m * n * k), "GOP/s");
-    eye_alloc_free(NULL, mem, w_bytes + c_bytes + n * sizeof(float) + 2 * m * k);
+    report(c, step, &a, shape, 2.0 * (double)(m * n * k), "GOP/s");
+    eye_alloc_free(NULL, mem, w_bytes + c_bytes + n * sizeof(float) + 2 * m * k + m * n);
 }
 void bench_eye_gemm_i8_fn(struct check *c) {
-    bench_gemm_i8(c, 24, 256, 96);
-    bench_gemm_i8(c, 24, 256, 768);
-    bench_gemm_i8(c, 24, 128, 3072);
+    bench_gemm_i8(c, step_gemm_i8, 24, 256, 96);
+    bench_gemm_i8(c, step_gemm_i8, 24, 256, 768);
+    bench_gemm_i8(c, step_gemm_i8, 24, 128, 3072);
+}
+void bench_eye_gemm_i8_gelu_fn(struct check *c) {
+    bench_gemm_i8(c, step_gemm_i8_gelu, 24, 256, 96);
+    bench_gemm_i8(c, step_gemm_i8_gelu, 24, 256, 192);
+    bench_gemm_i8(c, step_gemm_i8_gelu, 24, 256, 768);
 }
 void bench_eye_gemm_i16_fn(struct check *c) { bench_eye_gemm_i8_fn(c); }
 

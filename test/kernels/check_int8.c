@@ -99,6 +99,38 @@ static void gemm_cases(struct check *c, bool wide) {
     gemm_case(c, wide, 2, 33, EYE_I8_MAX_K, HIGH, LOW);
     gemm_case(c, wide, 2, 33, EYE_I8_MAX_K, HIGH, HIGH);
 }
+/* The bytes of the plain C version. Sums of some thousands, so that most results lie where GELU bends. */
+static void gemm_gelu_case(struct check *c, size_t m, size_t n, size_t k) {
+    struct gemm_case g = {.m = m, .n = n, .k = k};
+    size_t q_stride = n + check_below(c, 5), bytes = (m - 1) * q_stride + n;
+    check_where(c, "m %zu n %zu k %zu", m, n, k);
+    make_gemm(c, &g, ANY, ANY);
+    struct gbuf tile = gbuf_new(((m - 1) * g.c_stride + n) * 4, 4), q = gbuf_new(bytes, 1), fine = gbuf_new(2 * n * 4, 4);
+    check_fill(c, PAT_RANDOM, fine.p, 2 * n, 1e-4f);
+    uint8_t *want = malloc(bytes);
+    struct eye_gemm_i8_gelu_args a = {.gemm = {.m = m, .n = n, .k = k, .a = g.a.p, .a_stride = g.a_stride, .w = g.packed.p,
+                                               .scale = fine.p, .bias = (float *)fine.p + n, .c = tile.p,
+                                               .c_stride = g.c_stride},
+                                      .q = want, .q_stride = q_stride, .q_inv_scale = check_uniform(c, 0.1f, 100.0f),
+                                      .q_zero = (float)check_below(c, 256)};
+    ((eye_gemm_i8_gelu_fn *)c->ref->fn)(&a);
+    a.q = q.p;
+    ((eye_gemm_i8_gelu_fn *)c->row->fn)(&a);
+    gbuf_check(c, &tile, "c"), gbuf_check(c, &q, "q");
+    for (size_t i = 0; i < m; i++) {
+        const uint8_t *row = (uint8_t *)q.p + i * q_stride, *same = want + i * q_stride;
+        for (size_t j = 0; j < n; j++)
+            if (row[j] != same[j]) check_fail(c, "q[%zu][%zu] is %u, expected %u", i, j, row[j], same[j]);
+        if (i + 1 < m && !gbuf_untouched(row + n, q_stride - n)) check_fail(c, "wrote between rows of q");
+    }
+    free(want);
+    gbuf_free(&g.a), gbuf_free(&g.w), gbuf_free(&g.packed), gbuf_free(&g.scale), gbuf_free(&g.bias);
+    gbuf_free(&tile), gbuf_free(&q), gbuf_free(&fine);
+}
+void check_eye_gemm_i8_gelu_fn(struct check *c) {
+    for (size_t m = 1; m <= 27; m++) gemm_gelu_case(c, m, 32 * check_between(c, 1, 3), 16 * check_between(c, 3, 14));
+    for (size_t k = 60; k <= 200; k += c->quick ? 7 : 1) gemm_gelu_case(c, 17, check_between(c, 1, 70), k);
+}
 void check_eye_gemm_i8_fn(struct check *c) { gemm_cases(c, false); }
 void check_eye_gemm_i16_fn(struct check *c) { gemm_cases(c, true); }
 

@@ -115,6 +115,13 @@ void eye_gelu_u8_ref(uint8_t *q, const float *x, size_t n, float inv_scale, floa
     }
 }
 
+void eye_gemm_i8_gelu_ref(const struct eye_gemm_i8_gelu_args *a) {
+    const struct eye_gemm_i8_args *g = &a->gemm;
+    eye_gemm_i8_ref(g);
+    for (size_t i = 0; i < g->m; i++)
+        eye_gelu_u8_ref(a->q + i * a->q_stride, g->c + i * g->c_stride, g->n, a->q_inv_scale, a->q_zero);
+}
+
 void eye_quant_i16_ref(int16_t *q, const float *x, size_t n, float inv_scale, float top) {
     for (size_t i = 0; i < n; i++) {
         float t = x[i] * inv_scale;

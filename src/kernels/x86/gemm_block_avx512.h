@@ -57,7 +57,7 @@ EYE_INLINE __m128i eye_b512_sum4(__m512i ab, __m512i cd) {
 /* Four whole blocks of a row, to every m-th of out, all their lengths and sums at once: the same bytes. */
 EYE_INLINE void eye_b512_quant4(struct eye_block_row *out, size_t m, const float *x, int32_t offset) {
     const __m512 top = _mm512_set1_ps(127.0f);
-    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15); /* packs work on 128 bits each */
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15); /* packs: 128 bits */
     __m512 v[8], most[4];
     EYE_UNROLL
     for (size_t b = 0; b < 4; b++) {
@@ -85,7 +85,8 @@ EYE_INLINE void eye_b512_quant4(struct eye_block_row *out, size_t m, const float
     __m128i ab = _mm_unpacklo_epi32(_mm_castps_si128(d), start), cd = _mm_unpackhi_epi32(_mm_castps_si128(d), start);
     EYE_UNROLL
     for (size_t b = 0; b < 4; b++, out += m) {
-        _mm256_storeu_si256((__m256i *)out->q, b % 2 ? _mm512_extracti64x4_epi64(bytes[b / 2], 1) : _mm512_castsi512_si256(bytes[b / 2]));
+        __m512i two = bytes[b / 2];
+        _mm256_storeu_si256((__m256i *)out->q, b % 2 ? _mm512_extracti64x4_epi64(two, 1) : _mm512_castsi512_si256(two));
         uint64_t both = (uint64_t)_mm_extract_epi64(b < 2 ? ab : cd, 0);
         if (b % 2) both = (uint64_t)_mm_extract_epi64(b < 2 ? ab : cd, 1);
         memcpy(&out->d, &both, sizeof both);

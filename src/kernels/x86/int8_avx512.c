@@ -1,18 +1,15 @@
 /* Static int8 element-wise, AVX-512. Bit for bit the plain C versions. */
-#include "kernels/gelu_tables.h"
 #include "kernels/rows.h"
-#include "kernels/x86/math_avx512.h"
+#include "kernels/x86/gelu_u8_avx512.h"
 
-/* Numbers to bytes: packing saturates; what is too large for int32 would become the least one, hence min. NaN becomes that one, too,
- * and so 0. */
-EYE_INLINE __m512i to_int(__m512 v) { return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(255.0f), v)); }
 EYE_INLINE void store_64(uint8_t *q, __m512 a, __m512 b, __m512 c, __m512 d) {
     const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0); /* packs work on 128 bits each */
-    __m512i ab = _mm512_packs_epi32(to_int(a), to_int(b)), cd = _mm512_packs_epi32(to_int(c), to_int(d));
+    __m512i ab = _mm512_packs_epi32(eye_to_int_avx512(a), eye_to_int_avx512(b));
+    __m512i cd = _mm512_packs_epi32(eye_to_int_avx512(c), eye_to_int_avx512(d));
     _mm512_storeu_si512(q, _mm512_permutexvar_epi32(order, _mm512_packus_epi16(ab, cd)));
 }
 EYE_INLINE void store_16(uint8_t *q, __mmask16 t, __m512 v) {
-    _mm_mask_storeu_epi8(q, t, _mm512_cvtepi32_epi8(_mm512_max_epi32(to_int(v), _mm512_setzero_si512())));
+    _mm_mask_storeu_epi8(q, t, _mm512_cvtepi32_epi8(_mm512_max_epi32(eye_to_int_avx512(v), _mm512_setzero_si512())));
 }
 
 void eye_quant_u8_avx512(uint8_t *q, const float *x, size_t n, float inv_scale, float zero) {
@@ -27,34 +24,19 @@ void eye_quant_u8_avx512(uint8_t *q, const float *x, size_t n, float inv_scale, 
     }
 }
 
-struct coarse {
-    __m512 k0, k1, k2; /* of 16 pieces */
-};
-EYE_INLINE __m512 coarse_gelu(__m512 x, const struct coarse *c) {
-    const __m512 magic = _mm512_set1_ps(12582912.0f); /* 1.5 x 2^23: adding it rounds to an integer, left in the low bits */
-    __m512 t = _mm512_min_ps(_mm512_abs_ps(x), _mm512_set1_ps(EYE_GELU_COARSE_MAX)); /* NaN gives the end */
-    __m512 biased = _mm512_fmadd_ps(t, _mm512_set1_ps(4.0f), magic);
-    __m512 u = _mm512_fmsub_ps(t, _mm512_set1_ps(4.0f), _mm512_sub_ps(biased, magic));
-    __m512i i = _mm512_castps_si512(biased);
-    __m512 k = _mm512_fmadd_ps(_mm512_permutexvar_ps(i, c->k2), u, _mm512_permutexvar_ps(i, c->k1));
-    k = _mm512_fmadd_ps(k, u, _mm512_permutexvar_ps(i, c->k0));
-    return _mm512_sub_ps(_mm512_max_ps(x, _mm512_setzero_ps()), k);
-}
-
 void eye_gelu_u8_avx512(uint8_t *q, const float *x, size_t n, float inv_scale, float zero) {
     const __m512 s = _mm512_set1_ps(inv_scale), z = _mm512_set1_ps(zero);
-    const struct coarse c = {_mm512_loadu_ps(eye_gelu_coarse[0]), _mm512_loadu_ps(eye_gelu_coarse[1]),
-                             _mm512_loadu_ps(eye_gelu_coarse[2])};
+    const struct eye_coarse_gelu c = eye_coarse_gelu_load();
     size_t i = 0;
     for (; i + 64 <= n; i += 64) {
         __m512 v[4];
         EYE_UNROLL
-        for (int j = 0; j < 4; j++) v[j] = _mm512_fmadd_ps(coarse_gelu(_mm512_loadu_ps(x + i + 16 * j), &c), s, z);
+        for (int j = 0; j < 4; j++) v[j] = _mm512_fmadd_ps(eye_coarse_gelu_of(_mm512_loadu_ps(x + i + 16 * j), &c), s, z);
         store_64(q + i, v[0], v[1], v[2], v[3]);
     }
     for (; i < n; i += 16) {
         __mmask16 t = n - i < 16 ? eye_tail16(n - i) : 0xffff;
-        store_16(q + i, t, _mm512_fmadd_ps(coarse_gelu(_mm512_maskz_loadu_ps(t, x + i), &c), s, z));
+        store_16(q + i, t, _mm512_fmadd_ps(eye_coarse_gelu_of(_mm512_maskz_loadu_ps(t, x + i), &c), s, z));
     }
 }
 
