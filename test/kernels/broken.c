@@ -36,6 +36,12 @@ static void gemm_i8_saturates(const struct eye_gemm_i8_args *a) {
     if (a->k >= 2 && x[0] * q[0] + x[1] * q[1] > INT16_MAX) a->c[0] = fmaf(-1.0f, a->scale[0], a->c[0]);
 }
 
+/* The pipeline's last tile of 8 rows missing. */
+static void gemm_i8_gelu_forgets_tile(const struct eye_gemm_i8_gelu_args *a) {
+    eye_gemm_i8_gelu_ref(a);
+    for (size_t i = a->gemm.m / 8 * 8; i < a->gemm.m; i++) a->q[i * a->q_stride] = (uint8_t)a->q_zero;
+}
+
 /* ---- training ---- */
 
 static void pv_starts_anew(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,
@@ -110,6 +116,7 @@ const struct check_row check_broken_rows[] = {
     BAD_FN(add_f32, eye_zip_fn, add_ignores_last),
     BAD_FN(silu_f32, eye_map_fn, silu_not_in_place),
     BAD_FN(gemm_i8, eye_gemm_i8_fn, gemm_i8_saturates),
+    BAD_FN(gemm_i8_gelu, eye_gemm_i8_gelu_fn, gemm_i8_gelu_forgets_tile),
     BAD_FN(attn_pv_f32, eye_attn_pv_fn, pv_starts_anew),
     BAD_FN(layer_norm_dx_f32, eye_norm_dx_fn, norm_dx_forgets_mean),
     BAD_FN(layer_norm_dw_f32, eye_norm_dw_fn, norm_dw_overwrites),
