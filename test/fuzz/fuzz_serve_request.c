@@ -1,5 +1,5 @@
-/* Fuzz target: the bytes are the body of a request to `eyelet serve`: of a completion where they end in a line end, else of a
- * chat. */
+/* Fuzz target: the bytes are the body of a request to `eyelet serve`: of a completion where they end in a line end, of
+ * llama-server's where they end in a blank, else of a chat. */
 #include "fuzz/fuzz.h"
 #include "request.h"
 
@@ -9,7 +9,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     struct serve_seen *seen = serve_seen_new(1 << 16);
     struct serve_request r;
     struct serve_error e = {0};
-    bool ok = serve_request_parse(&r, n && p[n - 1] == '\n' ? SERVE_COMPLETION : SERVE_CHAT, (const char *)p, n, &o, &e);
+    char last = n ? (char)p[n - 1] : 0;
+    enum serve_kind kind = last == '\n' ? SERVE_COMPLETION : last == ' ' ? SERVE_NATIVE : SERVE_CHAT;
+    bool ok = serve_request_parse(&r, kind, (const char *)p, n, &o, &e);
     if (ok) {
         const struct serve_picture_opts how = {.max_pixels = 10000, .budget = &budget, .seen = seen};
         ok = serve_pictures_decode(&r.pictures, &how, &e);
@@ -19,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
             if (q.messages[i].text) eye_fuzz_read(q.messages[i].text, strlen(q.messages[i].text));
             n_images += q.messages[i].n_images;
         }
-        if (n_images != q.n_images) abort();
+        if (kind == SERVE_CHAT ? n_images != q.n_images : n_images || !q.text) abort();
         for (size_t i = 0; ok && i < q.n_images; i++) eye_fuzz_read(q.images[i].rgb,
                                                                     q.images[i].stride * (size_t)q.images[i].height);
         for (size_t i = 0; i < r.gen.n_stop; i++) eye_fuzz_read(r.gen.stop[i], strlen(r.gen.stop[i]));

@@ -264,6 +264,16 @@ class Honest(Client):
             raise ValueError("log probabilities of another text")
 
     @weight(2)
+    def do_native(self):
+        """llama-server's own way."""
+        prompt = {"prompt_string": "<__media__> a", "multimodal_data": [base64.b64encode(self.fresh()[1]).decode()]}
+        stream = self.rng.random() < 0.5
+        r = self.ask("POST", "/completion", {"prompt": prompt, "n_predict": 8, "stream": stream, "n_probs": self.rng.randrange(3)})
+        self.want(r, 200)
+        if stream and not json.loads(r.body.decode().split("\n\n")[-2][6:])["stop"]:
+            raise ValueError("a stream without its end")
+
+    @weight(2)
     def do_small(self):
         path = self.rng.choice(["/health", "/v1/models", "/props", "/metrics", "/"])
         self.want(self.ask("GET", path), 200)

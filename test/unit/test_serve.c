@@ -359,6 +359,74 @@ static void test_chat(void **state) {
     stop();
 }
 
+/* llama-server's own: whole, as a stream that has no [DONE], with log probabilities, a stop string, pictures. */
+static void test_native(void **state) {
+    (void)state;
+    start((struct serve_opts){0}, true);
+    static const char front[] = "{\"prompt\":\"once upon\",\"n_predict\":6,\"ignore_eos\":true,\"tfs_z\":1,"
+                                "\"penalize_nl\":true,\"samplers\":[\"top_k\"],\"stop\":null,\"image_data\":[],";
+    char text[1024];
+    snprintf(text, sizeof text, "%s\"n_probs\":2,\"return_tokens\":true}", front);
+    struct reply r = ask("POST", "/completion", "", text);
+    json_t *a = json_of(&r), *p = json_object_get(a, "completion_probabilities");
+    assert_true(json_is_true(json_object_get(a, "stop")));
+    assert_string_equal(json_string_value(json_object_get(a, "stop_type")), "limit");
+    assert_string_equal(json_string_value(json_object_get(a, "prompt")), "once upon");
+    assert_int_equal(json_integer_value(json_object_get(a, "tokens_predicted")), 6);
+    assert_int_equal(json_array_size(json_object_get(a, "tokens")), 6);
+    assert_int_equal(json_array_size(p), 6);
+    assert_int_equal(json_array_size(json_object_get(json_array_get(p, 5), "top_logprobs")), 2);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(p, 5), "id")),
+                     json_integer_value(json_array_get(json_object_get(a, "tokens"), 5)));
+    char *whole = strdup(json_string_value(json_object_get(a, "content")));
+    json_decref(a);
+    eye_buf_clear(&r.all);
+
+    snprintf(text, sizeof text, "%s\"stream\":true}", front);
+    r = ask("POST", "/completion", "", text);
+    struct eye_buf said;
+    eye_buf_init(&said, NULL);
+    bool over = false;
+    for (const char *at = r.body; *at; at = strstr(at, "\n\n") + 2) {
+        assert_true(!over && strncmp(at, "data: {", 7) == 0);
+        json_t *e = json_loadb(at + 6, (size_t)(strstr(at, "\n\n") - at - 6), 0, NULL);
+        eye_buf_adds(&said, json_string_value(json_object_get(e, "content")));
+        over = json_is_true(json_object_get(e, "stop"));
+        json_decref(e);
+    }
+    eye_buf_adds(&said, "");
+    assert_true(over);
+    assert_string_equal(said.p, whole);
+    eye_buf_clear(&said);
+    eye_buf_clear(&r.all);
+
+    char word[2] = {(char)(whole[strlen(whole) / 2] & 127), 0};
+    if (word[0] >= 'A' && word[0] != '\\' && word[0] != 127) { /* a random model's: mostly letters */
+        snprintf(text, sizeof text, "{\"prompt\":\"once upon\",\"n_predict\":6,\"ignore_eos\":true,\"stop\":[\"%s\"]}",
+                 word);
+        r = ask("POST", "/completion", "", text);
+        a = json_of(&r);
+        assert_string_equal(json_string_value(json_object_get(a, "stop_type")), "word");
+        assert_string_equal(json_string_value(json_object_get(a, "stopping_word")), word);
+        assert_null(strstr(json_string_value(json_object_get(a, "content")), word));
+        json_decref(a);
+        eye_buf_clear(&r.all);
+    }
+    free(whole);
+    r = ask("POST", "/completion", "", "{\"prompt\":{\"prompt_string\":\"a <__media__> b\",\"multimodal_data\":[\"" PPM "\"]},"
+                                       "\"n_predict\":3,\"json_schema\":{\"type\":\"integer\",\"minimum\":5,\"maximum\":9}}");
+    a = json_of(&r);
+    assert_int_equal(strlen(json_string_value(json_object_get(a, "content"))), 1);
+    json_decref(a);
+    eye_buf_clear(&r.all);
+    expect("old images", ask("POST", "/completion", "", "{\"prompt\":\"a\",\"image_data\":[{\"data\":\"" PPM "\"}]}"), 400,
+           "unknown_image_field");
+    expect("two marks", ask("POST", "/completion", "", "{\"prompt\":{\"prompt_string\":\"<__media__> <__media__>\","
+                            "\"multimodal_data\":[\"" PPM "\"]}}"), 400, NULL);
+    expect("grammar", ask("POST", "/completion", "", "{\"prompt\":\"a\",\"grammar\":\"root ::= x\"}"), 400, "unsupported");
+    stop();
+}
+
 /* Answers of a random model that are JSON all the same, and a schema that is not done. */
 static void test_formats(void **state) {
     (void)state;
@@ -557,6 +625,7 @@ int main(void) {
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_origins),
         cmocka_unit_test(test_chat),
+        cmocka_unit_test(test_native),
         cmocka_unit_test(test_formats),
         cmocka_unit_test(test_completions),
         cmocka_unit_test(test_bodies),

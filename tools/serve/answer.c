@@ -65,15 +65,19 @@ static json_t *chat_logprob(const struct serve_answer *a, const struct eye_logpr
     size_t n = 0;
     json_t *text = token_text(a, lp->token, &n);
     json_t *bytes = text ? bytes_of(json_string_value(text), n) : json_null();
-    return json_pack("{s:o*, s:o, s:o}", "token", text, "logprob", real(lp->logprob), "bytes", bytes);
+    json_t *o = json_pack("{s:o*, s:o, s:o}", "token", text, "logprob", real(lp->logprob), "bytes", bytes);
+    if (a->request->kind == SERVE_NATIVE) json_object_set_new(o, "id", json_integer(lp->token));
+    return o;
 }
 
 void serve_answer_token(struct serve_answer *a, int32_t token, const struct eye_logprob *lp) {
+    a->n_tokens++;
     if (!a->logprobs || !lp) return;
-    json_t *item, *top = a->request->kind == SERVE_CHAT ? json_array() : json_object();
+    bool listed = a->request->kind != SERVE_COMPLETION;
+    json_t *item, *top = listed ? json_array() : json_object();
     size_t n = 0, n_top = (size_t)a->request->n_top;
     for (size_t i = 1; i <= n_top; i++) {
-        if (a->request->kind == SERVE_CHAT) {
+        if (listed) {
             json_array_append_new(top, chat_logprob(a, &lp[i]));
             continue;
         }
@@ -81,7 +85,7 @@ void serve_answer_token(struct serve_answer *a, int32_t token, const struct eye_
         if (text) json_object_set_new(top, json_string_value(text), real(lp[i].logprob));
         json_decref(text);
     }
-    if (a->request->kind == SERVE_CHAT) {
+    if (listed) {
         item = chat_logprob(a, lp);
         json_object_set_new(item, "top_logprobs", top);
     } else {
@@ -98,6 +102,7 @@ static json_t *take_logprobs(struct serve_answer *a) {
     json_t *list = a->logprobs, *item;
     size_t i;
     a->logprobs = json_array();
+    if (a->request->kind == SERVE_NATIVE) return list;
     if (a->request->kind == SERVE_CHAT) return json_pack("{s:o, s:n}", "content", list, "refusal");
     json_t *o = json_pack("{s:[], s:[], s:[], s:[]}", "tokens", "token_logprobs", "top_logprobs", "text_offset");
     static const char *const key[] = {"tokens", "token_logprobs", "top_logprobs", "text_offset"};
@@ -159,6 +164,56 @@ static void put(json_t *o, struct serve_buf *out, bool event) {
     json_decref(o);
 }
 
+/* ---- llama-server's own ---- */
+
+/* The stop string that ended it: the tokens have it, the text has not. NULL = none did. */
+static const char *stopping_word(const struct serve_answer *a, const struct eye_result *r) {
+    const struct eye_generate_opts *g = &a->request->gen;
+    size_t n;
+    if (r->finish != EYE_FINISH_STOP || g->n_stop == 0) return NULL;
+    char *all = serve_detokenize(a->model, r->tokens, r->n_tokens, &n);
+    const char *found = NULL;
+    for (size_t i = 0; all && n > r->text_bytes && i < g->n_stop && !found; i++)
+        if (strncmp(all + r->text_bytes, g->stop[i], strlen(g->stop[i])) == 0) found = g->stop[i];
+    free(all);
+    return found;
+}
+
+static json_t *settings(const struct serve_request *q) {
+    const struct eye_generate_opts *g = &q->gen;
+    return json_pack("{s:i, s:I, s:f, s:i, s:f, s:f, s:f, s:i, s:f, s:f, s:b, s:b}", "n_predict",
+                     g->n_predict ? g->n_predict : -1, "seed", (json_int_t)g->seed, "temperature",
+                     (double)g->temperature, "top_k", g->top_k, "top_p",
+                     (double)g->top_p, "min_p", (double)g->min_p, "repeat_penalty", (double)g->repeat_penalty, "repeat_last_n",
+                     g->penalty_last_n, "frequency_penalty", (double)g->frequency_penalty, "presence_penalty",
+                     (double)g->presence_penalty, "ignore_eos", g->ignore_eos, "stream", q->stream);
+}
+
+static json_t *native_piece(struct serve_answer *a, const char *text, size_t n) {
+    json_t *o = json_pack("{s:i, s:o*, s:[], s:b, s:i, s:I}", "index", 0, "content", json_stringn(text, n), "tokens", "stop", 0,
+                          "id_slot", 0, "tokens_predicted", (json_int_t)a->n_tokens);
+    if (a->logprobs) json_object_set_new(o, "completion_probabilities", take_logprobs(a));
+    a->begun = true;
+    return o;
+}
+
+/* The whole, or what ends a stream: without the text. */
+static json_t *native_end(struct serve_answer *a, const struct eye_result *r) {
+    const char *word = stopping_word(a, r);
+    bool stopped = r->finish == EYE_FINISH_STOP, whole = !a->request->stream;
+    json_t *o = native_piece(a, whole ? r->text : "", whole ? r->text_bytes : 0), *tokens = json_object_get(o, "tokens");
+    if (a->request->return_tokens && whole)
+        for (size_t i = 0; i < r->n_tokens; i++) json_array_append_new(tokens, json_integer(r->tokens[i]));
+    json_t *end = json_pack("{s:b, s:s, s:o, s:s, s:I, s:I, s:I, s:b, s:b, s:s, s:s, s:o}", "stop", 1, "model", a->name,
+                            "generation_settings", settings(a->request), "prompt", a->request->prompt, "tokens_predicted",
+                            (json_int_t)r->n_tokens, "tokens_evaluated", (json_int_t)r->n_prompt_tok, "tokens_cached",
+                            (json_int_t)(r->n_prompt_tok + r->n_tokens), "truncated", r->truncated, "has_new_line",
+                            strchr(r->text, '\n') != NULL, "stop_type", !stopped ? "limit" : word ? "word" : "eos",
+                            "stopping_word", word ? word : "", "timings", timings(a, r));
+    json_object_update_new(o, end);
+    return o;
+}
+
 /* One chunk: text (NULL = none), and how it ended (NULL = it goes on). */
 static json_t *chunk(struct serve_answer *a, const char *text, size_t n, const char *finish) {
     json_t *o = head(a, "chat.completion.chunk"), *choice;
@@ -181,10 +236,14 @@ static json_t *chunk(struct serve_answer *a, const char *text, size_t n, const c
 }
 
 void serve_answer_piece(struct serve_answer *a, const char *text, size_t n, struct serve_buf *out) {
-    put(chunk(a, text, n, NULL), out, true);
+    put(a->request->kind == SERVE_NATIVE ? native_piece(a, text, n) : chunk(a, text, n, NULL), out, true);
 }
 
 void serve_answer_end(struct serve_answer *a, const struct eye_result *r, struct serve_buf *out) {
+    if (a->request->kind == SERVE_NATIVE) {
+        put(native_end(a, r), out, true);
+        return;
+    }
     if (!a->begun) serve_answer_piece(a, "", 0, out);
     json_t *o = chunk(a, NULL, 0, finish_of(r));
     if (!a->request->include_usage) json_object_set_new(o, "timings", timings(a, r));
@@ -200,6 +259,10 @@ void serve_answer_end(struct serve_answer *a, const struct eye_result *r, struct
 }
 
 void serve_answer_whole(struct serve_answer *a, const struct eye_result *r, struct serve_buf *out) {
+    if (a->request->kind == SERVE_NATIVE) {
+        put(native_end(a, r), out, false);
+        return;
+    }
     json_t *o = head(a, "chat.completion"), *text = json_stringn(r->text, r->text_bytes), *choice;
     if (a->request->kind == SERVE_CHAT)
         choice = json_pack("{s:i, s:{s:s, s:o*, s:n}, s:o, s:s}", "index", 0, "message", "role", "assistant", "content", text,

@@ -15,6 +15,7 @@ struct serve_answer {
     json_t *logprobs;     /* list of what was asked for and not been sent yet: chat's objects, or [token, logprob, top] */
     size_t n_text;        /* bytes of text that completions' text_offset counts */
     bool begun;           /* the first chunk is out */
+    size_t n_tokens;      /* so far */
 };
 void serve_answer_init(struct serve_answer *a, const struct serve_request *r, const struct eye_model *model, const char *name);
 void serve_answer_clear(struct serve_answer *a);

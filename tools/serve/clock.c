@@ -32,7 +32,8 @@ static struct job *look_at(struct serve *s, struct conn *c, uint64_t now, enum j
     } else if (!j->finished) {
         if (longer(j->begin_us, now, (uint64_t)s->o.request_s * 1000000)) *why = JOB_LATE;
         if (hung_up(c->fd)) *why = JOB_GONE;
-        bool silent = j->submitted && j->request.stream && longer(j->quiet_us, now, (uint64_t)s->o.ping_s * 1000000);
+        bool silent = j->submitted && j->request.stream && j->request.kind != SERVE_NATIVE &&
+                      longer(j->quiet_us, now, (uint64_t)s->o.ping_s * 1000000);
         if (silent && *why == JOB_GOES_ON) { /* before the first event too: proxies lose patience */
             static const char comment[] = ": keep-alive\n\n";
             j->ready = j->streaming = true;

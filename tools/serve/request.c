@@ -155,6 +155,12 @@ static bool take_stream_options(struct parse *p, const char *name, json_t *v) {
     return true;
 }
 
+static bool take_return_tokens(struct parse *p, const char *name, json_t *v) {
+    if (!json_is_boolean(v)) return wrong(p, name, "true or false");
+    p->r->return_tokens = json_is_true(v);
+    return true;
+}
+
 static bool take_ignore_eos(struct parse *p, const char *name, json_t *v) {
     if (!json_is_boolean(v)) return wrong(p, name, "true or false");
     p->r->gen.ignore_eos = json_is_true(v);
@@ -205,6 +211,10 @@ static bool take_logprobs(struct parse *p, const char *name, json_t *v) {
     return true;
 }
 
+static bool take_n_probs(struct parse *p, const char *name, json_t *v) {
+    return (json_is_integer(v) && json_integer_value(v) == 0) || take_logprobs(p, name, v);
+}
+
 static bool take_top_logprobs(struct parse *p, const char *name, json_t *v) {
     json_int_t n = json_integer_value(v);
     if (!json_is_integer(v) || n < 0 || n > SERVE_MAX_LOGPROBS) return wrong(p, name, "a whole number from 0 to 20");
@@ -218,12 +228,23 @@ static bool take_one(struct parse *p, const char *name, json_t *v) {
     return serve_refuse(p->e, 400, "unsupported", name, "%s: only 1 is done here", name);
 }
 
+/* llama-server's: the schema itself. */
+static bool take_schema(struct parse *p, const char *name, json_t *v) {
+    if (!json_is_object(v)) return wrong(p, name, "an object, a JSON Schema");
+    if (p->r->format != SERVE_TEXT) return wrong(p, name, "no response_format beside it");
+    if (json_object_size(v) == 0) return true;
+    p->r->format = SERVE_JSON_SCHEMA;
+    p->r->schema = v;
+    return true;
+}
+
 /* What the answer has to be: OpenAI's json_object and json_schema, and llama-server's json_object with a schema. */
 static bool take_format(struct parse *p, const char *name, json_t *v) {
     const char *type = json_string_value(json_object_get(v, "type"));
     json_t *holder = json_object_get(v, "json_schema");
     if (!type) return wrong(p, name, "an object with a type");
     if (strcmp(type, "text") == 0) return true;
+    if (p->r->format != SERVE_TEXT) return wrong(p, name, "no json_schema beside it");
     p->r->schema = json_object_get(holder ? holder : v, "schema");
     if (strcmp(type, "json_object") == 0 && !holder) {
         p->r->format = p->r->schema ? SERVE_JSON_SCHEMA : SERVE_JSON_OBJECT;
@@ -239,7 +260,8 @@ static bool take_format(struct parse *p, const char *name, json_t *v) {
 
 /* Tools and the like: nothing asked for is fine. */
 static bool take_none(struct parse *p, const char *name, json_t *v) {
-    bool none = json_is_false(v) || (json_is_array(v) && json_array_size(v) == 0) ||
+    bool none = json_is_false(v) || (json_is_string(v) && json_string_length(v) == 0) ||
+                (json_is_array(v) && json_array_size(v) == 0) ||
                 (json_is_object(v) && json_object_size(v) == 0) || (json_is_string(v) && strcmp(json_string_value(v),
                                                                                                 "none") == 0);
     return none || serve_refuse(p->e, 400, "unsupported", name, "%s: not done by this server", name);
@@ -255,6 +277,11 @@ static bool take_unity(struct parse *p, const char *name, json_t *v) {
            serve_refuse(p->e, 400, "unsupported", name, "%s: not done by this server, only 1", name);
 }
 
+static bool take_off(struct parse *p, const char *name, json_t *v) {
+    return (json_is_number(v) && json_number_value(v) <= 0) ||
+           serve_refuse(p->e, 400, "unsupported", name, "%s: not done by this server, only 0 and -1", name);
+}
+
 static bool take_modalities(struct parse *p, const char *name, json_t *v) {
     const char *only = json_string_value(json_array_get(v, 0));
     if (json_array_size(v) == 1 && only && strcmp(only, "text") == 0) return true;
@@ -268,11 +295,55 @@ static bool take_image_field(struct parse *p, const char *name, json_t *v) {
                         "\"data:image/...;base64,...\"}}", name);
 }
 
+/* The model's own mark for each of llama-server's. */
+static char *mark_images(const char *text) {
+    static const char theirs[] = "<__media__>", ours[] = "<image>";
+    char *out = malloc(strlen(text) + 1), *at = out;
+    for (const char *next; out && (next = strstr(text, theirs)); text = next + sizeof theirs - 1) {
+        memcpy(at, text, (size_t)(next - text));
+        at += next - text;
+        memcpy(at, ours, sizeof ours - 1);
+        at += sizeof ours - 1;
+    }
+    if (out) strcpy(at, text); /* shorter than before */
+    return out;
+}
+
+/* A text with places for images, and their files as base64. */
+static bool take_prompt_with_images(struct parse *p, const char *name, json_t *v) {
+    json_t *text = json_object_get(v, "prompt_string"), *files = json_object_get(v, "multimodal_data"), *file;
+    size_t i;
+    if (!json_is_string(text) || json_object_size(v) != (files ? 2u : 1u))
+        return wrong(p, name, "prompt_string and multimodal_data in it");
+    if (files && !json_is_array(files)) return wrong(p, "multimodal_data", "a list of base64");
+    json_array_foreach(files, i, file) {
+        char where[64];
+        snprintf(where, sizeof where, "prompt.multimodal_data[%zu]", i);
+        if (!json_is_string(file)) return wrong(p, where, "base64");
+        json_t *url = json_sprintf("data:;base64,%s", json_string_value(file));
+        if (!url) return serve_refuse(p->e, 503, "out_of_memory", where, "no memory for an image");
+        json_string_setn(file, "", 0); /* one copy is enough */
+        bool ok = serve_pictures_add(&p->r->pictures, url, NULL, 0, where, (size_t)p->o->max_images, p->e);
+        json_decref(url);
+        if (!ok) return false;
+    }
+    p->r->prompt = p->r->marked = mark_images(json_string_value(text));
+    return p->r->prompt || serve_refuse(p->e, 503, "out_of_memory", name, "no memory for a prompt");
+}
+
 static bool take_prompt(struct parse *p, const char *name, json_t *v) {
+    if (p->r->kind == SERVE_NATIVE && json_is_object(v)) return take_prompt_with_images(p, name, v);
     if (json_is_array(v) && json_array_size(v) == 1) v = json_array_get(v, 0);
     if (!json_is_string(v)) return wrong(p, name, "a string, or a list of one string");
     p->r->prompt = json_string_value(v);
     return true;
+}
+
+/* It is gone from llama-server too; old clients send an empty list. */
+static bool take_image_data(struct parse *p, const char *name, json_t *v) {
+    return (json_is_array(v) && json_array_size(v) == 0) ||
+           serve_refuse(p->e, 400, "unknown_image_field", name, "%s: images go into the prompt: {\"prompt_string\": "
+                        "\"<__media__>...\", \"multimodal_data\": [\"base64\"]}", name);
 }
 
 /* ---- messages ---- */
@@ -411,7 +482,7 @@ static bool take_messages(struct parse *p, const char *name, json_t *v) {
 
 /* ---- the table ---- */
 
-enum { CHAT = SERVE_CHAT, TEXT = SERVE_COMPLETION, BOTH = SERVE_CHAT | SERVE_COMPLETION };
+enum { CHAT = SERVE_CHAT, TEXT = SERVE_COMPLETION, OWN = SERVE_NATIVE, BOTH = CHAT | TEXT | OWN };
 enum number { NONE, REAL, INT };
 #define OPT(field) offsetof(struct eye_generate_opts, field)
 
@@ -424,16 +495,19 @@ static const struct field {
     double min, max;
 } fields[] = {
     {"messages", CHAT, take_messages},
-    {"prompt", TEXT, take_prompt},
+    {"prompt", TEXT | OWN, take_prompt},
     {"model", BOTH, take_text},
     {"stream", BOTH, take_stream},
-    {"stream_options", BOTH, take_stream_options},
+    {"stream_options", CHAT | TEXT, take_stream_options},
     {"max_tokens", BOTH, take_max_tokens},
     {"max_completion_tokens", CHAT, take_max_tokens},
     {"n_predict", BOTH, take_max_tokens},
     {"stop", BOTH, take_stop},
     {"seed", BOTH, take_seed},
-    {"logprobs", BOTH, take_logprobs},
+    {"logprobs", CHAT | TEXT, take_logprobs},
+    {"n_probs", OWN, take_n_probs},
+    {"return_tokens", OWN, take_return_tokens},
+    {"image_data", OWN, take_image_data},
     {"top_logprobs", CHAT, take_top_logprobs},
     {"response_format", CHAT, take_format},
     {"ignore_eos", BOTH, take_ignore_eos},
@@ -458,11 +532,16 @@ static const struct field {
     {"tools", CHAT, take_none}, {"tool_choice", CHAT, take_none}, {"functions", CHAT, take_none}, {"function_call", CHAT,
                                                                                                    take_none},
     {"logit_bias", BOTH, take_none}, {"audio", CHAT, take_none}, {"prediction", CHAT, take_none}, {"grammar", BOTH, take_none},
-    {"json_schema", BOTH, take_none}, {"modalities", CHAT, take_modalities}, {"typical_p", BOTH, take_unity},
+    {"json_schema", BOTH, take_schema}, {"modalities", CHAT, take_modalities}, {"typical_p", BOTH, take_unity},
     {"mirostat", BOTH, take_zero}, {"mirostat_tau", BOTH, take_nothing}, {"mirostat_eta", BOTH, take_nothing},
     {"dynatemp_range", BOTH, take_zero}, {"dynatemp_exponent", BOTH, take_nothing}, {"dry_multiplier", BOTH, take_zero},
     {"dry_base", BOTH, take_nothing}, {"dry_allowed_length", BOTH, take_nothing}, {"dry_penalty_last_n", BOTH, take_nothing},
-    {"xtc_probability", BOTH, take_zero}, {"xtc_threshold", BOTH, take_nothing},
+    {"xtc_probability", BOTH, take_zero}, {"xtc_threshold", BOTH, take_nothing}, {"dry_sequence_breakers", BOTH, take_nothing},
+    {"tfs_z", BOTH, take_unity}, {"top_n_sigma", BOTH, take_off}, {"min_keep", BOTH, take_zero}, {"n_indent", OWN, take_zero},
+    {"t_max_predict_ms", OWN, take_off}, {"post_sampling_probs", BOTH, take_none}, {"lora", BOTH, take_none},
+    {"response_fields", OWN, take_none}, {"penalty_prompt", BOTH, take_none},
+    {"n_keep", BOTH, take_nothing}, {"n_discard", BOTH, take_nothing}, /* of contexts that are shifted: here none is */
+    {"penalize_nl", BOTH, take_nothing}, /* gone from llama-server too: line ends are tokens like others */
 };
 
 static bool take_number(struct parse *p, const struct field *f, json_t *v) {
@@ -497,7 +576,7 @@ static bool finish(struct parse *p) {
     struct serve_request *r = p->r;
     int32_t most = p->o->max_tokens;
     if (r->kind == SERVE_CHAT && !r->message) return wrong(p, "messages", "a list of messages");
-    if (r->kind == SERVE_COMPLETION && !r->prompt) return wrong(p, "prompt", "a string");
+    if (r->kind != SERVE_CHAT && !r->prompt) return wrong(p, "prompt", "a string");
     if (p->asked_top && !r->logprobs) return wrong(p, "top_logprobs", "logprobs to be true beside it");
     if (r->gen.top_k < 0) r->gen.top_k = 0;
     if (r->gen.n_beams > 1 && (r->gen.temperature > 0 || r->logprobs))
@@ -530,13 +609,15 @@ bool serve_request_parse(struct serve_request *r, enum serve_kind kind, const ch
 void serve_request_clear(struct serve_request *r) {
     eye_grammar_free(r->grammar);
     serve_pictures_clear(&r->pictures);
+    free(r->marked);
     free(r->message);
     json_decref(r->root);
     *r = (struct serve_request){0};
 }
 
 struct eye_query serve_request_query(const struct serve_request *r) {
-    if (r->kind == SERVE_COMPLETION) return (struct eye_query){.text = r->prompt, .raw = true};
+    if (r->kind != SERVE_CHAT)
+        return (struct eye_query){.text = r->prompt, .raw = true, .images = r->pictures.image, .n_images = r->pictures.n};
     return (struct eye_query){.messages = r->message, .n_messages = r->n_messages, .images = r->pictures.image,
                               .n_images = r->pictures.n, .strangers = true};
 }

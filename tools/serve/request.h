@@ -14,7 +14,8 @@
 #define SERVE_JSON_VALUES 100000 /* members and elements: each takes some 100 bytes once it is read */
 #define SERVE_MAX_LOGPROBS 20
 
-enum serve_kind { SERVE_CHAT = 1, SERVE_COMPLETION = 2 }; /* /v1/chat/completions, /v1/completions */
+enum serve_kind { SERVE_CHAT = 1, SERVE_COMPLETION = 2, SERVE_NATIVE = 4 }; /* /v1/chat/completions, /v1/completions,
+llama-server's own /completion */
 
 struct serve_request {
     enum serve_kind kind;
@@ -22,10 +23,11 @@ struct serve_request {
     struct eye_message *message;        /* [n_messages] of a chat */
     size_t n_messages;
     const char *prompt;                 /* of a completion */
+    char *marked;                       /* it, with eyelet's marks for images in place of llama-server's; NULL = as it stands */
     struct serve_pictures pictures;
     struct eye_generate_opts gen;       /* sampling, stop, n_predict, n_logprobs; nothing of callbacks */
     const char *stop[SERVE_MAX_STOP];
-    bool stream, include_usage;
+    bool stream, include_usage, return_tokens;
     bool logprobs;                      /* wanted, with n_top alternatives (gen.n_logprobs is at least 1 then) */
     int32_t n_top;
     enum { SERVE_TEXT, SERVE_JSON_OBJECT, SERVE_JSON_SCHEMA } format;

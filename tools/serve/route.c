@@ -97,6 +97,7 @@ static int metrics(struct job *j) {
 
 static void chat(struct job *j) { job_generate(j, SERVE_CHAT); }
 static void completion(struct job *j) { job_generate(j, SERVE_COMPLETION); }
+static void native(struct job *j) { job_generate(j, SERVE_NATIVE); }
 
 static void reply_json(struct job *j, json_t *o) {
     char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
@@ -210,6 +211,7 @@ static const struct route routes[] = {
     {.path = "/v1/chat/completions", .methods = "POST", .later = chat},
     {.path = "/chat/completions", .methods = "POST", .later = chat},
     {.path = "/v1/completions", .methods = "POST", .later = completion},
+    {.path = "/completion", .methods = "POST", .later = native},
     {.path = "/tokenize", .methods = "POST", .later = tokenize},
     {.path = "/detokenize", .methods = "POST", .later = detokenize},
 };
