@@ -14,6 +14,7 @@
 struct ffn {
     struct eye_matrix w1, w2;
     eye_map_fn *act;
+    bool at_once; /* act is the kernel's own gelu, done with the first product */
     size_t f_chunk;
     size_t hidden_offset; /* of the hidden rows in shared scratch */
 };
@@ -22,7 +23,7 @@ struct ffn_run {
     const struct ffn *d;
     const float *in, *residual;
     float *y;
-    size_t m, block_rows;
+    size_t m, n_blocks, panels; /* blocks are equal parts of the panels of rows */
 };
 
 /* A thread's scratch for one block of rows. */
@@ -49,6 +50,10 @@ static void hidden_piece(const struct ffn_run *r, const uint8_t *lhs, size_t m, 
     const struct eye_matrix *w = &r->d->w1;
     const float *bias = eye_blob_ptr(r->x->plan, w->bias);
     const uint8_t *rhs = (const uint8_t *)eye_blob_ptr(r->x->plan, w->blob) + f0 / w->ukr->nr * w->panel_bytes;
+    if (r->d->at_once) {
+        w->ukr->run_gelu(m, f, w->k, lhs, rhs, w->panel_bytes, bias ? bias + f0 : NULL, dst);
+        return;
+    }
     w->ukr->run(m, f, w->k, lhs, rhs, w->panel_bytes, hidden, f, bias ? bias + f0 : NULL, false);
     if (r->d->act) r->d->act(hidden, hidden, m * f);
     r->d->w2.ukr->pack_lhs(m, f, hidden, f, dst);
@@ -58,8 +63,9 @@ static void ffn_task(void *ctx, int i_task, int i_thread) {
     const struct ffn_run *r = ctx;
     const struct ffn *d = r->d;
     const struct eye_matrix *w1 = &d->w1, *w2 = &d->w2;
-    size_t mr = w2->ukr->mr, row = (size_t)i_task * r->block_rows, rows = EYE_MIN(r->block_rows, r->m - row);
-    struct layout t = block_layout(d, r->block_rows);
+    size_t mr = w2->ukr->mr, i_block = (size_t)i_task, row = i_block * r->panels / r->n_blocks * mr;
+    size_t rows = EYE_MIN((i_block + 1) * r->panels / r->n_blocks * mr, r->m) - row;
+    struct layout t = block_layout(d, d->w1.block_rows);
     uint8_t *mem = eye_exec_thread(r->x, i_thread);
     float *out = (float *)(mem + t.out);
     const float *bias = eye_blob_ptr(r->x->plan, w2->bias);
@@ -106,9 +112,10 @@ static enum eye_status run_ffn(struct eye_exec *x, const struct eye_step *s, str
         two_products(x, &r);
         return EYE_OK;
     }
-    size_t mr = d->w1.ukr->mr, n_blocks = eye_ceil_div(r.m, d->w1.block_rows);
-    r.block_rows = eye_ceil_div(eye_ceil_div(r.m, mr), n_blocks) * mr;
-    eye_exec_tasks(x, SIZE_MAX, eye_ceil_div(r.m, r.block_rows), ffn_task, &r);
+    size_t mr = d->w1.ukr->mr;
+    r.panels = eye_ceil_div(r.m, mr);
+    r.n_blocks = EYE_ALIGN_UP(eye_ceil_div(r.panels, d->w1.block_rows / mr), (size_t)eye_pool_n_threads(x->plan->e->pool));
+    eye_exec_tasks(x, SIZE_MAX, r.n_blocks, ffn_task, &r);
     return EYE_OK;
 }
 
@@ -134,6 +141,8 @@ enum eye_status eye_lower_ffn(struct eye_lower *l, const struct eye_node *n, str
     }
     d->act = eye_act_kernel(&l->e->kernels, n->attr.act);
     d->f_chunk = choose_f_chunk(d);
+    d->at_once = n->attr.act == EYE_ACT_GELU && d->w1.ukr == d->w2.ukr && d->w1.ukr->run_gelu;
+    if (d->at_once) d->act = d->w1.ukr->gelu;
     size_t m = eye_lower_elems(l, n->in[0]) / d->w1.k, rows = EYE_MIN(m, EYE_SHARED_ROWS);
     size_t panels = EYE_MAX(eye_ceil_div(rows, d->w1.ukr->mr) * d->w1.lhs_bytes,
                             eye_ceil_div(rows, d->w2.ukr->mr) * d->w2.lhs_bytes);

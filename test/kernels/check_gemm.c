@@ -310,6 +310,38 @@ static void check_turned(struct check *c, const struct gemm_case *g) {
     gbuf_free(&a), gbuf_free(&lhs), gbuf_free(&b), gbuf_free(&rhs);
 }
 
+/* The bytes of a product, gelu and packing in turn. */
+static void check_run_gelu(struct check *c, const struct gemm_case *g) {
+    const struct eye_gemm_ukr *u = c->row->ukr;
+    const float *bias = g->bias ? g->b.p : NULL;
+    size_t bytes = steps(u, g->n) * g->m * u->lhs_step;
+    struct gbuf tile = gbuf_new(g->m * g->n * 4, 4), want = gbuf_new(bytes, 64), got = gbuf_new(bytes, 64);
+    u->run(g->m, g->n, g->k, g->lhs.p, g->rhs.p, g->panel_bytes, tile.p, g->n, bias, false);
+    u->gelu(tile.p, tile.p, g->m * g->n);
+    u->pack_lhs(g->m, g->n, tile.p, g->n, want.p);
+    u->run_gelu(g->m, g->n, g->k, g->lhs.p, g->rhs.p, g->panel_bytes, bias, got.p);
+    same_panel(c, "the lhs made with GELU", &want, 0, &got);
+    gbuf_free(&tile), gbuf_free(&want), gbuf_free(&got);
+}
+
+static void check_gelu(struct check *c) {
+    enum { N = 1003 };
+    const float special[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1e-30f, -1e-30f, -1e30f, 5.27f, -5.28f};
+    struct gbuf x = gbuf_new(N * 4, 4), y = gbuf_new(N * 4, 4);
+    float *v = x.p;
+    for (size_t i = 0; i < N; i++) v[i] = check_uniform(c, -8.0f, 8.0f) * (i % 3 ? 1.0f : 0.01f);
+    memcpy(v, special, sizeof special);
+    gbuf_freeze(&x);
+    c->row->ukr->gelu(y.p, x.p, N);
+    gbuf_check(c, &y, "gelu");
+    for (size_t i = 0; i < N; i++) {
+        double want = v[i] * 0.5 * erfc(-(double)v[i] / sqrt(2.0)), got = ((float *)y.p)[i];
+        if (isfinite(v[i])) check_close(c, "gelu", i, want, got, fabs(want) * 0x1p-12 + 4e-7);
+        else if (isnan(v[i]) ? !isnan(got) : got != EYE_MAX(v[i], 0.0f)) check_fail(c, "gelu of %g is %g", v[i], got);
+    }
+    gbuf_free(&x), gbuf_free(&y);
+}
+
 static void check_case(struct check *c, const struct gemm_spec *spec, size_t m, size_t n, size_t k, enum check_pattern pa,
                        enum check_pattern pw) {
     struct gemm_case g = {.spec = spec, .m = m, .n = n, .k = k, .pa = pa, .pw = pw, .bias = check_below(c, 2)};
@@ -326,6 +358,7 @@ static void check_case(struct check *c, const struct gemm_spec *spec, size_t m, 
         check_column_alone(c, &g);
         check_again(c, &g);
         if (c->row->ukr->pack_lhs_t) check_turned(c, &g);
+        if (c->row->ukr->run_gelu) check_run_gelu(c, &g);
     }
     free_case(&g);
 }
@@ -339,6 +372,8 @@ void check_ukr(struct check *c) {
     bool live = s->lhs == LHS_BF16 || s->weights == EYE_F32; /* the training GEMMs: both sides change between runs */
     if (live && (!u->pack_lhs_t || !u->pack_rhs_t)) check_fail(c, "no packing from columns");
     if (!u->mr || !u->nr || !u->kr || u->rhs_step % 64) check_fail(c, "tile or rhs_step unusable");
+    if (!u->gelu != !u->run_gelu) check_fail(c, "GELU by halves");
+    if (u->gelu) check_gelu(c);
 
     size_t mr = u->mr, nr = u->nr, kr = u->kr, k_step = kr > 32 ? 7 : 1, n_step = c->quick ? 7 : 1;
     if (c->quick && kr > 4) k_step *= 5;
@@ -357,5 +392,6 @@ void check_ukr(struct check *c) {
         check_case(c, s, mr, check_between(c, nr + 1, 3 * nr), real_k[i], PAT_RANDOM, PAT_RANDOM);
         check_case(c, s, 1, 4 * nr + check_between(c, 1, nr), real_k[i], PAT_WIDE, PAT_WIDE);
         check_case(c, s, mr, nr, real_k[i], PAT_MAX, PAT_MIN);
+        check_case(c, s, mr, 3 * nr, real_k[i], PAT_RANDOM, PAT_RANDOM);
     }
 }
