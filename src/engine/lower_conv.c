@@ -11,11 +11,14 @@
 
 #include <string.h>
 
+#define HALF_ROWS 16 /* output rows of a call in bf16 at most: they share pairs of input rows */
+
 struct conv {
     struct eye_conv_shape s;
     struct eye_matrix w;            /* dense, packed when planned */
     const struct eye_gemm_ukr *ukr; /* dense, packed when run: w is not used; else NULL */
     size_t weights;                 /* depthwise [kh][kw][O]: blob; EYE_NO_BLOB: turned when run */
+    bool half;                      /* depthwise, in bf16 */
     eye_map_fn *act;
 };
 struct conv_run {
@@ -155,11 +158,41 @@ static void depthwise_row(const struct conv_run *r, size_t row, float *scratch) 
     else if (r->d->act) r->d->act(out, out, n);
 }
 
+/* n output rows of one image. */
+static void depthwise_call_bf16(const struct conv_run *r, size_t row, size_t n) {
+    const struct eye_conv_shape *d = &r->d->s;
+    const float *rows[HALF_ROWS + EYE_DW_BF16_K - 1];
+    const float *image = r->in + (int64_t)row / d->oh * d->h * d->w * d->c;
+    int64_t y = (int64_t)row % d->oh, n_in = (int64_t)n + d->kh - 1;
+    for (int64_t u = 0; u < n_in; u++) {
+        int64_t at = y - d->top + u;
+        rows[u] = at >= 0 && at < d->h ? image + at * d->w * d->c : NULL;
+    }
+    size_t size = (size_t)(d->ow * d->o);
+    float *out = r->y + row * size;
+    struct eye_dwconv_bf16_args a = {.rows = rows, .w = r->w, .bias = r->bias, .out = out, .n_rows = (uint32_t)n,
+                                     .odd = (uint32_t)(y % 2), .width_in = (uint32_t)d->w, .width_out = (uint32_t)d->ow,
+                                     .channels = (uint32_t)d->c, .pad_left = (uint32_t)d->left};
+    r->x->plan->e->kernels.dwconv_bf16(&a);
+    if (r->d->act) r->d->act(out, out, n * size);
+}
+
+static void depthwise_band(const struct conv_run *r, size_t row, size_t end, int i_thread) {
+    size_t oh = (size_t)r->d->s.oh;
+    if (!r->d->half) {
+        for (; row < end; row++) depthwise_row(r, row, (float *)eye_exec_thread(r->x, i_thread));
+        return;
+    }
+    for (size_t n; row < end; row += n) {
+        n = EYE_MIN(EYE_MIN(end, row - row % oh + oh) - row, HALF_ROWS);
+        depthwise_call_bf16(r, row, n);
+    }
+}
+
 static void depthwise_task(void *ctx, int i_task, int i_thread) {
     const struct conv_run *r = ctx;
-    size_t end = eye_part(r->rows, r->parts, (size_t)i_task + 1);
-    for (size_t row = eye_part(r->rows, r->parts, (size_t)i_task); row < end; row++)
-        depthwise_row(r, row, (float *)eye_exec_thread(r->x, i_thread));
+    size_t row = eye_part(r->rows, r->parts, (size_t)i_task);
+    depthwise_band(r, row, eye_part(r->rows, r->parts, (size_t)i_task + 1), i_thread);
 }
 
 /* ---- other groups ---- */
@@ -203,8 +236,7 @@ static struct conv_run make_bands(struct eye_exec *x, const struct eye_step *s, 
 static void depthwise_rows(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, int i_thread) {
     const struct conv *d = s->data;
     struct conv_run r = make_bands(x, s, eye_blob_ptr(x->plan, d->weights));
-    size_t ow = (size_t)d->s.ow, end = (row + n) / ow;
-    for (size_t i = row / ow; i < end; i++) depthwise_row(&r, i, (float *)eye_exec_thread(x, i_thread));
+    depthwise_band(&r, row / (size_t)d->s.ow, (row + n) / (size_t)d->s.ow, i_thread);
 }
 
 static enum eye_status run_bands(struct eye_exec *x, const struct eye_step *s, const float *w, eye_task_fn *fn) {
@@ -245,12 +277,20 @@ static void fill_depthwise(const struct eye_packer *p, void *dst, const void *ct
     }
 }
 
+/* 3x3 waits for its maps, not for products. */
+static bool takes_half(const struct eye_lower *l, const struct eye_node *n, const struct eye_conv_shape *s) {
+    return n->attr.wtype == EYE_W_BF16 && l->e->kernels.flags & EYE_CPU_AVX512BF16 && s->kh == EYE_DW_BF16_K &&
+           s->kw == EYE_DW_BF16_K && s->stride == 1 && s->o == s->c && eye_value_at(l->g, n->out)->dtype == EYE_F32 &&
+           !eye_lower_changes(l, n->in[1]);
+}
+
 static enum eye_status lower_depthwise(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct conv *d,
                                        struct eye_err *err) {
     struct taps_ctx ctx = {eye_value_at(l->g, n->in[1])};
     size_t taps = (size_t)(d->s.kh * d->s.kw) * sizeof(float);
     d->weights = EYE_NO_BLOB;
-    EYE_TRY(eye_lower_cost(l, n, EYE_COST_F32, (double)(d->s.kh * d->s.kw * d->s.o), taps * (size_t)d->s.o, err));
+    d->half = takes_half(l, n, &d->s);
+    EYE_TRY(eye_lower_cost(l, n, d->half ? EYE_COST_BF16 : EYE_COST_F32, (double)(d->s.kh * d->s.kw * d->s.o), taps * (size_t)d->s.o, err));
     if (eye_lower_changes(l, n->in[1])) {
         eye_lower_scratch(l, 0, taps * (size_t)d->s.o);
         return eye_lower_operand(l, n, n->in[1], err);

@@ -37,6 +37,8 @@ void eye_graph_quantize(struct eye_graph *g, enum eye_wtype want) {
         } else if (n->op == EYE_OP_conv2d && n->attr.groups == 1) {
             /* im2col convolutions (a stem) are few and sensitive: 16 bit at the least */
             n->attr.wtype = is_block(want) ? EYE_W_F16 : want;
+        } else if (n->op == EYE_OP_conv2d && want == EYE_W_BF16) { /* depthwise: other types have no products of their own */
+            n->attr.wtype = EYE_W_BF16;
         }
     }
 }

@@ -75,6 +75,19 @@ struct eye_dwconv_args {
 };
 typedef void eye_dwconv_fn(const struct eye_dwconv_args *a);
 
+/* Depthwise 7x7 convolution of stride 1, NHWC, of n_rows output rows, in bf16: inputs and weights are rounded to it, products and
+ * sums are f32, subnormals may be zero. Sums go by pairs of rows that begin at even ones: whose bits should not depend on how
+ * rows are shared among calls says whether the first one is odd. */
+#define EYE_DW_BF16_K 7
+struct eye_dwconv_bf16_args {
+    const float *const *rows; /* n_rows + 6 pointers to input rows [width_in][channels]; NULL = a row of zeros (padding) */
+    const float *w;           /* [7][7][channels] */
+    const float *bias;        /* [channels] or NULL */
+    float *out;               /* [n_rows][width_out][channels] */
+    uint32_t n_rows, odd, width_in, width_out, channels, pad_left; /* odd: 0 or 1 */
+};
+typedef void eye_dwconv_bf16_fn(const struct eye_dwconv_bf16_args *a);
+
 /* One row of a depthwise convolution's gradients, NHWC, channel multiplier 1. d: gradient of the output.
  *   dx  an input row from the kh output rows that its taps ky lead to
  *   dw  sums += what one output row and its kh input rows add */

@@ -151,6 +151,27 @@ static void bench_dwconv(struct check *c, uint32_t width, uint32_t channels, uin
     report(c, step_dwconv, &a, shape, 2.0 * (double)n_out * kernel * kernel, "GOP/s");
     eye_alloc_free(NULL, mem, (kernel * n_in + n_out + n_w) * 4);
 }
+static void step_dwconv_bf16(const struct check_row *r, void *p) { ((eye_dwconv_bf16_fn *)r->fn)(p); }
+static void bench_dwconv_bf16(struct check *c, uint32_t width, uint32_t channels) { /* 16 rows */
+    enum { K = EYE_DW_BF16_K, ROWS = 16, IN = ROWS + K - 1 };
+    size_t n_row = (size_t)width * channels, n_w = (size_t)(K * K) * channels, all = (IN + ROWS) * n_row + n_w;
+    float *mem = eye_alloc_zero(NULL, all * sizeof *mem);
+    if (!mem) check_fail(c, "no memory");
+    const float *rows[IN];
+    for (size_t y = 0; y < IN; y++) rows[y] = mem + y * n_row;
+    check_fill(c, PAT_RANDOM, mem, IN * n_row + n_w, 1.0f);
+    struct eye_dwconv_bf16_args a = {.rows = rows, .w = mem + IN * n_row, .out = mem + IN * n_row + n_w, .n_rows = ROWS,
+                                     .width_in = width, .width_out = width, .channels = channels, .pad_left = K / 2};
+    char shape[64];
+    snprintf(shape, sizeof shape, "%u x %u", width, channels);
+    report(c, step_dwconv_bf16, &a, shape, 2.0 * K * K * (double)(ROWS * n_row), "GOP/s");
+    eye_alloc_free(NULL, mem, all * sizeof *mem);
+}
+void bench_eye_dwconv_bf16_fn(struct check *c) {
+    bench_dwconv_bf16(c, 256, 96);
+    bench_dwconv_bf16(c, 128, 192);
+    bench_dwconv_bf16(c, 64, 384);
+}
 static void step_dwconv_back(const struct check_row *r, void *p) { ((eye_dwconv_back_fn *)r->fn)(p); }
 static void bench_dwconv_back(struct check *c, uint32_t width, uint32_t channels, uint32_t kernel, uint32_t stride) {
     size_t n_row = (size_t)width * channels, n_taps = (size_t)kernel * kernel * channels;

@@ -328,3 +328,73 @@ void check_eye_dwconv_fn(struct check *c) {
         dwconv_case(c, a, i % 4 ? PAT_RANDOM : px, i % 4 ? PAT_RANDOM : pw);
     }
 }
+
+static double largest(enum check_pattern p) { return p == PAT_RANDOM || p == PAT_ONE_HOT ? 1.0 : 101.0; }
+
+enum { ROWS_BF16 = 19 }; /* more than two tiles */
+
+/* 49 subnormals, each times the largest of the other factor, and as many products. */
+static double lost(enum check_pattern px, enum check_pattern pw) {
+    return 49.0 * (double)FLT_MIN * (1.0 + largest(px) + largest(pw));
+}
+
+/* Sums of the products of rounded numbers; inputs, weights and products that are subnormal may count as zeros. Rows in calls of
+ * their own have the same bits. */
+static void dwconv_bf16_case(struct check *c, struct eye_dwconv_bf16_args a, enum check_pattern px, enum check_pattern pw) {
+    enum { K = EYE_DW_BF16_K, TAPS = K * K };
+    eye_dwconv_bf16_fn *fn = (eye_dwconv_bf16_fn *)c->row->fn, *ref = (eye_dwconv_bf16_fn *)c->ref->fn;
+    const float *rows[ROWS_BF16 + K - 1], *abs_rows[ROWS_BF16 + K - 1];
+    size_t n_in = (size_t)a.width_in * a.channels, n_row = (size_t)a.width_out * a.channels, n_out = a.n_rows * n_row;
+    struct gbuf in[ROWS_BF16 + K - 1], w = gbuf_new(TAPS * a.channels * 4, 4), b = gbuf_new(a.channels * 4, 4);
+    struct gbuf out = gbuf_new(n_out * 4, 4), alone = gbuf_new(n_row * 4, 4);
+    float *abs_w = malloc(TAPS * a.channels * 4), *abs_b = malloc(a.channels * 4);
+    float *want = malloc(n_out * 4), *mag = malloc(n_out * 4);
+    check_where(c, "rows %u odd %u, width %u->%u, channels %u, pad %u%s, x %s, w %s", a.n_rows, a.odd, a.width_in, a.width_out,
+                a.channels, a.pad_left, a.bias ? ", bias" : "", check_pattern_name(px), check_pattern_name(pw));
+    check_fill(c, pw, w.p, TAPS * a.channels, 100.0f);
+    check_fill(c, PAT_RANDOM, b.p, a.channels, 1.0f);
+    for (size_t i = 0; i < TAPS * a.channels; i++) abs_w[i] = fabsf(((float *)w.p)[i]);
+    for (size_t i = 0; i < a.channels; i++) abs_b[i] = fabsf(((float *)b.p)[i]);
+    for (size_t y = 0; y < a.n_rows + K - 1; y++) {
+        in[y] = gbuf_new(n_in * 4, 4);
+        check_fill(c, px, in[y].p, n_in, 100.0f);
+        gbuf_freeze(&in[y]);
+        float *m = malloc(n_in * 4);
+        for (size_t i = 0; i < n_in; i++) m[i] = fabsf(((float *)in[y].p)[i]);
+        rows[y] = check_below(c, 4) ? in[y].p : NULL, abs_rows[y] = m;
+    }
+    gbuf_freeze(&w), gbuf_freeze(&b);
+    const float *bias = a.bias ? b.p : NULL;
+    a.rows = rows, a.w = w.p, a.bias = bias;
+    a.out = want, ref(&a);
+    a.out = out.p, fn(&a);
+    gbuf_check(c, &out, "out");
+    for (uint32_t y = 0; y < a.n_rows; y++) {
+        struct eye_dwconv_bf16_args one = a;
+        one.rows = rows + y, one.n_rows = 1, one.odd = (a.odd + y) % 2, one.out = alone.p;
+        fn(&one);
+        gbuf_check(c, &alone, "a row alone");
+        check_same_bits(c, "a row alone", (float *)out.p + y * n_row, alone.p, n_row);
+    }
+    a.rows = abs_rows, a.w = abs_w, a.bias = bias ? abs_b : NULL, a.out = mag, ref(&a); /* padding only adds to the bound */
+    for (size_t i = 0; i < n_out; i++)
+        check_close(c, "out", i, want[i], ((float *)out.p)[i], (TAPS + 5.0) * (double)FLT_EPSILON * mag[i] + lost(px, pw));
+    for (size_t y = 0; y < a.n_rows + K - 1; y++) gbuf_free(&in[y]), free((void *)abs_rows[y]);
+    free(abs_w), free(abs_b), free(want), free(mag);
+    gbuf_free(&w), gbuf_free(&b), gbuf_free(&out), gbuf_free(&alone);
+}
+
+void check_eye_dwconv_bf16_fn(struct check *c) {
+    static const float any_bias = 0.0f; /* only "there is one" */
+    uint32_t n_widths = c->quick ? 16 : 70;
+    for (uint32_t i = 0; i < 2 * n_widths; i++) {
+        struct eye_dwconv_bf16_args a = {.n_rows = (uint32_t)check_between(c, 1, ROWS_BF16), .odd = i / 2 % 2,
+                                         .width_in = 1 + i / 2, .pad_left = i % 5 ? 3 : 0,
+                                         .channels = i % 7 ? (uint32_t)check_between(c, 1, 40) : 96};
+        if (a.width_in + 2 * a.pad_left < EYE_DW_BF16_K) a.pad_left = 3;
+        a.width_out = a.width_in + 2 * a.pad_left - EYE_DW_BF16_K + 1;
+        a.bias = i % 3 ? &any_bias : NULL;
+        enum check_pattern px = (enum check_pattern)(i % N_PATTERNS), pw = (enum check_pattern)(i / N_PATTERNS % N_PATTERNS);
+        dwconv_bf16_case(c, a, i % 4 ? PAT_RANDOM : px, i % 4 ? PAT_RANDOM : pw);
+    }
+}

@@ -1,5 +1,6 @@
 /* Depthwise convolution of one output row, and of its gradients, plain C. Order of the sum: bias, then taps by ky, kx. */
 #include "kernels/rows.h"
+#include "tensor/tensor.h"
 
 void eye_dwconv_f32_ref(const struct eye_dwconv_args *a) {
     size_t c_in = a->channels_in, c_out = c_in * a->mult;
@@ -17,6 +18,23 @@ void eye_dwconv_f32_ref(const struct eye_dwconv_args *a) {
             }
             a->out[x * c_out + o] = (float)sum;
         }
+    }
+}
+
+static double rounded(float x) { return eye_bf16_to_f32(eye_f32_to_bf16(x)); }
+
+void eye_dwconv_bf16_ref(const struct eye_dwconv_bf16_args *a) {
+    const size_t k = EYE_DW_BF16_K, n = a->channels;
+    float *out = a->out;
+    for (size_t i = 0; i < a->n_rows * a->width_out * n; i++) {
+        const size_t c = i % n, x = i / n % a->width_out;
+        const float *const *rows = a->rows + i / n / a->width_out;
+        double sum = a->bias ? a->bias[c] : 0.0;
+        for (size_t t = 0; t < k * k; t++) {
+            const size_t col = x + t % k - a->pad_left; /* left of the image wraps to a huge number */
+            if (rows[t / k] && col < a->width_in) sum += rounded(rows[t / k][col * n + c]) * rounded(a->w[t * n + c]);
+        }
+        out[i] = (float)sum;
     }
 }
 
