@@ -39,7 +39,7 @@ def peers(files):
                 bound = r["bar"] and (1 / r["bar"] if turned else r["bar"])
                 rows.append((r["row"], r["best_peer"], 1 / r["ratio"] if turned else r["ratio"], bound))
     rows.sort(key=lambda r: r[0])
-    left, wide, high, most = 410, 420, 20, 2.4
+    left, wide, high, most = 430, 420, 20, 2.4
     at = lambda v: left + wide * min(v, most) / most  # noqa: E731
     height = 60 + high * len(rows)
     out = [text(10, 18, "Time of eyelet over time of its best peer, measured in turns; dashes: what is wanted")]
