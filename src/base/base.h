@@ -15,6 +15,7 @@
 #define EYE_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define EYE_ALIGN_UP(x, a) (((x) + (a)-1) / (a) * (a))
 #define EYE_CACHE_LINE 64
+static inline size_t eye_ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
 /* Forward an error. */
 #define EYE_TRY(call)                          \

@@ -54,11 +54,6 @@ static inline void relax(void) {
 static inline uint32_t first_of(uint64_t range) { return (uint32_t)(range >> 32); }
 static inline uint32_t end_of(uint64_t range) { return (uint32_t)range; }
 
-/* The first task of thread i's range. Rounded up, as the engine's parts are: seven rows of an image go 4 and 3 in every step. */
-static inline uint64_t first_task(int n_tasks, int i, int n_threads) {
-    return ((uint64_t)n_tasks * (uint64_t)i + (uint64_t)n_threads - 1) / (uint64_t)n_threads;
-}
-
 /* Takes tasks of one range until none is left, its owner from the front; returns how many it ran. */
 static int take(struct eye_pool *p, _Atomic uint64_t *range, bool own, int i_thread) {
     int n = 0;
@@ -123,8 +118,9 @@ void eye_pool_run(struct eye_pool *p, int n_tasks, eye_task_fn *fn, void *ctx) {
     p->ctx = ctx;
     atomic_store_explicit(&p->n_done, 0, memory_order_relaxed);
     for (int i = 0; i < p->n_threads; i++) {
-        uint64_t first = first_task(n_tasks, i, p->n_threads), end = first_task(n_tasks, i + 1, p->n_threads);
-        atomic_store_explicit(&p->worker[i].range, first << 32 | end, memory_order_release);
+        size_t first = eye_part((size_t)n_tasks, (size_t)p->n_threads, (size_t)i);
+        size_t end = eye_part((size_t)n_tasks, (size_t)p->n_threads, (size_t)i + 1);
+        atomic_store_explicit(&p->worker[i].range, (uint64_t)first << 32 | end, memory_order_release);
     }
     atomic_store(&p->run, atomic_load_explicit(&p->run, memory_order_relaxed) + 1);
     int n_sleeping = atomic_load(&p->n_sleeping);

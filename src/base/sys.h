@@ -80,8 +80,11 @@ void eye_pool_free(struct eye_pool *pool);
 int eye_pool_n_threads(const struct eye_pool *pool);
 /* Runs fn for 0 <= i_task < n_tasks, handed out dynamically, and returns when all are done. i_thread < n_threads is the
  * caller's (0) or a worker's number: index of per-thread scratch. No allocation, no lock on the way. Workers spin briefly,
- * then sleep. One run at a time. */
+ * then sleep. One run at a time. A thread begins with the tasks of its part, eye_part(n_tasks, n_threads, thread). */
 void eye_pool_run(struct eye_pool *pool, int n_tasks, eye_task_fn *fn, void *ctx);
+/* Where part i of n items in equal parts begins. Runs that cut the same rows like this give a thread the same ones: it finds in
+ * its own cache what it made in the run before. */
+static inline size_t eye_part(size_t n, size_t parts, size_t i) { return eye_ceil_div(n * i, parts); }
 
 /* ---- random numbers and hashes ---- */
 struct eye_rng { uint64_t s[4]; }; /* xoshiro256**, seeded through splitmix64 */

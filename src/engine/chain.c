@@ -10,26 +10,20 @@
 #define CHAIN_WEIGHTS ((size_t)640 << 10) /* of all steps: they stay in a thread's own cache while its tasks pass by */
 #define CHAIN_ROWS 192u
 
+/* All of v but its last axis; 0 if that is known in a run only. */
+static size_t fixed_rows(const struct eye_value *v) {
+    size_t rows = 1;
+    for (int i = 0; i + 1 < v->rank; i++) rows *= v->dims[i] > 0 ? (size_t)v->dims[i] : 0;
+    return rows;
+}
+
 size_t eye_lower_fixed_rows(const struct eye_lower *l, const struct eye_node *n) {
-    const struct eye_value *v[2] = {eye_value_at(l->g, n->in[0]), eye_value_at(l->g, n->out)};
-    size_t rows[2] = {1, 1};
-    for (int k = 0; k < 2; k++) {
-        if (v[k]->rank < 2) return 0;
-        for (int i = 0; i < v[k]->rank; i++) {
-            if (v[k]->dims[i] < 1) return 0;
-            if (i + 1 < v[k]->rank) rows[k] *= (size_t)v[k]->dims[i];
-        }
-    }
-    return rows[0] == rows[1] ? rows[0] : 0;
+    const struct eye_value *in = eye_value_at(l->g, n->in[0]), *out = eye_value_at(l->g, n->out);
+    if (in->rank < 2 || out->rank < 2 || in->dims[in->rank - 1] < 1 || out->dims[out->rank - 1] < 1) return 0;
+    return fixed_rows(in) == fixed_rows(out) ? fixed_rows(in) : 0;
 }
 
 /* ---- planning ---- */
-
-static bool has_rows(const struct eye_value *v, size_t m) {
-    size_t rows = 1;
-    for (int i = 0; i + 1 < v->rank; i++) rows *= v->dims[i] > 0 ? (size_t)v->dims[i] : 0;
-    return rows == m;
-}
 
 static const struct eye_node *maker(const struct eye_graph *g, eye_val v) {
     int32_t k = eye_value_at(g, v)->node;
@@ -42,7 +36,7 @@ static bool reads_own_rows(const struct eye_graph *g, const struct eye_node *n, 
     for (int i = 0; i < n->n_in; i++) {
         if (n->in[i] == EYE_NONE) continue;
         const struct eye_node *p = maker(g, n->in[i]);
-        if (p && p >= first && !has_rows(eye_value_at(g, n->in[i]), m)) return false;
+        if (p && p >= first && fixed_rows(eye_value_at(g, n->in[i])) != m) return false;
     }
     return true;
 }

@@ -11,7 +11,6 @@
 
 #define EYE_NO_BLOB SIZE_MAX
 
-static inline size_t eye_ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 static inline size_t eye_line(size_t bytes) { return EYE_ALIGN_UP(bytes, EYE_CACHE_LINE); }
 
 struct eye_step;
@@ -286,9 +285,6 @@ void eye_exec_tasks(struct eye_exec *x, size_t work, size_t n_tasks, eye_task_fn
 #define EYE_INLINE_WORK 16384
 /* n items in about 4 pieces per thread of at least `least` items each; returns the piece size. */
 size_t eye_exec_piece(const struct eye_exec *x, size_t n, size_t least);
-/* Where part i of n items in equal parts begins. Steps that cut an image's rows like this give a thread the same ones: it finds
- * in its own cache what it made in the step before. */
-static inline size_t eye_part(size_t n, size_t parts, size_t i) { return eye_ceil_div(n * i, parts); }
 /* Parts of n items: 4 per thread, fewer of fewer items, more so that none has more than `most`. */
 size_t eye_exec_parts(const struct eye_exec *x, size_t n, size_t most);
 

@@ -9,8 +9,7 @@
 
 #include "engine/int8.h"
 
-#define TILE_ROWS 24u
-#define MR_ROWS 8u /* of the kernels; TILE_ROWS is a multiple */
+#define TILE_ROWS 24u /* a multiple of EYE_I8_UNIT_ROWS */
 #define TILE_COLS 256u
 #define RANGE_BYTES (256u << 10) /* of panels that pass by each tile */
 #define TASK_ROWS 192u
@@ -145,7 +144,7 @@ static void choose_grid(struct run *r) {
     }
     r->n_ranges = eye_ceil_div(w->n, r->range_cols);
     r->n_blocks = eye_ceil_div(r->j->m, r->block_rows);
-    r->block_rows = EYE_ALIGN_UP(eye_ceil_div(r->j->m, r->n_blocks), MR_ROWS); /* even blocks */
+    r->block_rows = EYE_ALIGN_UP(eye_ceil_div(r->j->m, r->n_blocks), EYE_I8_UNIT_ROWS); /* even blocks */
     r->n_blocks = eye_ceil_div(r->j->m, r->block_rows);
 }
 

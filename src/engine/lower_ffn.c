@@ -63,8 +63,8 @@ static void ffn_task(void *ctx, int i_task, int i_thread) {
     const struct ffn_run *r = ctx;
     const struct ffn *d = r->d;
     const struct eye_matrix *w1 = &d->w1, *w2 = &d->w2;
-    size_t mr = w2->ukr->mr, i_block = (size_t)i_task, row = i_block * r->panels / r->n_blocks * mr;
-    size_t rows = EYE_MIN((i_block + 1) * r->panels / r->n_blocks * mr, r->m) - row;
+    size_t mr = w2->ukr->mr, row = eye_part(r->panels, r->n_blocks, (size_t)i_task) * mr;
+    size_t rows = EYE_MIN(eye_part(r->panels, r->n_blocks, (size_t)i_task + 1) * mr, r->m) - row;
     struct layout t = block_layout(d, d->w1.block_rows);
     uint8_t *mem = eye_exec_thread(r->x, i_thread);
     float *out = (float *)(mem + t.out);
@@ -115,6 +115,7 @@ static enum eye_status run_ffn(struct eye_exec *x, const struct eye_step *s, str
     size_t mr = d->w1.ukr->mr;
     r.panels = eye_ceil_div(r.m, mr);
     r.n_blocks = EYE_ALIGN_UP(eye_ceil_div(r.panels, d->w1.block_rows / mr), (size_t)eye_pool_n_threads(x->plan->e->pool));
+    r.n_blocks = EYE_MIN(r.n_blocks, r.panels);
     eye_exec_tasks(x, SIZE_MAX, r.n_blocks, ffn_task, &r);
     return EYE_OK;
 }

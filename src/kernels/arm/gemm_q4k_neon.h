@@ -53,10 +53,11 @@ EYE_INLINE struct row load_row(const uint8_t *lhs, int m, int i) {
     return r;
 }
 
-/* acc += one group: m rows, nq times 4 columns from column col on. */
-EYE_INLINE void add_group(int m, int nq, size_t col, size_t g, const uint8_t *lhs, const uint8_t *rhs,
+/* acc += one group: m rows, nq times 4 columns from column col on, whose quants take q_bytes each. */
+EYE_INLINE void add_group(int m, int nq, size_t col, size_t g, const uint8_t *lhs, const uint8_t *rhs, int q_bytes,
                           float32x4_t acc[EYE_Q8_MR][8]) {
-    const uint8_t *scales = rhs + AT_SCALES + 64 * g + col, *quants = rhs + AT_QUANTS + 512 * g + 16 * col;
+    const uint8_t *scales = rhs + AT_SCALES + 64 * g + col;
+    const uint8_t *quants = rhs + AT_QUANTS + (size_t)q_bytes * (EYE_Q8_NR * g + col);
     struct row a[EYE_Q8_MR];
     EYE_UNROLL
     for (int i = 0; i < m; i++) a[i] = load_row(lhs, m, i);
@@ -81,7 +82,7 @@ EYE_INLINE void add_group(int m, int nq, size_t col, size_t g, const uint8_t *lh
 }
 
 EYE_INLINE void tile(int m, int nq, size_t col, size_t k, const uint8_t *lhs, const uint8_t *rhs, float *c, size_t c_stride,
-                     const float *bias, bool accumulate) {
+                     const float *bias, bool accumulate, int q_bytes) {
     float32x4_t acc[EYE_Q8_MR][8];
     EYE_UNROLL
     for (int i = 0; i < m; i++) {
@@ -90,7 +91,7 @@ EYE_INLINE void tile(int m, int nq, size_t col, size_t k, const uint8_t *lhs, co
             acc[i][j] = eye_start4(c + (size_t)i * c_stride + 4 * j, bias ? bias + 4 * j : NULL, accumulate);
     }
     for (size_t e = 0; e < k; e += EYE_Q4K_KR, rhs += STEP)
-        for (size_t g = 0; g < EYE_Q4K_GROUPS; g++, lhs += m * EYE_Q8_ROW_BYTES) add_group(m, nq, col, g, lhs, rhs, acc);
+        for (size_t g = 0; g < EYE_Q4K_GROUPS; g++, lhs += m * EYE_Q8_ROW_BYTES) add_group(m, nq, col, g, lhs, rhs, q_bytes, acc);
     EYE_UNROLL
     for (int i = 0; i < m; i++) {
         EYE_UNROLL
@@ -98,32 +99,10 @@ EYE_INLINE void tile(int m, int nq, size_t col, size_t k, const uint8_t *lhs, co
     }
 }
 
-/* One row takes a whole panel at a time, so that its bytes stream; more rows fewer columns, as registers allow. */
-static void run(size_t m, size_t n, size_t k, const void *lhs, const void *rhs, size_t rhs_panel_stride, float *c,
-                size_t c_stride, const float *bias, bool accumulate) {
-    assert(m <= EYE_Q8_MR);
-    const size_t cols = m == 1 ? 32 : m == 2 ? 16 : 8;
-    for (size_t j = 0; j < n; j += cols, c += cols) {
-        const uint8_t *panel = (const uint8_t *)rhs + j / EYE_Q8_NR * rhs_panel_stride;
-        const float *b = bias ? bias + j : NULL;
-        float *out = c;
-        size_t stride = c_stride, col = j % EYE_Q8_NR;
-        struct eye_edge edge;
-        if (n - j < cols) {
-            eye_edge_in(&edge, cols, m, n - j, c, c_stride, b);
-            out = edge.c, stride = cols, b = edge.bias;
-        }
-        switch (m) {
-        case 1: tile(1, 8, col, k, lhs, panel, out, stride, b, accumulate); break;
-        case 2: tile(2, 4, col, k, lhs, panel, out, stride, b, accumulate); break;
-        case 3: tile(3, 2, col, k, lhs, panel, out, stride, b, accumulate); break;
-        case 4: tile(4, 2, col, k, lhs, panel, out, stride, b, accumulate); break;
-        default: break;
-        }
-        if (n - j < cols) eye_edge_out(&edge, cols, m, n - j, c, c_stride);
-    }
-}
+#include "kernels/arm/gemm_q8b32_run.h"
+
+EYE_Q8_RUN(run_q4k, 16)
 
 #define EYE_Q4K_KERNEL(symbol)                                                                                                \
     const struct eye_gemm_ukr symbol = {EYE_Q8_MR, EYE_Q8_NR, EYE_Q4K_KR, EYE_Q4K_GROUPS * EYE_Q8_ROW_BYTES, STEP, pack_lhs, \
-                                        pack_rhs, run};
+                                        pack_rhs, run_q4k};

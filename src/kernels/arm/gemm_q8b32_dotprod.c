@@ -89,6 +89,9 @@ EYE_INLINE void tile(int m, int nq, size_t col, size_t k, const uint8_t *lhs, co
 
 #include "kernels/arm/gemm_q8b32_run.h"
 
+EYE_Q8_RUN(run_q8, 32)
+EYE_Q8_RUN(run_q4, 16)
+
 const struct eye_gemm_ukr eye_gemm_f32_q8b32_q8b32_dotprod = {
     EYE_Q8_MR, EYE_Q8_NR, EYE_Q8_KR, EYE_Q8_ROW_BYTES, EYE_Q8_SCALE_BYTES + EYE_Q8_NR * 32, pack_lhs, pack_rhs_q8, run_q8};
 const struct eye_gemm_ukr eye_gemm_f32_q8b32_q4b32_dotprod = {

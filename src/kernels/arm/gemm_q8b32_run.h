@@ -1,4 +1,4 @@
-/* arm: what the versions of the product of q8b32 rows and q8b32 or q4b32 weights have around their tile. To be included behind it:
+/* arm: what products of q8b32 rows and q8b32, q4b32 or q4_K weights have around their tile. To be included behind it:
  *   void tile(int m, int nq, size_t col, size_t k, const uint8_t *lhs, const uint8_t *rhs, float *c, size_t c_stride,
  *             const float *bias, bool accumulate, int q_bytes)     m rows, nq groups of 4 columns from column col of the panel on */
 #ifndef EYE_GEMM_Q8B32_RUN_H
@@ -30,13 +30,11 @@ EYE_INLINE void run(size_t m, size_t n, size_t k, const void *lhs, const void *r
     }
 }
 
-static void run_q8(size_t m, size_t n, size_t k, const void *lhs, const void *rhs, size_t rhs_panel_stride, float *c,
-                   size_t c_stride, const float *bias, bool accumulate) {
-    run(m, n, k, lhs, rhs, rhs_panel_stride, c, c_stride, bias, accumulate, 32);
-}
-static void run_q4(size_t m, size_t n, size_t k, const void *lhs, const void *rhs, size_t rhs_panel_stride, float *c,
-                   size_t c_stride, const float *bias, bool accumulate) {
-    run(m, n, k, lhs, rhs, rhs_panel_stride, c, c_stride, bias, accumulate, 16);
-}
+/* `name`: run for weights of q_bytes. */
+#define EYE_Q8_RUN(name, q_bytes)                                                                                             \
+    static void name(size_t m, size_t n, size_t k, const void *lhs, const void *rhs, size_t rhs_panel_stride, float *c,       \
+                     size_t c_stride, const float *bias, bool accumulate) {                                                   \
+        run(m, n, k, lhs, rhs, rhs_panel_stride, c, c_stride, bias, accumulate, q_bytes);                                     \
+    }
 
 #endif
