@@ -113,7 +113,7 @@ struct eye_machine {
 void eye_machine_get(struct eye_machine *out);
 
 struct eye_kernel_choice {
-    const char *op, *kernel; /* "gemm_f32_f32_f32", "eye_gemm_f32_f32_f32_avx2" */
+    const char *op, *kernel; /* "gemm_f32_f32_f32", "eye_gemm_f32_f32_f32_avx2"; "none": not an operation for this CPU */
 };
 /* What the engine would run with here: the first min(n, cap) are written, n is returned. */
 size_t eye_kernel_choices(struct eye_kernel_choice *out, size_t cap);

@@ -32,10 +32,6 @@ void eye_add_bytes(const struct eye_kernels *k, const struct eye_quant *q, float
 static bool ends_in_gelu_u8(const struct eye_kernels *k, const struct eye_finish_i8 *f) {
     return f->act == k->gelu_f32 && !f->residual && f->quant.scale > 0 && !f->quant.wide;
 }
-/* Elsewhere gemm_i8_gelu is plain C. */
-static bool has_gemm_i8_gelu(const struct eye_kernels *k) {
-    return (~k->flags & (EYE_CPU_AVX512 | EYE_CPU_AVX512VNNI)) == 0;
-}
 
 void eye_finish_i8(const struct eye_exec *x, const struct eye_finish_i8 *f, float *c, size_t row, size_t n, size_t col,
                    size_t cols) {
@@ -90,7 +86,7 @@ static void tile(const struct run *r, size_t row, size_t rows, size_t col, size_
         .c = c, .c_stride = cols,
     };
     const struct eye_finish_i8 *f = &j->finish;
-    if (!j->wide && ends_in_gelu_u8(&p->e->kernels, f) && has_gemm_i8_gelu(&p->e->kernels)) {
+    if (!j->wide && p->e->kernels.gemm_i8_gelu && ends_in_gelu_u8(&p->e->kernels, f)) {
         struct eye_gemm_i8_gelu_args to_bytes = {args, (uint8_t *)f->y + row * w->n + col, w->n, 1.0f / f->quant.scale,
                                                  (float)f->quant.zero};
         p->e->kernels.gemm_i8_gelu(&to_bytes);

@@ -317,7 +317,7 @@ enum eye_status eye_lower_attention(struct eye_lower *l, const struct eye_node *
     } else {
         shared = eye_attn_max_slots(l, n->in[0]) * d->kv_heads * d->dim * sizeof(float);
     }
-    d->half = n->attr.wtype == EYE_W_BF16 && l->e->kernels.flags & EYE_CPU_AVX512BF16 && d->k_slot < 0 && !d->causal &&
+    d->half = n->attr.wtype == EYE_W_BF16 && l->e->kernels.attn_bf16 && d->k_slot < 0 && !d->causal &&
               t != EYE_DIM_T && d->dim % 2 == 0 && d->dim <= EYE_ATTN_BF16_D;
     choose_kernels(d, &l->e->kernels);
     size_t score_bytes;

@@ -279,7 +279,7 @@ static void fill_depthwise(const struct eye_packer *p, void *dst, const void *ct
 
 /* 3x3 waits for its maps, not for products. */
 static bool takes_half(const struct eye_lower *l, const struct eye_node *n, const struct eye_conv_shape *s) {
-    return n->attr.wtype == EYE_W_BF16 && l->e->kernels.flags & EYE_CPU_AVX512BF16 && s->kh == EYE_DW_BF16_K &&
+    return n->attr.wtype == EYE_W_BF16 && l->e->kernels.dwconv_bf16 && s->kh == EYE_DW_BF16_K &&
            s->kw == EYE_DW_BF16_K && s->stride == 1 && s->o == s->c && eye_value_at(l->g, n->out)->dtype == EYE_F32 &&
            !eye_lower_changes(l, n->in[1]);
 }

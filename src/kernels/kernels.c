@@ -12,6 +12,7 @@ void eye_kernels_init(struct eye_kernels *k, uint32_t cpu_flags) {
     if (((needs) & ~cpu_flags) == 0) k->op = &sym;
 #define FN(op, needs, type, sym) \
     if (((needs) & ~cpu_flags) == 0) k->op = sym;
+#define FN_ORACLE(op, type, sym) k->op = NULL;
 #include "kernels/kernels.def"
 }
 
@@ -29,6 +30,7 @@ bool eye_kernels_choice(size_t i, uint32_t cpu_flags, const char **op, const cha
     } rows[] = {
 #define UKR(op, needs, sym) {#op, #sym, needs},
 #define FN(op, needs, type, sym) {#op, #sym, needs},
+#define FN_ORACLE(op, type, sym) {#op, "none", 0},
 #include "kernels/kernels.def"
     };
     if (i >= EYE_COUNT(ops)) return false;

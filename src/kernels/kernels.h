@@ -135,11 +135,11 @@ typedef void eye_u16_to_f32_fn(float *dst, const uint16_t *src, size_t n);
 /* Symmetric int8 of one row: returns scale = amax / 127 (0 when all zero), q = round-to-nearest-even(x / scale). */
 typedef float eye_quant_i8_fn(int8_t *q, const float *x, size_t n);
 
-/* The table, filled once per engine: for each op the last row of kernels.def whose needs are met. */
 /* Multiply-adds of `one` times itself on registers alone, as many at a time as the units take; returns their sum: with one = 1
  * their number, as long as no lane's passes 2^24. */
 typedef double eye_peak_fn(size_t rounds, float one);
 
+/* The table, filled once per engine: for each op the last row of kernels.def whose needs are met; NULL: FN_ORACLE there. */
 struct eye_kernels {
 #define UKR(op, needs, sym)
 #define FN(op, needs, type, sym)
@@ -149,7 +149,7 @@ struct eye_kernels {
     uint32_t flags; /* EYE_CPU_*: what was allowed */
 };
 void eye_kernels_init(struct eye_kernels *k, uint32_t cpu_flags);
-/* Name of the i-th op and of the version that init chooses for it; false = there are not so many. */
+/* Name of the i-th op and of the version that init chooses for it ("none" for NULL); false = there are not so many. */
 bool eye_kernels_choice(size_t i, uint32_t cpu_flags, const char **op, const char **kernel);
 
 #endif

@@ -72,12 +72,8 @@ static bool run_row(const struct check_row *row, const struct options *o) {
 }
 
 static void list_choice(uint32_t flags) {
-    for (size_t i = 0; i < EYE_COUNT(ops); i++) {
-        const char *sym = "(none)";
-        for (size_t j = 0; j < EYE_COUNT(rows); j++)
-            if (strcmp(rows[j].op, ops[i]) == 0 && !(rows[j].needs & ~flags)) sym = rows[j].sym;
-        printf("%-22s %s\n", ops[i], sym);
-    }
+    const char *op, *kernel;
+    for (size_t i = 0; eye_kernels_choice(i, flags, &op, &kernel); i++) printf("%-22s %s\n", op, kernel);
 }
 
 static bool wanted(const struct check_row *row, const struct options *o) {

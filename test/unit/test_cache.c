@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "answer_help.h"
 #include "base/sys.h"
 #include "eyelet/eyelet.h"
 #include "session/state.h"
@@ -23,11 +24,6 @@
 #include "tensor/tensor.h"
 
 static char folder[512], foreign[512];
-
-#define CALL(x)                                        \
-    do {                                               \
-        if ((x) != EYE_OK) fail_msg("%s", err.text);   \
-    } while (0)
 
 static struct eye_model *open_model(const char *path, struct eye_model_opts opts) {
     struct eye_model *m = NULL;
@@ -52,38 +48,6 @@ static struct eye_image picture(uint8_t shade) {
     for (int i = 0; i < 31 * 17 * 3; i++) p[i] = (uint8_t)(i * 37 + i / 29 * 11 + shade);
     CALL(eye_image_wrap(&img, p, 31, 17, 0, &err));
     return img;
-}
-
-/* A greedy answer: tokens and their log probabilities, which are a function of every logit. */
-struct answer {
-    int32_t token[12];
-    float logprob[12];
-    size_t n, n_prompt, n_cached;
-    uint64_t vision_us;
-};
-
-static struct answer ask(struct eye_session *s, struct eye_query q) {
-    struct eye_err err = {0};
-    struct eye_result r;
-    struct eye_generate_opts o = {.n_predict = 12, .ignore_eos = true, .n_logprobs = 1};
-    struct answer a = {0};
-    CALL(eye_session_generate(s, &q, &o, &r, &err));
-    a.n = r.n_tokens;
-    a.n_prompt = r.n_prompt_tok;
-    a.n_cached = r.n_cached_tok;
-    a.vision_us = r.timings.vision_us;
-    for (size_t i = 0; i < a.n; i++) {
-        a.token[i] = r.tokens[i];
-        a.logprob[i] = r.logprobs[i * 2].logprob;
-    }
-    return a;
-}
-
-static void assert_same(const struct answer *a, const struct answer *b) {
-    assert_int_equal(a->n, b->n);
-    assert_int_equal(a->n_prompt, b->n_prompt);
-    assert_memory_equal(a->token, b->token, sizeof a->token);
-    assert_memory_equal(a->logprob, b->logprob, sizeof a->logprob);
 }
 
 /* ---- sha-256: FIPS 180-4's examples, and every way of cutting ---- */
@@ -362,7 +326,7 @@ static void test_hostile_bytes(void **state) {
     struct eye_model *m = open_model(folder, (struct eye_model_opts){.n_ctx = 300});
     struct eye_session *s = open_session(m, 0);
     struct eye_query q = {.text = "A question", .next_turn = true};
-    struct answer before = ask(s, q);
+    (void)ask(s, q);
     static const struct { size_t at, n; uint64_t v; } change[] = {
         {8, 4, 2}, {12, 4, 1}, {12, 4, 7}, {80, 4, 0}, {80, 4, UINT32_MAX}, {80, 4, 1u << 24}, {80, 4, 53}, {84, 4, 5},
         {88, 4, 0}, {88, 4, 64}, {92, 4, 2}, {92, 4, UINT32_MAX}, {96, 4, UINT32_MAX}, {96, 4, 0}, {100, 4, 1},
@@ -387,7 +351,6 @@ static void test_hostile_bytes(void **state) {
     (void)ask(b, q);
     struct answer next = ask(b, q), after = ask(s, q); /* refusals left the context as it was */
     assert_same(&next, &after);
-    assert_int_equal(before.n, 12);
     free(copy);
     eye_map_close(&map);
     eye_session_free(s);

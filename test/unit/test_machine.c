@@ -26,10 +26,11 @@ static void kernels_follow_the_features(void **state) {
     for (size_t i = 0; i < n; i++) {
         size_t len = strlen(base[i].kernel);
         assert_string_equal(all[i].op, base[i].op);
+        n_other += strcmp(all[i].kernel, base[i].kernel) != 0;
+        if (strcmp(base[i].kernel, "none") == 0) continue;
         assert_true(strstr(base[i].kernel, base[i].op) && len > 4);
         snprintf(isa, sizeof isa, "%s", base[i].kernel + len - 4);
         assert_string_equal(isa, "_ref");
-        n_other += strcmp(all[i].kernel, base[i].kernel) != 0;
     }
     assert_true((n_other > 0) == (eye_cpu_flags() != 0));
     memset(&all[0], 0, sizeof all[0]);

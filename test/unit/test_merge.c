@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "answer_help.h"
 #include "eyelet/batch.h"
 #include "eyelet/experimental.h"
 #include "eyelet/eyelet.h"
@@ -192,7 +193,7 @@ static void test_threads_change_nothing(void **state) {
 
 /* ---- through a model ---- */
 
-enum { SIDE = 97, N_ANSWER = 8 };
+enum { SIDE = 97 };
 static uint8_t rgb[SIDE * SIDE * 3];
 
 static struct eye_image picture(void) {
@@ -243,55 +244,35 @@ static void test_rows_of_a_model(void **state) {
     free(all);
 }
 
-struct said { size_t n_prompt, n_image; int32_t token[N_ANSWER]; float logprob[N_ANSWER]; uint64_t vision_us; };
-
-static struct said said(const struct eye_result *r) {
-    struct said s = {.n_prompt = r->n_prompt_tok, .n_image = r->n_image_tok, .vision_us = r->timings.vision_us};
-    assert_int_equal(r->n_tokens, N_ANSWER);
-    for (size_t i = 0; i < N_ANSWER; i++) s.token[i] = r->tokens[i], s.logprob[i] = r->logprobs[2 * i].logprob;
-    return s;
-}
-
-static const struct eye_generate_opts how_long = {.n_predict = N_ANSWER, .ignore_eos = true, .n_logprobs = 1};
-
-static struct said ask(struct eye_model *m, const char *prefix_file, bool load) {
+static struct answer ask_model(struct eye_model *m, const char *prefix_file, bool load) {
     struct eye_image img = picture();
     struct eye_query q = {.text = "What is it?", .images = &img, .n_images = 1}, rest = {.text = "What is it?"};
     struct eye_query first = {.images = &img, .n_images = 1};
     struct eye_session *s;
-    struct eye_result r;
     ok(eye_session_new(m, NULL, &s, &err));
     if (prefix_file && !load) {
         ok(eye_session_prefix(s, &first, &err));
         ok(eye_session_save(s, prefix_file, &err));
     }
     if (prefix_file && load) ok(eye_session_load(s, prefix_file, &err));
-    ok(eye_session_generate(s, prefix_file ? &rest : &q, &how_long, &r, &err));
-    struct said a = said(&r);
+    struct answer a = ask(s, prefix_file ? rest : q);
     eye_session_free(s);
     return a;
-}
-
-static void assert_same(const struct said *a, const struct said *b) {
-    assert_int_equal(a->n_prompt, b->n_prompt);
-    assert_int_equal(a->n_image, b->n_image);
-    assert_memory_equal(a->token, b->token, sizeof a->token);
-    assert_memory_equal(a->logprob, b->logprob, sizeof a->logprob);
 }
 
 /* Answers stand on that many rows; prefix files and the folder of rows hold merged ones, and never take others for theirs. */
 static void test_answers_and_caches(void **state) {
     char file[600], dir[600];
     struct eye_model_opts o[] = {{0}, {.image_tokens = 4, .image_merge = EYE_MERGE_SIMILAR}, {.image_tokens = 4, .image_merge = EYE_MERGE_POOL}};
-    struct said a[EYE_COUNT(o)];
+    struct answer a[EYE_COUNT(o)];
     snprintf(file, sizeof file, "%s", eye_scratch_path("merge.prefix"));
     snprintf(dir, sizeof dir, "%s", eye_scratch_path("merge.rows"));
     for (size_t i = 0; i < EYE_COUNT(o); i++) {
         struct eye_model *m = open_model(o[i]);
-        a[i] = ask(m, NULL, false);
+        a[i] = ask_model(m, NULL, false);
         assert_int_equal(a[i].n_image, eye_model_image_tokens(m));
         assert_int_equal(a[i].n_prompt + a[0].n_image, a[0].n_prompt + a[i].n_image);
-        struct said made = ask(m, file, false), loaded = ask(m, file, true);
+        struct answer made = ask_model(m, file, false), loaded = ask_model(m, file, true);
         assert_same(&a[i], &made);
         assert_same(&a[i], &loaded);
         assert_int_equal(loaded.vision_us, 0);
@@ -299,7 +280,7 @@ static void test_answers_and_caches(void **state) {
         o[i].cache_dir = dir;
         for (int again = 0; again < 2; again++) {
             m = open_model(o[i]);
-            struct said b = ask(m, NULL, false);
+            struct answer b = ask_model(m, NULL, false);
             assert_same(&a[i], &b);
             assert_int_equal(b.vision_us == 0, again);
             eye_model_close(m);
@@ -318,22 +299,17 @@ static void test_answers_and_caches(void **state) {
     }
 }
 
-static void on_done(void *ctx, const struct eye_result *r, enum eye_status st, const struct eye_err *why) {
-    if (st != EYE_OK) fail_msg("%s", why->text);
-    *(struct said *)ctx = said(r);
-}
-
 static void test_batch_is_a_session(void **state) {
     struct eye_image img = picture();
     struct eye_query q = {.text = "What is it?", .images = &img, .n_images = 1};
     for (int how = 0; how < 2; how++) {
         struct eye_model *m = open_model((struct eye_model_opts){.n_threads = 2, .image_tokens = 3, .n_ctx = 256,
                                                                  .image_merge = (enum eye_image_merge)how});
-        struct said want = ask(m, NULL, false), got[2];
+        struct answer want = ask_model(m, NULL, false), got[2];
         struct eye_batch *b;
         ok(eye_batch_new(m, &(struct eye_batch_opts){.n_slots = 2}, &b, &err));
         for (int i = 0; i < 2; i++) { /* the second time from the cache */
-            struct eye_batch_request r = {.query = &q, .opts = &how_long, .on_done = on_done, .ctx = &got[i]};
+            struct eye_batch_request r = {.query = &q, .opts = &answer_opts, .on_done = keep_answer, .ctx = &got[i]};
             ok(eye_batch_submit(b, &r, NULL, &err));
             eye_batch_run(b, true);
             assert_same(&want, &got[i]);

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "answer_help.h"
 #include "eyelet/batch.h"
 #include "eyelet/convert.h"
 #include "eyelet/eyelet.h"
@@ -178,56 +179,22 @@ static void tiles_are_merged_one_by_one(void **state) {
 
 /* ---- caches ---- */
 
-struct answer {
-    size_t n_prompt, n_image, n_cached;
-    uint64_t vision_us;
-    int32_t token[N_ANSWER];
-    float logprob[N_ANSWER]; /* a function of every logit */
-};
-
-static struct answer ask(struct eye_session *s, struct eye_query q) {
-    struct eye_generate_opts o = {.n_predict = N_ANSWER, .ignore_eos = true, .n_logprobs = 1};
-    struct eye_result r;
-    ok(eye_session_generate(s, &q, &o, &r, &err));
-    assert_int_equal(r.n_tokens, N_ANSWER);
-    struct answer a = {.n_prompt = r.n_prompt_tok, .n_image = r.n_image_tok, .n_cached = r.n_cached_tok,
-                       .vision_us = r.timings.vision_us};
-    for (size_t i = 0; i < N_ANSWER; i++) {
-        a.token[i] = r.tokens[i];
-        a.logprob[i] = r.logprobs[2 * i].logprob;
-    }
-    return a;
-}
-
-static void assert_same(const struct answer *a, const struct answer *b) {
-    assert_int_equal(a->n_prompt, b->n_prompt);
-    assert_memory_equal(a->token, b->token, sizeof a->token);
-    assert_memory_equal(a->logprob, b->logprob, sizeof a->logprob);
-}
-
-static void keep_answer(void *ctx, const struct eye_result *r, enum eye_status st, const struct eye_err *why) {
-    if (st != EYE_OK) fail_msg("%s", why->text);
-    assert_int_equal(r->n_tokens, N_ANSWER);
-    memcpy(ctx, r->tokens, N_ANSWER * sizeof *r->tokens);
-}
-
 static void merged_tiles_in_a_batch(void **state) {
     static const struct eye_model_opts opts[] = {{.image_tokens = 1, .image_merge = EYE_MERGE_POOL}, {.image_tokens = 3}};
     struct eye_query q = query(2);
-    struct eye_generate_opts o = {.n_predict = N_ANSWER, .ignore_eos = true};
     for (size_t i = 0; i < EYE_COUNT(opts); i++) {
         struct eye_model *m;
         struct eye_session *s;
         struct eye_batch *b;
-        int32_t token[N_ANSWER];
-        struct eye_batch_request r = {.query = &q, .opts = &o, .on_done = keep_answer, .ctx = token};
+        struct answer batched;
+        struct eye_batch_request r = {.query = &q, .opts = &answer_opts, .on_done = keep_answer, .ctx = &batched};
         ok(eye_model_open(GOLDEN, &opts[i], &m, &err));
         ok(eye_session_new(m, NULL, &s, &err));
         struct answer alone = ask(s, q);
         ok(eye_batch_new(m, &(struct eye_batch_opts){.n_slots = 1}, &b, &err));
         ok(eye_batch_submit(b, &r, NULL, &err));
         eye_batch_run(b, true);
-        assert_memory_equal(token, alone.token, sizeof token);
+        assert_same(&alone, &batched);
         eye_batch_free(b);
         eye_session_free(s);
         eye_model_close(m);

@@ -159,9 +159,7 @@ static enum eye_status next_held(struct batch_output *o, struct eye_err *err) {
     if (text && read_record(h->file, o->csv, &text, &cap, &len, &bytes)) h->name = record_name(o->csv, text, len);
     free(text);
     if (h->name) return h->n_left--, EYE_OK;
-    err->code = EYE_E_IO;
-    snprintf(err->text, sizeof err->text, "%.300s: changed while it was read", o->path);
-    return EYE_E_IO;
+    return ui_err(err, EYE_E_IO, "%.300s: changed while it was read", o->path);
 }
 
 /* FNV-1a, its bits mixed: places in the table are taken from it. */
@@ -185,12 +183,8 @@ static enum eye_status remember(struct batch_output *o, struct eye_err *err) {
     struct held *h = &o->held;
     for (h->cap = 64; h->cap < 2 * (h->n_left + 1); h->cap *= 2) continue;
     h->hash = calloc(h->cap, sizeof *h->hash);
-    if (!h->hash) {
-        err->code = EYE_E_NOMEM;
-        snprintf(err->text, sizeof err->text, "out of memory for the %llu lines of %.300s", (unsigned long long)h->n_left,
-                 o->path);
-        return EYE_E_NOMEM;
-    }
+    if (!h->hash)
+        return ui_err(err, EYE_E_NOMEM, "out of memory for the %llu lines of %.300s", (unsigned long long)h->n_left, o->path);
     while (h->name) {
         uint64_t hash = hash_of(h->name);
         *place_of(h, hash) = hash;
@@ -214,11 +208,7 @@ enum eye_status batch_output_holds(struct batch_output *o, const char *image, bo
     *holds = false;
     if (!h->name && !h->hash) return EYE_OK;
     char *name = written_name(image);
-    if (!name) {
-        err->code = EYE_E_NOMEM;
-        snprintf(err->text, sizeof err->text, "out of memory");
-        return EYE_E_NOMEM;
-    }
+    if (!name) return ui_err(err, EYE_E_NOMEM, "out of memory");
     if (!h->hash && strcmp(h->name, name) == 0) {
         *holds = true;
         st = next_held(o, err);

@@ -6,13 +6,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "ui.h"
 
 #define LIST_BYTES 65536
 #define POLL_MS 100
@@ -37,16 +38,6 @@ struct batch_source {
     int depth; /* open folders */
     struct list list;
 };
-
-__attribute__((format(printf, 3, 4))) static enum eye_status fail(struct eye_err *err, enum eye_status code, const char *fmt,
-                                                                  ...) {
-    va_list ap;
-    va_start(ap, fmt);
-    err->code = code;
-    vsnprintf(err->text, sizeof err->text, fmt, ap);
-    va_end(ap);
-    return code;
-}
 
 /* ---- folders ---- */
 
@@ -78,12 +69,12 @@ static enum eye_status add_name(struct folder *f, size_t *cap, const char *name,
     if (f->n == *cap) {
         size_t more = *cap ? 2 * *cap : 64;
         char **p = realloc(f->name, more * sizeof *p);
-        if (!p) return fail(err, EYE_E_NOMEM, "%s: out of memory at %zu names", f->path, f->n);
+        if (!p) return ui_err(err, EYE_E_NOMEM, "%s: out of memory at %zu names", f->path, f->n);
         f->name = p;
         *cap = more;
     }
     f->name[f->n] = strdup(name);
-    if (!f->name[f->n]) return fail(err, EYE_E_NOMEM, "%s: out of memory at %zu names", f->path, f->n);
+    if (!f->name[f->n]) return ui_err(err, EYE_E_NOMEM, "%s: out of memory at %zu names", f->path, f->n);
     f->n++;
     return EYE_OK;
 }
@@ -99,7 +90,7 @@ static void close_folder(struct batch_source *s) {
 /* Takes path, also on failure. */
 static enum eye_status open_folder(struct batch_source *s, char *path, struct eye_err *err) {
     if (s->depth == BATCH_MAX_DEPTH) {
-        fail(err, EYE_E_LIMIT, "%.300s: folders are more than %d deep", path, BATCH_MAX_DEPTH);
+        ui_err(err, EYE_E_LIMIT, "%.300s: folders are more than %d deep", path, BATCH_MAX_DEPTH);
         free(path);
         return EYE_E_LIMIT;
     }
@@ -107,14 +98,15 @@ static enum eye_status open_folder(struct batch_source *s, char *path, struct ey
     size_t cap = 0;
     *f = (struct folder){.path = path};
     DIR *dir = opendir(path);
-    enum eye_status st = dir ? EYE_OK : fail(err, EYE_E_IO, "%.300s: cannot be read as a folder: %s", path, strerror(errno));
+    enum eye_status st = dir ? EYE_OK : ui_err(err, EYE_E_IO, "%.300s: cannot be read as a folder: %s", path, strerror(errno));
     struct dirent *e;
     for (errno = 0; st == EYE_OK && (e = readdir(dir)); errno = 0) {
         if (e->d_name[0] == '.') continue;
         bool folder = is_folder(dirfd(dir), e);
         if (folder ? s->opts.recursive : looks_like_picture(e->d_name)) st = add_name(f, &cap, e->d_name, err);
     }
-    if (st == EYE_OK && errno) st = fail(err, EYE_E_IO, "%.300s: cannot read the folder to its end: %s", path, strerror(errno));
+    if (st == EYE_OK && errno)
+        st = ui_err(err, EYE_E_IO, "%.300s: cannot read the folder to its end: %s", path, strerror(errno));
     if (dir) closedir(dir);
     if (st != EYE_OK) {
         close_folder(s);
@@ -135,10 +127,10 @@ static enum batch_next next_in_folder(struct batch_source *s, char **path, struc
     char *name = f->name[f->i++];
     *path = join(f->path, name);
     free(name);
-    if (!*path) return fail(err, EYE_E_NOMEM, "out of memory"), BATCH_FAILED;
+    if (!*path) return ui_err(err, EYE_E_NOMEM, "out of memory"), BATCH_FAILED;
     if (lstat(*path, &st) != 0 || !S_ISDIR(st.st_mode)) return BATCH_PATH;
     char *copy = strdup(*path); /* the folder's own */
-    if (!copy) return free(*path), fail(err, EYE_E_NOMEM, "out of memory"), BATCH_FAILED;
+    if (!copy) return free(*path), ui_err(err, EYE_E_NOMEM, "out of memory"), BATCH_FAILED;
     if (open_folder(s, copy, err) != EYE_OK) return BATCH_BAD_PATH;
     free(*path);
     *path = NULL;
@@ -151,12 +143,12 @@ static enum batch_next next_in_folder(struct batch_source *s, char **path, struc
 static int refill(struct list *l, batch_stop_fn *stop, void *stop_ctx, struct eye_err *err) {
     for (;;) {
         struct pollfd p = {.fd = l->fd, .events = POLLIN};
-        if (stop(stop_ctx)) return fail(err, EYE_E_CANCELLED, "stopped"), -1;
+        if (stop(stop_ctx)) return ui_err(err, EYE_E_CANCELLED, "stopped"), -1;
         int ready = poll(&p, 1, POLL_MS);
         if (ready == 0 || (ready < 0 && errno == EINTR)) continue;
         ssize_t got = read(l->fd, l->buf, sizeof l->buf);
         if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-        if (got < 0) return fail(err, EYE_E_IO, "%.300s: cannot read: %s", l->name, strerror(errno)), -1;
+        if (got < 0) return ui_err(err, EYE_E_IO, "%.300s: cannot read: %s", l->name, strerror(errno)), -1;
         l->at = 0;
         l->end = (size_t)got;
         return got > 0;
@@ -171,12 +163,12 @@ static void close_list(struct list *l) {
 /* What a line says, checked: no path has a zero byte in it, and none is longer. */
 static enum batch_next hand_out(struct list *l, const char *line, size_t n, bool too_long, char **path, struct eye_err *err) {
     *path = strndup(line, n);
-    if (!*path) return fail(err, EYE_E_NOMEM, "out of memory"), BATCH_FAILED;
+    if (!*path) return ui_err(err, EYE_E_NOMEM, "out of memory"), BATCH_FAILED;
     if (too_long)
-        return fail(err, EYE_E_LIMIT, "%.200s: line %llu is longer than %d bytes, no path is", l->name,
+        return ui_err(err, EYE_E_LIMIT, "%.200s: line %llu is longer than %d bytes, no path is", l->name,
                     (unsigned long long)l->n_lines, BATCH_MAX_PATH - 1), BATCH_BAD_PATH;
     if (memchr(line, '\0', n))
-        return fail(err, EYE_E_ARG, "%.200s: line %llu holds a zero byte, expected a path (paths that end in one: --null)",
+        return ui_err(err, EYE_E_ARG, "%.200s: line %llu holds a zero byte, expected a path (paths that end in one: --null)",
                     l->name,
                     (unsigned long long)l->n_lines), BATCH_BAD_PATH;
     return BATCH_PATH;
@@ -215,7 +207,7 @@ static enum batch_next next_line(struct batch_source *s, batch_stop_fn *stop, vo
 static enum eye_status open_list(struct batch_source *s, const char *name, struct eye_err *err) {
     bool is_stdin = strcmp(name, "-") == 0;
     int fd = is_stdin ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return fail(err, EYE_E_IO, "%.300s: cannot open: %s", name, strerror(errno));
+    if (fd < 0) return ui_err(err, EYE_E_IO, "%.300s: cannot open: %s", name, strerror(errno));
     s->list.fd = fd;
     s->list.is_stdin = is_stdin;
     s->list.name = is_stdin ? "standard input" : name;
@@ -235,14 +227,14 @@ static enum eye_status open_input(struct batch_source *s, const char *input, str
     struct stat st;
     if (strcmp(input, "-") != 0 && stat(input, &st) == 0 && S_ISDIR(st.st_mode)) {
         char *path = strdup(input);
-        return path ? open_folder(s, path, err) : fail(err, EYE_E_NOMEM, "out of memory");
+        return path ? open_folder(s, path, err) : ui_err(err, EYE_E_NOMEM, "out of memory");
     }
     return open_list(s, input, err);
 }
 
 static enum eye_status check_input(const char *input, struct eye_err *err) {
     if (strcmp(input, "-") == 0) return EYE_OK;
-    if (access(input, R_OK) != 0) return fail(err, EYE_E_IO, "%.300s: cannot read: %s", input, strerror(errno));
+    if (access(input, R_OK) != 0) return ui_err(err, EYE_E_IO, "%.300s: cannot read: %s", input, strerror(errno));
     return EYE_OK;
 }
 
@@ -253,9 +245,9 @@ enum eye_status batch_source_open(const struct batch_source_opts *opts, struct b
         if (st != EYE_OK) return st;
         n_stdin += strcmp(opts->input[i], "-") == 0;
     }
-    if (n_stdin > 1) return fail(err, EYE_E_ARG, "standard input (-) is named %d times: it can be read once", n_stdin);
+    if (n_stdin > 1) return ui_err(err, EYE_E_ARG, "standard input (-) is named %d times: it can be read once", n_stdin);
     struct batch_source *s = calloc(1, sizeof *s);
-    if (!s) return fail(err, EYE_E_NOMEM, "out of memory");
+    if (!s) return ui_err(err, EYE_E_NOMEM, "out of memory");
     s->opts = *opts;
     s->list.fd = -1;
     *source = s;
@@ -279,7 +271,7 @@ enum batch_next batch_source_next(struct batch_source *s, batch_stop_fn *stop, v
         else if (s->i_input == s->opts.n) return BATCH_END;
         else if (is_picture_file(s->opts.input[s->i_input])) {
             *path = strdup(s->opts.input[s->i_input++]);
-            next = *path ? BATCH_PATH : (fail(err, EYE_E_NOMEM, "out of memory"), BATCH_FAILED);
+            next = *path ? BATCH_PATH : (ui_err(err, EYE_E_NOMEM, "out of memory"), BATCH_FAILED);
         } else if (open_input(s, s->opts.input[s->i_input++], err) != EYE_OK) {
             next = BATCH_FAILED;
         }

@@ -150,10 +150,7 @@ static struct slot *take_loaded(struct pipeline *p) {
     return found;
 }
 
-static void no_memory(struct slot *s) {
-    s->err.code = EYE_E_NOMEM;
-    snprintf(s->err.text, sizeof s->err.text, "%.300s: out of memory", s->path);
-}
+static void no_memory(struct slot *s) { ui_err(&s->err, EYE_E_NOMEM, "%.300s: out of memory", s->path); }
 
 /* The answer's memory is the session's: copied. */
 static void keep(struct slot *s, const struct eye_result *r) {

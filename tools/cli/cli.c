@@ -14,6 +14,7 @@ const char *const cli_weight_names[] = {"stored", "f32", "f16", "bf16", "q8_0", 
 const char *const cli_cache_names[] = {"auto", "f16", "f32", "i8", NULL};
 const char *const cli_fit_names[] = {"model", "pad", "crop", "stretch", NULL};
 const char *const cli_merge_names[] = {"similar", "pool", NULL};
+const char *const cli_position_names[] = {"template", "first", NULL};
 
 _Static_assert(CLI_PATH_MAX >= HUB_PATH_MAX, "a path of the cache fits");
 

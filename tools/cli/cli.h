@@ -29,10 +29,14 @@ struct model_args { /* a member `model` of each command's options */
     int32_t cache_mib;
     bool no_mmap, quiet, verbose;
 };
-extern const char *const cli_weight_names[], *const cli_cache_names[], *const cli_fit_names[], *const cli_merge_names[];
+extern const char *const cli_weight_names[], *const cli_cache_names[], *const cli_fit_names[], *const cli_merge_names[],
+    *const cli_position_names[];
 
 #define JSON_ARG(T) {ARG_FLAG, 0, "json", NULL, "one JSON object", offsetof(T, json)}
 #define QUIET_ARG(T) {ARG_FLAG, 'q', "quiet", NULL, "errors only", offsetof(T, quiet)}
+#define IMAGE_POSITION_ARG(T, member) \
+    {ARG_CHOICE, 0, "image-position", "WHERE", "where image rows go", offsetof(T, member), .choices = cli_position_names}
+#define NO_EXIF_ARG(T) {ARG_FLAG, 0, "no-exif", NULL, "ignore the EXIF orientation of pictures", offsetof(T, no_exif)}
 #define MODEL_PATH_ARG(T) \
     {ARG_TEXT, 'm', "model", "MODEL", "checkpoint folder, .gguf, compiled file, or a name that was pulled; left out: the default model", \
      offsetof(T, model.path)}

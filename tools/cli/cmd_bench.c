@@ -93,12 +93,6 @@ static enum eye_status run_image(struct bench *b, uint64_t us[N_STAGES], struct 
     return st;
 }
 
-static enum eye_status no_memory(struct eye_err *err) {
-    err->code = EYE_E_NOMEM;
-    snprintf(err->text, sizeof err->text, "out of memory");
-    return err->code;
-}
-
 /* false: no memory */
 static bool note_ops(const struct bench *b, struct ops *o) {
     free(o->op);
@@ -112,12 +106,12 @@ static enum eye_status run_text(struct bench *b, uint64_t us[N_STAGES], bool las
     uint64_t begin = ui_now_us();
     enum eye_status st = eye_session_prefill(b->s, b->ids, b->n_prefill, b->rows, b->logits, err);
     us[PREFILL] = ui_now_us() - begin;
-    if (last && b->o->ops && !note_ops(b, &b->prefill_ops)) return no_memory(err);
+    if (last && b->o->ops && !note_ops(b, &b->prefill_ops)) return ui_err(err, EYE_E_NOMEM, "out of memory");
     begin = ui_now_us();
     for (int32_t i = 0; st == EYE_OK && i < b->o->n_decode; i++)
         st = eye_session_step(b->s, b->ids[b->n_prefill - 1], b->logits, err);
     us[DECODE] = ui_now_us() - begin;
-    if (last && b->o->ops && st == EYE_OK && !note_ops(b, &b->decode_ops)) return no_memory(err);
+    if (last && b->o->ops && st == EYE_OK && !note_ops(b, &b->decode_ops)) return ui_err(err, EYE_E_NOMEM, "out of memory");
     return st;
 }
 

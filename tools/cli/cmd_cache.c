@@ -16,8 +16,6 @@ struct cache_opts {
 };
 _Static_assert(sizeof(struct cache_opts) <= ARG_MAX_OPTS, "options fit what main.c allocates");
 
-static const char *const position_names[] = {"template", "first", NULL}; /* order of enum eye_image_position */
-
 #define T struct cache_opts
 static const struct arg cache_args[] = {
     MODEL_PATH_ARG(T),
@@ -26,8 +24,8 @@ static const struct arg cache_args[] = {
      offsetof(T, prompt)},
     {ARG_TEXT, 'o', "output", "FILE", "file to write; an old one stays until the new one is complete", offsetof(T, out)},
     {ARG_FLAG, 0, "raw", NULL, "no chat template: the text as it stands, <image> marks the image's place", offsetof(T, raw)},
-    {ARG_CHOICE, 0, "image-position", "WHERE", "where image rows go", offsetof(T, image_position), .choices = position_names},
-    {ARG_FLAG, 0, "no-exif", NULL, "ignore the EXIF orientation of pictures", offsetof(T, no_exif)},
+    IMAGE_POSITION_ARG(T, image_position),
+    NO_EXIF_ARG(T),
     {ARG_FLAG, 0, "json", NULL, "one JSON object instead of text", offsetof(T, json)},
     MODEL_ARGS(T),
     {ARG_END},

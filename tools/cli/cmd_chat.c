@@ -27,7 +27,7 @@ static const struct arg chat_args[] = {
     {ARG_TEXT, 0, "cache", "FILE", "begin with what \"eyelet cache\" or /save wrote", offsetof(T, cache)},
     {ARG_INT, 'n', "predict", "N", "tokens per answer at most; 0 = as far as the context allows", offsetof(T, n_predict), 0,
      1 << 24},
-    {ARG_FLAG, 0, "no-exif", NULL, "ignore the EXIF orientation of pictures", offsetof(T, no_exif)},
+    NO_EXIF_ARG(T),
     SAMPLING_ARGS(T),
     FORM_ARGS(T, 'j'),
     {ARG_INT, 0, "lookup", "N", "guess up to N tokens where the answer repeats what stands before it; changes no answer",

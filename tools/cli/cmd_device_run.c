@@ -23,15 +23,13 @@ struct device_opts {
     bool skip_push, verify, json;
 };
 
-static const char *const position_names[] = {"template", "first", NULL};
-
 #define T struct device_opts
 static const struct arg device_args[] = {
     MODEL_PATH_ARG(T),
     DEVICE_DIR_ARG(T),
     {ARG_INT, 'n', "predict", "N", "tokens at most; 0 = as far as the context allows", offsetof(T, n_predict), 0, 1 << 24,
      .def = 256},
-    {ARG_CHOICE, 0, "image-position", "WHERE", "where image rows go", offsetof(T, position), .choices = position_names},
+    IMAGE_POSITION_ARG(T, position),
     {ARG_TEXT, 'o', "output", "RUN", "the run folder; left out: DIR/run_outputs/DATE_TIME", offsetof(T, out)},
     {ARG_FLAG, 0, "verify", NULL, "afterwards compare each stage with this computer, as \"device verify\" does",
      offsetof(T, verify)},

@@ -13,8 +13,6 @@ struct prepare_opts {
     bool raw, no_exif;
 };
 
-static const char *const position_names[] = {"template", "first", NULL};
-
 #define T struct prepare_opts
 static const struct arg prepare_args[] = {
     MODEL_PATH_ARG(T),
@@ -24,8 +22,8 @@ static const struct arg prepare_args[] = {
     {ARG_TEXT, 'o', "output", "RUN", "the run folder; made if absent", offsetof(T, out)},
     {ARG_TEXT, 0, "device-dir", "PATH", "where the run folder will lie when its lists are read", offsetof(T, device_dir)},
     {ARG_FLAG, 0, "raw", NULL, "no chat template: the prompt as it stands, <image> marks the image's place", offsetof(T, raw)},
-    {ARG_CHOICE, 0, "image-position", "WHERE", "where image rows go", offsetof(T, position), .choices = position_names},
-    {ARG_FLAG, 0, "no-exif", NULL, "ignore the EXIF orientation of pictures", offsetof(T, no_exif)},
+    IMAGE_POSITION_ARG(T, position),
+    NO_EXIF_ARG(T),
     MODEL_ARGS(T),
     {ARG_END},
 };

@@ -75,10 +75,7 @@ static enum eye_status query_tokens(struct ui *ui, struct eye_genie_dialog *d, c
                                     struct eye_genie_answer *a, struct eye_err *err) {
     int32_t *ids;
     size_t n;
-    if (!cli_parse_ids(text, 0, &ids, &n)) {
-        snprintf(err->text, sizeof err->text, "--tokens_file: expected token ids");
-        return err->code = EYE_E_CORRUPT;
-    }
+    if (!cli_parse_ids(text, 0, &ids, &n)) return ui_err(err, EYE_E_CORRUPT, "--tokens_file: expected token ids");
     (void)ui;
     fputs("[PROMPT TOKENS]: ", stdout);
     for (size_t i = 0; i < n; i++) printf("%d ", ids[i]);

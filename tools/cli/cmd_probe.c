@@ -18,8 +18,6 @@ struct probe_opts {
 };
 _Static_assert(sizeof(struct probe_opts) <= ARG_MAX_OPTS, "options fit what main.c allocates");
 
-static const char *const position_names[] = {"template", "first", NULL}; /* order of enum eye_image_position */
-
 #define T struct probe_opts
 static const struct arg probe_args[] = {
     MODEL_PATH_ARG(T),
@@ -31,8 +29,8 @@ static const struct arg probe_args[] = {
     {ARG_TEXT, 'o', "output", "FILE", "the .npy file to write", offsetof(T, out)},
     {ARG_FLAG, 0, "last", NULL, "the last row only", offsetof(T, last)},
     {ARG_FLAG, 0, "raw", NULL, "no chat template: the prompt as it stands", offsetof(T, raw)},
-    {ARG_CHOICE, 0, "image-position", "WHERE", "where image rows go", offsetof(T, image_position), .choices = position_names},
-    {ARG_FLAG, 0, "no-exif", NULL, "ignore the EXIF orientation of pictures", offsetof(T, no_exif)},
+    IMAGE_POSITION_ARG(T, image_position),
+    NO_EXIF_ARG(T),
     {ARG_FLAG, 0, "json", NULL, "one JSON object about what was written, or the list", offsetof(T, json)},
     MODEL_ARGS(T),
     {ARG_END},

@@ -19,8 +19,6 @@ struct run_opts {
 };
 _Static_assert(sizeof(struct run_opts) <= ARG_MAX_OPTS, "options fit what main.c allocates");
 
-static const char *const position_names[] = {"template", "first", NULL}; /* order of enum eye_image_position */
-
 #define T struct run_opts
 static const struct arg run_args[] = {
     MODEL_PATH_ARG(T),
@@ -31,9 +29,9 @@ static const struct arg run_args[] = {
     {ARG_INT, 'n', "predict", "N", "tokens at most; 0 = as far as the context allows", offsetof(T, n_predict), 0, 1 << 24,
      .def = 256},
     {ARG_FLAG, 0, "raw", NULL, "no chat template: the prompt as it stands, <image> marks the image's place", offsetof(T, raw)},
-    {ARG_CHOICE, 0, "image-position", "WHERE", "where image rows go", offsetof(T, image_position), .choices = position_names},
+    IMAGE_POSITION_ARG(T, image_position),
     {ARG_FLAG, 0, "truncate", NULL, "cut the end of a prompt that does not fit the context", offsetof(T, truncate)},
-    {ARG_FLAG, 0, "no-exif", NULL, "ignore the EXIF orientation of pictures", offsetof(T, no_exif)},
+    NO_EXIF_ARG(T),
     SAMPLING_ARGS(T),
     FORM_ARGS(T, 'j'),
     {ARG_INT, 0, "lookup", "N", "guess up to N tokens where the answer repeats what stands before it; changes no answer",

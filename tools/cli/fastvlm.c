@@ -13,8 +13,7 @@
 #include "json.h"
 
 const char *const flow_decoder_names[] = {"fp32", "fp16", NULL}, *const flow_lut_names[] = {"f32", "f16", "int8", NULL},
-                  *const flow_vision_names[] = {"stored", "fp16", "int8", NULL},
-                  *const flow_position_names[] = {"template", "first", NULL};
+                  *const flow_vision_names[] = {"stored", "fp16", "int8", NULL};
 
 const char *flow_variable(const char *name) {
     const char *value = getenv(name);

@@ -14,8 +14,7 @@ struct flow { /* the options of a command */
     char run_buf[CLI_PATH_MAX], model_buf[CLI_PATH_MAX]; /* set by flow_begin */
 };
 _Static_assert(sizeof(struct flow) <= ARG_MAX_OPTS, "options fit what main.c allocates");
-extern const char *const flow_decoder_names[], *const flow_lut_names[], *const flow_vision_names[],
-    *const flow_position_names[];
+extern const char *const flow_decoder_names[], *const flow_lut_names[], *const flow_vision_names[];
 
 #define FLOW_ARGS(T) \
     MODEL_PATH_ARG(T), \
@@ -24,8 +23,8 @@ extern const char *const flow_decoder_names[], *const flow_lut_names[], *const f
     {ARG_TEXT, 'o', "output", "RUN", "the run folder; left out: DIR/run_outputs/DATE_TIME", offsetof(T, run)}, \
     {ARG_INT, 'n', "predict", "N", "tokens at most; 0 = as far as the context allows", offsetof(T, n_predict), 0, 1 << 24, \
      .def = 256}, \
-    {ARG_CHOICE, 0, "image-position", "WHERE", "where image rows go", offsetof(T, position), .choices = flow_position_names}, \
-    {ARG_FLAG, 0, "no-exif", NULL, "ignore the EXIF orientation of pictures", offsetof(T, no_exif)}, \
+    IMAGE_POSITION_ARG(T, position), \
+    NO_EXIF_ARG(T), \
     {ARG_FLAG, 0, "json", NULL, "one JSON object instead of text", offsetof(T, json)}, \
     {ARG_GROUP, .help = "Export"}, \
     {ARG_CHOICE, 0, "decoder-precision", "TYPE", "matrices of decoder.bin", offsetof(T, decoder), \

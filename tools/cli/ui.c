@@ -55,6 +55,15 @@ int ui_fail(struct ui *ui, const struct eye_err *err) {
     return EXIT_FAILED;
 }
 
+enum eye_status ui_err(struct eye_err *err, enum eye_status code, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    err->code = code;
+    vsnprintf(err->text, sizeof err->text, fmt, ap);
+    va_end(ap);
+    return code;
+}
+
 int ui_failf(struct ui *ui, const char *fmt, ...) {
     char text[1024];
     va_list ap;

@@ -23,6 +23,8 @@ void ui_init(struct ui *ui, bool quiet, bool verbose);
 int ui_fail(struct ui *ui, const struct eye_err *err);
 /* The same for the program's own errors. */
 __attribute__((format(printf, 2, 3))) int ui_failf(struct ui *ui, const char *fmt, ...);
+/* Fills err in for whoever will say it; returns code. */
+__attribute__((format(printf, 3, 4))) enum eye_status ui_err(struct eye_err *err, enum eye_status code, const char *fmt, ...);
 /* A line for people, unless quiet. */
 __attribute__((format(printf, 2, 3))) void ui_note(struct ui *ui, const char *fmt, ...);
 /* Callbacks for the library; ctx is the struct ui. */
