@@ -33,6 +33,8 @@ def machine():
                 name = value.strip()
             if key.strip() in ("flags", "Features"):
                 flags = value.split()
+    if "without_avx512" in os.environ.get("LD_PRELOAD", ""):
+        flags = [x for x in flags if not x.startswith(("avx512", "avx_vnni", "amx"))]
     return {"cpu": name, "features": [x for x in FEATURES if x in flags], "processors": threads, "kernel": platform.release()}
 
 
