@@ -1,4 +1,4 @@
-/* onnx/signature_texts: the signatures that eyelet knows by name, in the form in which others come from a file (signature.c).
+/* onnx/signature_texts: the signatures that eyelet knows by name, in the form in which others come from a file (signature_read.c).
  * They are those of the graphs that `eyelet export onnx` writes, and of the decoders that phone tool chains take: a cache that
  * the caller owns, in three styles of names and key layouts. */
 #include "onnx/view.h"
