@@ -41,6 +41,11 @@ static bool reads_own_rows(const struct eye_graph *g, const struct eye_node *n, 
     return true;
 }
 
+/* s takes over what the chain's first step reads, with neighbours' rows. */
+static bool writes_over(const struct eye_plan *p, const struct eye_step *s, const struct eye_step *first) {
+    return first->heads && p->root[s->node->out] == p->root[first->node->in[0]];
+}
+
 static size_t length(const struct eye_plan *p, const struct eye_step *first, size_t n_left) {
     size_t n = 1, weights = first->weights, whole = first->whole, threads = (size_t)eye_pool_n_threads(p->e->pool);
     if (!first->rows || !first->m) return 1;
@@ -49,7 +54,8 @@ static size_t length(const struct eye_plan *p, const struct eye_step *first, siz
         size_t longest = EYE_MAX(EYE_MAX(s->unit, s->whole), EYE_MAX(first->unit, first->whole));
         if (!s->rows || s->heads || first[n - 1].end || s->m != first->m || s->leads_to != first->leads_to ||
             eye_ceil_div(s->m, longest) < 2 * threads || weights + s->weights > CHAIN_WEIGHTS ||
-            (s->whole && whole && s->whole != whole) || !reads_own_rows(p->g, s->node, first->node, s->m))
+            (s->whole && whole && s->whole != whole) || writes_over(p, s, first) ||
+            !reads_own_rows(p->g, s->node, first->node, s->m))
             break;
         weights += s->weights;
         whole = EYE_MAX(whole, s->whole);
@@ -72,14 +78,14 @@ void eye_chain_steps(struct eye_plan *p, int32_t *until) {
 struct run {
     struct eye_exec *x;
     const struct eye_step *first;
-    size_t unit, units, parts;
+    struct eye_cut cut;
 };
 
 static void task(void *ctx, int i_task, int i_thread) {
     const struct run *r = ctx;
     const struct eye_step *s = r->first, *end = s + s->chain;
-    size_t row = eye_part(r->units, r->parts, (size_t)i_task) * r->unit;
-    size_t n = EYE_MIN(eye_part(r->units, r->parts, (size_t)i_task + 1) * r->unit, s->m) - row;
+    size_t row = eye_cut_row(&r->cut, (size_t)i_task), n = eye_cut_row(&r->cut, (size_t)i_task + 1) - row;
+    if (n == 0) return;
     bool timing = r->x->timing && i_thread == 0; /* the first thread's times: close to the whole's, as all do the same */
     for (; s < end; s++) {
         uint64_t start = timing ? eye_now_ns() : 0;
@@ -90,17 +96,15 @@ static void task(void *ctx, int i_task, int i_thread) {
 
 void eye_chain_run(struct eye_exec *x, const struct eye_step *first) {
     struct run r = {.x = x, .first = first};
-    size_t whole = 0;
+    size_t whole = 0, unit = 0;
     for (size_t i = 0; i < first->chain; i++) {
-        r.unit = EYE_MAX(r.unit, first[i].unit);
+        unit = EYE_MAX(unit, first[i].unit);
         whole = EYE_MAX(whole, first[i].whole);
     }
-    if (whole) r.unit = whole;
-    r.units = eye_ceil_div(first->m, r.unit);
-    size_t most = EYE_MAX(CHAIN_ROWS / r.unit, 1);
-    if (whole) most = EYE_ALIGN_UP(most, 2); /* rows of images: depthwise kernels share work between two */
-    r.parts = eye_exec_parts(x, r.units, most);
-    eye_exec_tasks(x, SIZE_MAX, r.parts, task, &r);
+    size_t most = CHAIN_ROWS;
+    if (whole) most = EYE_ALIGN_UP(EYE_MAX(most / whole, 1), 2) * whole; /* depthwise kernels share work between two rows */
+    r.cut = eye_exec_cut(x, first->m, whole ? whole : eye_exec_width(x, first->node->out), whole ? whole : unit, most);
+    eye_exec_tasks(x, SIZE_MAX, eye_cut_parts(&r.cut), task, &r);
     const struct eye_step *last = first + first->chain - 1;
     if (last->end) last->end(x, last);
 }

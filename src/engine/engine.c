@@ -74,3 +74,25 @@ size_t eye_exec_parts(const struct eye_exec *x, size_t n, size_t most) {
     size_t parts = EYE_MIN(4 * (size_t)eye_pool_n_threads(x->plan->e->pool), n);
     return EYE_MAX(EYE_MAX(parts, eye_ceil_div(n, most)), 1);
 }
+
+struct eye_cut eye_exec_cut(const struct eye_exec *x, size_t m, size_t width, size_t unit, size_t most) {
+    struct eye_cut c = {.m = m, .width = width ? width : unit, .unit = unit};
+    c.threads = (size_t)eye_pool_n_threads(x->plan->e->pool);
+    size_t share = eye_part(eye_ceil_div(m, c.width), c.threads, 1) * c.width; /* the longest */
+    size_t units = eye_ceil_div(share, unit), most_units = EYE_MAX(most / unit, 1);
+    c.each = EYE_MAX(EYE_MAX(EYE_MIN(units, 4), eye_ceil_div(units, most_units)), 1);
+    return c;
+}
+
+size_t eye_cut_row(const struct eye_cut *c, size_t i) {
+    size_t images = eye_ceil_div(c->m, c->width), thread = i / c->each;
+    size_t begin = EYE_MIN(eye_part(images, c->threads, thread) * c->width, c->m);
+    size_t end = EYE_MIN(eye_part(images, c->threads, thread + 1) * c->width, c->m);
+    return EYE_MIN(begin + eye_part(eye_ceil_div(end - begin, c->unit), c->each, i % c->each) * c->unit, end);
+}
+
+size_t eye_exec_width(const struct eye_exec *x, eye_val v) {
+    const struct eye_value *y = eye_value_at(x->plan->g, v);
+    if (y->rank != 4 || y->dims[1] < 1 || y->dims[2] < 1) return 0;
+    return y->dims[1] >= 2 * (int64_t)eye_pool_n_threads(x->plan->e->pool) ? (size_t)y->dims[2] : 0;
+}

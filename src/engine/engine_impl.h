@@ -115,6 +115,7 @@ struct eye_lower {
     const struct eye_graph *g;
     eye_val *alias;             /* [n_values] for eye_graph_place */
     int32_t *uses;              /* [n_values] readers, outputs included */
+    int32_t *last;              /* [n_values] the last node that reads it; INT32_MAX: an output */
     int32_t *early;             /* [n_values] for eye_graph_place: -1, or the node whose step makes it before its own turn */
     struct eye_blob *blob;
     size_t n_blobs, blobs_cap;
@@ -130,7 +131,7 @@ typedef enum eye_status eye_lower_fn(struct eye_lower *l, const struct eye_node 
 void *eye_lower_data(struct eye_lower *l, struct eye_step *s, size_t bytes);
 /* Scratch one run of a step needs: per thread, and shared by all. The exec has the largest of all steps. */
 void eye_lower_scratch(struct eye_lower *l, size_t thread_bytes, size_t shared_bytes);
-/* Lets n's result take the memory of `over` if nobody else reads that and the sizes agree. */
+/* Lets n's result take the memory of `over` if nobody reads that later and the sizes agree. */
 void eye_lower_in_place(struct eye_lower *l, const struct eye_node *n, eye_val over);
 /* v, an input of n (NULL: an output of the graph), is read through eye_exec_ptr at run time: weights become f32 blobs,
  * trainable ones are read where their owner keeps them. */
@@ -218,7 +219,7 @@ struct eye_gemm { /* y [m, n] = act(x w^T + bias) + residual */
     const struct eye_matrix *w;
     const void *rhs;       /* panels made for this run; NULL: w's blob */
     const float *bias;     /* of this run; NULL: w's blob, if any */
-    size_t m;
+    size_t m, width;       /* rows; eye_exec_width of the result */
     const float *x;        /* [m, k], or NULL: rows makes them */
     bool x_by_k;           /* x is [k, m] */
     eye_rows_fn *rows;
@@ -287,6 +288,19 @@ void eye_exec_tasks(struct eye_exec *x, size_t work, size_t n_tasks, eye_task_fn
 size_t eye_exec_piece(const struct eye_exec *x, size_t n, size_t least);
 /* Parts of n items: 4 per thread, fewer of fewer items, more so that none has more than `most`. */
 size_t eye_exec_parts(const struct eye_exec *x, size_t n, size_t most);
+
+/* Rows cut in parts, `each` for every thread. Where one thread's rows end and the next one's begin is the same for all steps of
+ * an image: at a multiple of its width. */
+struct eye_cut {
+    size_t m, width, unit, threads, each;
+};
+/* About 4 parts per thread, in multiples of unit from the thread's first row on, none of more than `most` rows. width: of the
+ * image that the m rows are, or 0. */
+struct eye_cut eye_exec_cut(const struct eye_exec *x, size_t m, size_t width, size_t unit, size_t most);
+size_t eye_cut_row(const struct eye_cut *c, size_t i); /* the first of part i; m at the end. Parts may be empty */
+static inline size_t eye_cut_parts(const struct eye_cut *c) { return c->threads * c->each; }
+/* Of v [N, H, W, C], where it has rows for all threads; else 0. */
+size_t eye_exec_width(const struct eye_exec *x, eye_val v);
 
 /* ---- rows and segments (segments.c) ---- */
 /* Checks the bind's segments and cuts them into blocks. */

@@ -19,8 +19,9 @@ struct gemm_run {
     struct eye_exec *x;
     const struct eye_gemm *j;         /* the first one's left side is all */
     size_t n_jobs;
+    struct eye_cut cut;               /* where only rows are cut */
     size_t row0, rows;                /* this chunk of the left side */
-    size_t block_rows, n_blocks;      /* tasks along rows; equal parts of the panels where only those are cut */
+    size_t block_rows, n_blocks;      /* tasks along rows */
     size_t own_blocks;                /* neighbouring blocks that one thread begins with; or all */
     size_t range_cols[EYE_STEP_NODES], n_ranges[EYE_STEP_NODES]; /* along columns, of each job */
 };
@@ -139,8 +140,7 @@ void eye_gemm_rows(const struct eye_exec *x, const struct eye_gemm *j, size_t ro
 
 static void block_task(void *ctx, int i_task, int i_thread) {
     const struct gemm_run *r = ctx;
-    size_t mr = r->j->w->ukr->mr, panels = eye_ceil_div(r->j->m, mr), row = eye_part(panels, r->n_blocks, (size_t)i_task) * mr;
-    size_t end = EYE_MIN(eye_part(panels, r->n_blocks, (size_t)i_task + 1) * mr, r->j->m);
+    size_t row = eye_cut_row(&r->cut, (size_t)i_task), end = eye_cut_row(&r->cut, (size_t)i_task + 1);
     eye_gemm_rows(r->x, r->j, row, end - row, i_thread);
 }
 
@@ -210,9 +210,8 @@ static void shared_run(struct eye_exec *x, const struct eye_gemm *j, size_t n_jo
 }
 
 static void blocks_run(struct eye_exec *x, const struct eye_gemm *j) {
-    size_t panels = eye_ceil_div(j->m, j->w->ukr->mr);
-    struct gemm_run r = {.x = x, .j = j, .n_jobs = 1, .n_blocks = eye_exec_parts(x, panels, j->w->block_rows / j->w->ukr->mr)};
-    eye_exec_tasks(x, SIZE_MAX, r.n_blocks, block_task, &r);
+    struct gemm_run r = {.x = x, .j = j, .n_jobs = 1, .cut = eye_exec_cut(x, j->m, j->width, j->w->ukr->mr, j->w->block_rows)};
+    eye_exec_tasks(x, SIZE_MAX, eye_cut_parts(&r.cut), block_task, &r);
 }
 
 void eye_gemm_run_all(struct eye_exec *x, const struct eye_gemm *j, size_t n_jobs) {

@@ -65,7 +65,7 @@ struct run {
     const struct eye_gemm_i8 *j;
     size_t block_rows, n_blocks;
     size_t range_cols, n_ranges;
-    size_t units;       /* of rows; blocks are equal parts of them, and have all columns; 0: blocks of block_rows */
+    struct eye_cut cut; /* of rows, where tasks have all columns; else: blocks of block_rows */
 };
 
 /* A thread's scratch: [tile of results][made rows]. */
@@ -119,8 +119,7 @@ void eye_gemm_i8_rows(struct eye_exec *x, const struct eye_gemm_i8 *j, size_t ro
 
 static void rows_task(void *ctx, int i_task, int i_thread) {
     const struct run *r = ctx;
-    size_t row = eye_part(r->units, r->n_blocks, (size_t)i_task) * EYE_I8_UNIT_ROWS;
-    size_t end = EYE_MIN(eye_part(r->units, r->n_blocks, (size_t)i_task + 1) * EYE_I8_UNIT_ROWS, r->j->m);
+    size_t row = eye_cut_row(&r->cut, (size_t)i_task), end = eye_cut_row(&r->cut, (size_t)i_task + 1);
     eye_gemm_i8_rows(r->x, r->j, row, end - row, i_thread);
 }
 
@@ -149,9 +148,8 @@ void eye_gemm_i8_run(struct eye_exec *x, const struct eye_gemm_i8 *j) {
     if (j->m == 0) return;
     size_t threads = (size_t)eye_pool_n_threads(x->plan->e->pool), units = eye_ceil_div(j->m, EYE_I8_UNIT_ROWS);
     if (eye_matrix_i8_bytes(j->w) <= RANGE_BYTES && units >= 2 * threads) {
-        r.units = units;
-        r.n_blocks = eye_exec_parts(x, units, TASK_ROWS / EYE_I8_UNIT_ROWS);
-        eye_exec_tasks(x, j->m * j->w->n * j->w->k / 16, r.n_blocks, rows_task, &r);
+        r.cut = eye_exec_cut(x, j->m, j->width, EYE_I8_UNIT_ROWS, TASK_ROWS);
+        eye_exec_tasks(x, j->m * j->w->n * j->w->k / 16, eye_cut_parts(&r.cut), rows_task, &r);
         return;
     }
     choose_grid(&r);

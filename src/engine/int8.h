@@ -36,7 +36,7 @@ struct eye_finish_i8 eye_finish_of(const struct eye_exec *x, const struct eye_no
 typedef void eye_rows_u8_fn(const void *ctx, size_t row0, size_t n, uint8_t *dst); /* rows [row0, row0 + n) of the left side */
 struct eye_gemm_i8 {
     const struct eye_matrix_i8 *w;
-    size_t m;
+    size_t m, width;        /* rows; eye_exec_width of the result */
     const void *x;          /* [m, k] u8, or i16 if wide; NULL: rows makes them */
     bool wide;
     char pad[7];

@@ -84,7 +84,9 @@ void eye_conv_patch_rows(const void *ctx, size_t row0, size_t n, float *dst) {
 static enum eye_status run_dense(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
     const struct conv *d = s->data;
     struct eye_conv_patches patches = {&d->s, eye_exec_ptr(x, s->node->in[0])};
-    struct eye_gemm j = {.w = &d->w, .m = eye_exec_rows(x, s->node->out), .y = eye_exec_ptr(x, s->node->out), .act = d->act};
+    eye_val y = s->node->out;
+    struct eye_gemm j = {.w = &d->w, .m = eye_exec_rows(x, y), .width = eye_exec_width(x, y), .y = eye_exec_ptr(x, y),
+                         .act = d->act};
     if (eye_conv_is_plain_1x1(&d->s)) {
         j.x = patches.images;
     } else {

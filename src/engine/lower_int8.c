@@ -22,8 +22,8 @@ struct linear {
 static struct eye_gemm_i8 linear_job(const struct eye_exec *x, const struct eye_step *s) {
     const struct linear *d = s->data;
     const struct eye_node *n = s->node;
-    return (struct eye_gemm_i8){.w = &d->w, .m = eye_exec_rows(x, n->in[0]), .x = eye_exec_ptr(x, n->in[0]),
-                                .wide = eye_value_at(x->plan->g, n->in[0])->dtype == EYE_I16,
+    return (struct eye_gemm_i8){.w = &d->w, .m = eye_exec_rows(x, n->in[0]), .width = eye_exec_width(x, n->out),
+                                .x = eye_exec_ptr(x, n->in[0]), .wide = eye_value_at(x->plan->g, n->in[0])->dtype == EYE_I16,
                                 .finish = eye_finish_of(x, n, d->act, eye_node_in(n, 3))};
 }
 
@@ -132,8 +132,8 @@ static enum eye_status run_dense(struct eye_exec *x, const struct eye_step *s, s
     const struct conv *d = s->data;
     const struct eye_node *n = s->node;
     struct conv_run r = {.x = x, .d = d, .in = eye_exec_ptr(x, n->in[0])};
-    struct eye_gemm_i8 j = {.w = &d->w, .m = eye_exec_rows(x, n->out), .rows = make_patches, .rows_ctx = &r,
-                            .finish = eye_finish_of(x, n, d->act, EYE_NONE)};
+    struct eye_gemm_i8 j = {.w = &d->w, .m = eye_exec_rows(x, n->out), .width = eye_exec_width(x, n->out),
+                            .rows = make_patches, .rows_ctx = &r, .finish = eye_finish_of(x, n, d->act, EYE_NONE)};
     eye_gemm_i8_run(x, &j);
     return EYE_OK;
 }

@@ -13,8 +13,9 @@ struct linear { /* and those soon after it that read the same rows: q, k and v, 
 static struct eye_gemm linear_job(const struct eye_exec *x, const struct eye_step *s, size_t i) {
     const struct linear *d = s->data;
     const struct eye_node *n = i ? s->also[i - 1] : s->node;
-    return (struct eye_gemm){.w = &d->w[i], .m = eye_exec_rows(x, n->in[0]), .x = eye_exec_ptr(x, n->in[0]),
-                             .y = eye_exec_ptr(x, n->out), .residual = eye_exec_ptr(x, eye_node_in(n, 3)), .act = d->act[i]};
+    return (struct eye_gemm){.w = &d->w[i], .m = eye_exec_rows(x, n->in[0]), .width = eye_exec_width(x, n->out),
+                             .x = eye_exec_ptr(x, n->in[0]), .y = eye_exec_ptr(x, n->out),
+                             .residual = eye_exec_ptr(x, eye_node_in(n, 3)), .act = d->act[i]};
 }
 
 static enum eye_status run_linear(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {

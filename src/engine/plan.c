@@ -31,8 +31,19 @@ size_t eye_lower_elems(const struct eye_lower *l, eye_val v) {
     return (size_t)n;
 }
 
+/* n alone reads v, once; or all others did before, and under no other name. */
+static bool reads_last(const struct eye_lower *l, const struct eye_node *n, eye_val v) {
+    if (eye_value_at(l->g, v)->kind != EYE_VAL_NODE || l->last[v] != (int32_t)(n - l->g->node)) return false;
+    if (l->uses[v] == 1) return true;
+    int n_reads = 0;
+    for (int i = 0; i < n->n_in; i++) n_reads += n->in[i] == v;
+    for (size_t u = 0; u < l->g->n_values; u++) n_reads += l->alias[u] == v;
+    return n_reads == 1;
+}
+
 void eye_lower_in_place(struct eye_lower *l, const struct eye_node *n, eye_val over) {
-    for (eye_val v = over; v != EYE_NONE; v = l->alias[v]) /* through views: nobody may read the memory under another name */
+    if (!reads_last(l, n, over)) return;
+    for (eye_val v = l->alias[over]; v != EYE_NONE; v = l->alias[v]) /* views: nobody may read the memory under another name */
         if (eye_value_at(l->g, v)->kind != EYE_VAL_NODE || l->uses[v] != 1) return;
     if (eye_value_at(l->g, over)->dtype != eye_value_at(l->g, n->out)->dtype) return;
     if (eye_lower_elems(l, over) == eye_lower_elems(l, n->out)) l->alias[n->out] = over;
@@ -64,6 +75,7 @@ static void find_readers(struct eye_lower *l, uint64_t *value_leads, uint64_t *n
     for (size_t i = 0; i < g->n_outputs; i++) {
         value_leads[g->output[i]] |= UINT64_C(1) << (i % 63);
         l->uses[g->output[i]]++;
+        l->last[g->output[i]] = INT32_MAX;
     }
     for (size_t k = g->n_nodes; k-- > 0;) {
         const struct eye_node *n = &g->node[k];
@@ -73,6 +85,7 @@ static void find_readers(struct eye_lower *l, uint64_t *value_leads, uint64_t *n
             if (n->in[i] == EYE_NONE) continue;
             value_leads[n->in[i]] |= node_leads[k];
             l->uses[n->in[i]]++;
+            l->last[n->in[i]] = EYE_MAX(l->last[n->in[i]], (int32_t)k);
         }
     }
 }
@@ -94,14 +107,15 @@ static enum eye_status make_tables(struct eye_lower *l, struct eye_err *err) {
     p->reads = table(l, n, sizeof *p->reads);
     l->alias = table(l, n, sizeof *l->alias);
     l->uses = table(l, n, sizeof *l->uses);
+    l->last = table(l, n, sizeof *l->last);
     l->early = table(l, n, sizeof *l->early);
     if (!p->root || !p->offset || !p->operand || !p->state_slot || !p->state || !p->step || !p->reads || !l->alias ||
-        !l->uses || !l->early)
+        !l->uses || !l->last || !l->early)
         return eye_fail_nomem(err, n * sizeof *p->state);
     for (size_t v = 0; v < n; v++) {
         p->operand[v] = EYE_NO_BLOB;
         l->alias[v] = EYE_NONE;
-        l->early[v] = -1;
+        l->last[v] = l->early[v] = -1;
         p->state_slot[v] = l->g->value[v].kind == EYE_VAL_STATE && l->g->value[v].n_uses ? (int32_t)p->n_states++ : -1;
     }
     return EYE_OK;

@@ -696,6 +696,20 @@ static void test_chains(void **state) {
     eye_graph_clear(&g);
 }
 
+/* A map that others read before is written over by its last reader, but not while neighbours' rows of it are read, nor by a node
+ * that reads it twice. */
+static void test_last_reader(void **state) {
+    struct eye_graph g;
+    start(&g);
+    eye_val x = linear(&g, INPUT(&g, 2, 27, 29, 24), 40, true);
+    eye_val y = eye_mul(&g, x, conv(&g, x, 40, 5, 1, 40, true));
+    y = eye_add(&g, y, eye_act(&g, y, EYE_ACT_RELU));
+    check_free(&g, eye_add(&g, y, linear(&g, y, 40, true)), 1, 4 * sum_tol(40), "last reader");
+    start(&g);
+    y = linear(&g, INPUT(&g, EYE_DIM_T, 40), 40, true);
+    check_free(&g, eye_add(&g, y, y), 37, sum_tol(40), "read twice");
+}
+
 /* ---- outputs, errors ---- */
 
 static void test_outputs(void **state) {
@@ -869,6 +883,7 @@ int main(void) {
         cmocka_unit_test_setup(test_row_invariance, each), cmocka_unit_test_setup(test_decoder, each),
         cmocka_unit_test_setup(test_prefill_is_steps, each), cmocka_unit_test_setup(test_kv_types, each),
         cmocka_unit_test_setup(test_tower, each),        cmocka_unit_test_setup(test_chains, each),
+        cmocka_unit_test_setup(test_last_reader, each),
         cmocka_unit_test_setup(test_outputs, each),
         cmocka_unit_test_setup(test_errors, each),       cmocka_unit_test_setup(test_shared_weights, each),
         cmocka_unit_test_setup(test_siblings, each),
