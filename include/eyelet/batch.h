@@ -37,9 +37,12 @@ extern "C" {
 
 struct eye_batch;
 
+#define EYE_LANES_MOST (-1)
+
 struct eye_batch_opts { /* all-zero = defaults */
-    int32_t n_slots;      /* requests in work at once, 1 to 256; 0 = 8. Open the model with n_parallel of about n_slots * n_beams:
-                             with fewer it works the same, but the head's weights are read several times a step */
+    int32_t n_slots;      /* requests in work at once, 1 to 256; 0 = 8, or what suits EYE_LANES_MOST. Open the model with n_parallel
+                             of about n_slots * n_beams (of one lane): with fewer it works the same, but the head's weights are
+                             read several times a step */
     int32_t n_ctx;        /* positions of each: prompt, image rows and answer; 0 = the model's n_ctx. Keys and values for all are
                              taken at once: n_slots * n_ctx positions, so say how many are needed */
     int32_t n_beams;      /* most that a request may ask for; 0 = the model's own number (1 for most models). Memory for as many
@@ -49,7 +52,8 @@ struct eye_batch_opts { /* all-zero = defaults */
                              newcomer's first token; 0 = 128. With nobody decoding as many as the decoder takes at once (512) */
     int32_t n_lanes;      /* groups of slots that work side by side, each on a thread of its own; 1 = all threads together on one
                              stream of the weights. 0 = 1 for large models, as many as threads where all weights stay in the
-                             processors' caches (32 MiB), so that a stream is not worth sharing. No result depends on it */
+                             processors' caches (32 MiB), so that a stream is not worth sharing. EYE_LANES_MOST = what gives most
+                             answers in an hour, where nobody waits for one of them. No result depends on it */
     int64_t image_cache_bytes;  /* rows of pictures seen before, by their pixels; what was used longest ago goes. 0 = 64 MiB,
                                    -1 = none */
     int64_t prefix_cache_bytes; /* keys and values of prompts seen before, in pieces of 16 positions, their images included;

@@ -5,6 +5,7 @@
 #include "session/batch_impl.h"
 
 #define DEFAULT_SLOTS 8
+#define LANE_SLOTS 4 /* of a lane that nobody waits for; twice as many where its weights come from memory */
 #define DEFAULT_QUEUED 1024
 #define DEFAULT_PREFILL 128
 #define DEFAULT_CACHE ((int64_t)64 << 20)
@@ -22,13 +23,14 @@ static enum eye_status resolve(const struct eye_model *m, struct eye_batch_opts 
                         m->opts.n_ctx);
     if (o->n_beams < 0 || o->n_beams > EYE_MAX_BEAMS)
         return eye_fail(err, EYE_E_ARG, "batch: n_beams is %d, expected 0 to %d", o->n_beams, EYE_MAX_BEAMS);
-    if (o->max_queued < 0 || o->prefill_tok < 0 || o->n_lanes < 0)
-        return eye_fail(err, EYE_E_ARG, "batch: max_queued is %d, prefill_tok %d, n_lanes %d, expected 0 or more", o->max_queued,
-                        o->prefill_tok, o->n_lanes);
+    if (o->max_queued < 0 || o->prefill_tok < 0)
+        return eye_fail(err, EYE_E_ARG, "batch: max_queued is %d, prefill_tok %d, expected 0 or more", o->max_queued,
+                        o->prefill_tok);
+    if (o->n_lanes < EYE_LANES_MOST)
+        return eye_fail(err, EYE_E_ARG, "batch: n_lanes is %d, expected %d or more", o->n_lanes, EYE_LANES_MOST);
     if (o->image_cache_bytes < -1 || o->prefix_cache_bytes < -1)
         return eye_fail(err, EYE_E_ARG, "batch: image_cache_bytes is %lld, prefix_cache_bytes %lld, expected -1 or more",
                         (long long)o->image_cache_bytes, (long long)o->prefix_cache_bytes);
-    if (!o->n_slots) o->n_slots = DEFAULT_SLOTS;
     if (!o->n_ctx) o->n_ctx = m->opts.n_ctx;
     if (!o->n_beams) o->n_beams = (int32_t)EYE_MAX(EYE_MIN(m->vlm.config.n_beams, EYE_MAX_BEAMS), 1);
     if (!o->max_queued) o->max_queued = DEFAULT_QUEUED;
@@ -63,7 +65,15 @@ static uint64_t buffer_bytes(const struct eye_model *m) {
            (2 * eye_model_rows(m) + (uint64_t)m->opts.n_parallel) * hidden * sizeof(float);
 }
 
-/* Wants the lock held. Sets o->n_lanes as well. */
+/* n_slots and n_lanes, where they are left to the batch: doc/BATCHING.md, "Lanes". */
+static void share_out(struct eye_batch_opts *o, uint64_t weights, int32_t n_threads) {
+    bool in_caches = weights <= IN_CACHE_BYTES, most = o->n_lanes == EYE_LANES_MOST;
+    if (!o->n_slots) o->n_slots = most ? EYE_MIN(n_threads * (in_caches ? 1 : 2) * LANE_SLOTS, MAX_SLOTS) : DEFAULT_SLOTS;
+    if (o->n_lanes <= 0) o->n_lanes = in_caches || (most && o->n_slots >= n_threads) ? n_threads : 1;
+    o->n_lanes = EYE_MIN(EYE_MIN(o->n_lanes, n_threads), o->n_slots);
+}
+
+/* Wants the lock held. Sets o->n_slots and o->n_lanes as well. */
 static enum eye_status measure(struct eye_model *m, struct eye_batch_opts *o, struct sizes *out, struct eye_err *err) {
     struct sizes z = {.slot_positions = EYE_ALIGN_UP(eye_model_slots(m, o->n_ctx), EYE_ATTN_LANES)};
     uint64_t per_position = 0, lane = buffer_bytes(m), vocab = (uint64_t)m->vlm.config.text.vocab;
@@ -75,9 +85,7 @@ static enum eye_status measure(struct eye_model *m, struct eye_batch_opts *o, st
         lane += size.activations + size.scratch;
         if (part != EYE_PART_EMBED) z.weights += size.weights + size.ready;
     }
-    int32_t n_threads = eye_pool_n_threads(m->engine.pool);
-    if (!o->n_lanes) o->n_lanes = z.weights <= IN_CACHE_BYTES ? n_threads : 1;
-    o->n_lanes = EYE_MIN(EYE_MIN(o->n_lanes, n_threads), o->n_slots);
+    share_out(o, z.weights, eye_pool_n_threads(m->engine.pool));
     z.n_pages = (size_t)((uint64_t)o->prefix_cache_bytes / (per_position * EYE_PAGE));
     z.memory.slot = (uint64_t)o->n_beams * vocab * sizeof(float) + vocab * (sizeof(struct eye_candidate) + 2 * sizeof(float)) +
                     (uint64_t)o->n_ctx * 2 * sizeof(int32_t);

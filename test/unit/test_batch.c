@@ -226,6 +226,26 @@ static void test_each_as_if_alone(void **state) {
                                              .prefix_cache_bytes = -1, .prefill_tok = 1}, false);
     same_as_alone(2, (struct eye_batch_opts){.n_slots = 1, .n_beams = 4, .image_cache_bytes = 3000,
                                              .prefix_cache_bytes = 40000}, true);
+    same_as_alone(3, (struct eye_batch_opts){.n_slots = 7, .n_beams = 4, .n_lanes = EYE_LANES_MOST}, true);
+}
+
+/* Small weights, so in the caches: four requests a lane, a lane a thread. */
+static void test_most_answers(void **state) {
+    (void)state;
+    struct eye_err err;
+    struct eye_batch_stats s;
+    struct eye_batch_memory most, one;
+    struct eye_model *m = open_model(3, 4);
+    struct eye_batch *b = new_batch(m, (struct eye_batch_opts){.n_lanes = EYE_LANES_MOST});
+    eye_batch_get_stats(b, &s);
+    assert_int_equal(s.n_slots, 12);
+    eye_batch_free(b);
+    CALL(eye_batch_get_memory(m, &(struct eye_batch_opts){.n_slots = 12, .n_lanes = EYE_LANES_MOST}, &most, &err));
+    CALL(eye_batch_get_memory(m, &(struct eye_batch_opts){.n_slots = 12, .n_lanes = 1}, &one, &err));
+    assert_int_equal(most.activations, 3 * one.activations);
+    assert_int_equal(most.slots, one.slots);
+    assert_int_equal(eye_batch_new(m, &(struct eye_batch_opts){.n_lanes = -2}, &b, &err), EYE_E_ARG);
+    eye_model_close(m);
 }
 
 /* ---- caches ---- */
@@ -627,6 +647,7 @@ static void test_threads(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_as_if_alone),
+        cmocka_unit_test(test_most_answers),
         cmocka_unit_test(test_caches_are_used_and_bounded),
         cmocka_unit_test(test_caches_over_a_restart),
         cmocka_unit_test(test_hostile_caches),

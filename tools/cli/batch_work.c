@@ -3,6 +3,7 @@
 #include "batch_work.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +14,15 @@
 #define TICK_NS 100000000
 #define THUMBNAIL_BYTES 65536
 
-enum state { FREE, LOADING, LOADED, AT_WORK, DONE };
+enum state { FREE, LOADING, AT_WORK, DONE }; /* AT_WORK: the batch has it */
 struct slot {
+    struct pipeline *p;
     enum state state;
+    uint64_t id;            /* of its request */
     char *path, *caption;
     int32_t *tokens;
     struct eye_image img;
+    uint64_t begin_us;      /* when the batch got it */
     struct eye_err err;     /* code other than OK: the picture's error */
     struct batch_record record;
     uint8_t *thumbnail;
@@ -36,28 +40,10 @@ struct pipeline {
     bool ended;             /* the source: n_begun is final */
     struct eye_err failed;  /* of the source: the batch ends here */
     uint64_t n_skipped;
-};
-struct job {
-    struct pipeline *p;
-    const struct batch_worker *worker;
+    atomic_bool stopped;    /* the batch ends early */
 };
 
-bool batch_work_stopped(void *ctx) { return atomic_load((atomic_bool *)ctx) || ui_interrupted(NULL); }
-static bool stops(const struct pipeline *p) { return batch_work_stopped(p->w->stopped); }
-
-static void stop(struct pipeline *p) {
-    atomic_store(p->w->stopped, true);
-    pthread_mutex_lock(&p->lock);
-    pthread_cond_broadcast(&p->changed);
-    pthread_mutex_unlock(&p->lock);
-}
-
-static void set_state(struct pipeline *p, struct slot *s, enum state state) {
-    pthread_mutex_lock(&p->lock);
-    s->state = state;
-    pthread_cond_broadcast(&p->changed);
-    pthread_mutex_unlock(&p->lock);
-}
+static bool stops(void *pipeline) { return atomic_load(&((struct pipeline *)pipeline)->stopped) || ui_interrupted(NULL); }
 
 /* ---- loaders ---- */
 
@@ -85,7 +71,7 @@ static struct slot *begin_next(struct pipeline *p) {
     bool go = !p->ended && !stops(p);
     pthread_mutex_unlock(&p->lock);
     while (go && held && !stops(p)) {
-        enum batch_next next = batch_source_next(w->source, batch_work_stopped, w->stopped, &path, &err);
+        enum batch_next next = batch_source_next(w->source, stops, p, &path, &err);
         if (next == BATCH_END) return source_ended(p, NULL);
         if (next == BATCH_FAILED) return source_ended(p, &err);
         struct eye_err why = {0};
@@ -99,7 +85,7 @@ static struct slot *begin_next(struct pipeline *p) {
             free(path);
         } else {
             s = &p->slot[p->n_begun++ % p->n_slots];
-            *s = (struct slot){.state = LOADING, .path = path};
+            *s = (struct slot){.p = p, .state = LOADING, .path = path};
             if (next == BATCH_BAD_PATH) s->err = err;
         }
         pthread_mutex_unlock(&p->lock);
@@ -107,55 +93,35 @@ static struct slot *begin_next(struct pipeline *p) {
     return s;
 }
 
+static void make_thumbnail(struct slot *s, int side) {
+    s->thumbnail = malloc(THUMBNAIL_BYTES);
+    if (s->thumbnail &&
+        eye_image_thumbnail(&s->img, side, s->thumbnail, THUMBNAIL_BYTES, &s->thumbnail_bytes, NULL) == EYE_OK) return;
+    free(s->thumbnail);
+    s->thumbnail = NULL;
+}
+
+/* Picture, or its error, to pixels. */
 static void load(struct pipeline *p, struct slot *s) {
     uint64_t begin = ui_now_us();
     if (s->err.code == EYE_OK && eye_image_load(s->path, &p->w->image, &s->img, &s->err) == EYE_OK) {
         s->err.code = EYE_OK;
         s->record.timings.image_decode_us = ui_now_us() - begin;
+        if (p->w->thumbnail_side) make_thumbnail(s, p->w->thumbnail_side);
     }
     pthread_mutex_lock(&p->lock);
     p->waiting_bytes += s->img.owned_bytes;
     pthread_mutex_unlock(&p->lock);
-    set_state(p, s, LOADED);
 }
 
-static void *load_pictures(void *arg) {
-    struct pipeline *p = ((struct job *)arg)->p;
-    for (;;) {
-        pthread_mutex_lock(&p->input);
-        struct slot *s = begin_next(p);
-        pthread_mutex_unlock(&p->input);
-        if (!s) return NULL;
-        load(p, s);
-    }
-}
-
-/* ---- workers ---- */
-
-static struct slot *take_loaded(struct pipeline *p) {
-    struct slot *found = NULL;
-    pthread_mutex_lock(&p->lock);
-    while (!found && !stops(p)) {
-        for (uint64_t i = p->n_taken; i < p->n_begun && !found; i++)
-            if (p->slot[i % p->n_slots].state == LOADED) found = &p->slot[i % p->n_slots];
-        if (!found && p->ended) {
-            bool coming = false;
-            for (uint64_t i = p->n_taken; i < p->n_begun; i++) coming = coming || p->slot[i % p->n_slots].state == LOADING;
-            if (!coming) break;
-        }
-        if (!found) pthread_cond_wait(&p->changed, &p->lock);
-    }
-    if (found) found->state = AT_WORK;
-    pthread_mutex_unlock(&p->lock);
-    return found;
-}
+/* ---- answers ---- */
 
 static void no_memory(struct slot *s) { ui_err(&s->err, EYE_E_NOMEM, "%.300s: out of memory", s->path); }
 
-/* The answer's memory is the session's: copied. */
+/* The answer's memory is the batch's: copied. Times do not count how long the picture waited for others. */
 static void keep(struct slot *s, const struct eye_result *r) {
     struct batch_record *rec = &s->record;
-    uint64_t decode_us = rec->timings.image_decode_us;
+    uint64_t decode_us = rec->timings.image_decode_us, queue_us = r->timings.queue_us;
     s->caption = malloc(r->text_bytes + 1);
     s->tokens = malloc((r->n_tokens + 1) * sizeof *s->tokens);
     if (!s->caption || !s->tokens) {
@@ -171,52 +137,61 @@ static void keep(struct slot *s, const struct eye_result *r) {
     rec->finish = r->finish;
     rec->timings = r->timings;
     rec->timings.image_decode_us = decode_us;
-    rec->timings.first_token_us += r->timings.first_token_us ? decode_us : 0;
+    rec->timings.first_token_us += r->timings.first_token_us ? decode_us - queue_us : 0;
+    rec->total_us = decode_us + ui_now_us() - s->begin_us - queue_us;
 }
 
-static void make_thumbnail(struct slot *s, int side) {
-    s->thumbnail = malloc(THUMBNAIL_BYTES);
-    if (s->thumbnail &&
-        eye_image_thumbnail(&s->img, side, s->thumbnail, THUMBNAIL_BYTES, &s->thumbnail_bytes, NULL) == EYE_OK) return;
-    free(s->thumbnail);
-    s->thumbnail = NULL;
-}
-
-static void answer(const struct job *j, struct slot *s) {
-    const struct batch_work *w = j->p->w;
-    struct eye_query query = w->query;
-    struct eye_generate_opts opts = w->opts;
-    struct eye_result r;
-    uint64_t begin = ui_now_us();
-    if (s->err.code == EYE_OK) {
-        query.images = &s->img;
-        query.n_images = 1;
-        opts.grammar = j->worker->grammar;
-        eye_session_reset(j->worker->session);
-        if (eye_session_generate(j->worker->session, &query, &opts, &r, &s->err) == EYE_OK) {
-            s->err.code = EYE_OK;
-            keep(s, &r);
-            s->record.total_us = s->record.timings.image_decode_us + ui_now_us() - begin;
-        }
-    }
-    if (w->thumbnail_side && s->img.rgb) make_thumbnail(s, w->thumbnail_side);
+/* The slot's error or caption is there: the caller may have it. */
+static void finish(struct slot *s) {
+    struct pipeline *p = s->p;
+    uint64_t bytes = s->img.owned_bytes;
+    eye_image_free(&s->img);
     s->record.image = s->path;
     s->record.error = s->err.code == EYE_OK ? NULL : s->err.text;
+    pthread_mutex_lock(&p->lock);
+    p->waiting_bytes -= bytes;
+    s->state = DONE;
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->lock);
 }
 
-static void *answer_pictures(void *arg) {
-    const struct job *j = arg;
-    struct pipeline *p = j->p;
-    for (struct slot *s; (s = take_loaded(p));) {
-        answer(j, s);
-        uint64_t bytes = s->img.owned_bytes;
-        eye_image_free(&s->img);
-        pthread_mutex_lock(&p->lock);
-        p->waiting_bytes -= bytes;
-        pthread_mutex_unlock(&p->lock);
-        if (s->err.code == EYE_E_CANCELLED) return NULL; /* the batch stops: no line for it */
-        set_state(p, s, DONE);
+static void on_done(void *ctx, const struct eye_result *r, enum eye_status st, const struct eye_err *err) {
+    struct slot *s = ctx;
+    if (st == EYE_E_CANCELLED) return; /* the batch stops: no line for it */
+    s->err = *err;
+    if (st == EYE_OK) keep(s, r);
+    finish(s);
+}
+
+/* Pictures to the batch; what is wrong with one is its answer. */
+static void submit(struct pipeline *p, struct slot *s) {
+    struct eye_query query = p->w->query;
+    struct eye_batch_request r = {.query = &query, .opts = &p->w->opts, .on_done = on_done, .ctx = s};
+    query.images = &s->img;
+    query.n_images = 1;
+    s->begin_us = ui_now_us();
+    pthread_mutex_lock(&p->lock); /* until its number is known: whoever stops the batch cancels by numbers */
+    enum eye_status st = stops(p) ? EYE_OK : eye_batch_submit(p->w->batch, &r, &s->id, &s->err);
+    s->state = AT_WORK;
+    pthread_mutex_unlock(&p->lock);
+    if (st != EYE_OK) finish(s);
+}
+
+static void *load_pictures(void *arg) {
+    struct pipeline *p = arg;
+    for (;;) {
+        pthread_mutex_lock(&p->input);
+        struct slot *s = begin_next(p);
+        pthread_mutex_unlock(&p->input);
+        if (!s) return NULL;
+        load(p, s);
+        if (s->err.code == EYE_OK) submit(p, s);
+        else finish(s);
     }
+}
+
+static void *run_batch(void *arg) {
+    eye_batch_run(((struct pipeline *)arg)->w->batch, false);
     return NULL;
 }
 
@@ -278,10 +253,20 @@ static int take_answers(struct pipeline *p) {
     return p->failed.code == EYE_OK ? EXIT_DONE : ui_fail(w->ui, &p->failed);
 }
 
+/* Ends what is under way, where it has not ended by itself. */
+static void stop(struct pipeline *p) {
+    atomic_store(&p->stopped, true);
+    pthread_mutex_lock(&p->lock);
+    for (size_t i = 0; i < p->n_slots; i++)
+        if (p->slot[i].state == AT_WORK) eye_batch_cancel(p->w->batch, p->slot[i].id);
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+    eye_batch_stop(p->w->batch);
+}
+
 int batch_work_run(const struct batch_work *w, uint64_t *n_skipped) {
-    struct pipeline p = {.w = w, .n_slots = (size_t)w->n_workers * BATCH_AHEAD + 1};
-    struct job job[BATCH_MAX_JOBS];
-    pthread_t thread[2 * BATCH_MAX_JOBS];
+    struct pipeline p = {.w = w, .n_slots = (size_t)w->n_jobs * BATCH_AHEAD + 1};
+    pthread_t thread[BATCH_MAX_JOBS + 1];
     pthread_condattr_t attr;
     int n_threads = 0, code;
     p.slot = calloc(p.n_slots, sizeof *p.slot);
@@ -291,14 +276,12 @@ int batch_work_run(const struct batch_work *w, uint64_t *n_skipped) {
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&p.changed, &attr);
-    for (int i = 0; i < w->n_workers; i++) {
-        job[i] = (struct job){&p, &w->worker[i]};
-        if (pthread_create(&thread[n_threads], NULL, load_pictures, &job[i]) == 0) n_threads++;
-        if (pthread_create(&thread[n_threads], NULL, answer_pictures, &job[i]) == 0) n_threads++;
-    }
-    code = n_threads == 2 * w->n_workers ? take_answers(&p) : ui_failf(w->ui, "cannot start %d threads", 2 * w->n_workers);
+    for (int i = 0; i <= w->n_loaders; i++)
+        if (pthread_create(&thread[n_threads], NULL, i ? load_pictures : run_batch, &p) == 0) n_threads++;
+    code = n_threads == w->n_loaders + 1 ? take_answers(&p) : ui_failf(w->ui, "cannot start %d threads", w->n_loaders + 1);
     stop(&p);
     for (int i = 0; i < n_threads; i++) pthread_join(thread[i], NULL);
+    eye_batch_free(w->batch); /* what it has not ended has pixels in slots */
     for (size_t i = 0; i < p.n_slots; i++) clear_slot(&p.slot[i]);
     *n_skipped = p.n_skipped;
     pthread_cond_destroy(&p.changed);

@@ -13,6 +13,9 @@
 #include "json.h"
 #include "machine.h"
 
+#define ONE_LANE_JOBS 8
+#define USUAL_BEAMS 4 /* of models that search */
+#define MOST_ROWS 512 /* of the head at once */
 #define LOG_US 10000000 /* between lines about progress where no bar can be drawn, with -v */
 
 struct batch_opts {
@@ -43,7 +46,7 @@ static const struct arg batch_args[] = {
     {ARG_TEXT, 0, "report", "FILE", "write a page of HTML: thumbnails, captions, times", offsetof(T, report)},
     {ARG_FLAG, 'r', "recursive", NULL, "folders in folders", offsetof(T, recursive)},
     {ARG_FLAG, '0', "null", NULL, "paths in lists end with a zero byte (find -print0)", offsetof(T, null)},
-    {ARG_INT, 'j', "jobs", "N", "pictures at once, each by a copy of the packed weights; 0 = one a thread where memory allows",
+    {ARG_INT, 'j', "jobs", "N", "pictures at once; 0 = what is fastest: several a thread, fewer where memory ends",
      offsetof(T, n_jobs), 0, BATCH_MAX_JOBS},
     {ARG_FLAG, 0, "strict", NULL, "the first picture that fails ends the batch", offsetof(T, strict)},
     {ARG_TEXT, 'p', "prompt", "TEXT", "what to ask of each picture; left out: a description", offsetof(T, prompt)},
@@ -61,15 +64,16 @@ static const struct arg batch_args[] = {
 };
 #undef T
 
-/* ---- workers ---- */
+/* ---- the engine ---- */
 
 struct batch {
     const struct batch_opts *o;
-    struct ui ui;
-    atomic_bool stopped;
-    char *schema; /* that captions are of; NULL = none */
-    struct batch_worker worker[BATCH_MAX_JOBS];
-    int n_workers, n_threads;
+    struct ui ui, engine_ui; /* warnings come from the engine's threads; the terminal is the caller's */
+    struct eye_model *model;
+    struct eye_grammar *grammar; /* NULL = none */
+    char *schema;         /* that captions are of; NULL = none */
+    struct eye_batch_opts how;
+    int n_jobs, n_threads, n_loaders;
     struct batch_output *output;
     struct batch_report *report;
     uint64_t n_done, n_failed, n_skipped, n_tokens; /* done: failed ones too */
@@ -77,55 +81,61 @@ struct batch {
     uint64_t begin_us, logged_us;
 };
 
-/* One job a thread is the fastest while each can have its own weights; where memory ends, jobs have several threads. */
-static int choose_jobs(struct batch *b) {
-    struct eye_machine machine;
-    struct eye_memory memory;
-    struct system sys;
-    struct eye_err err = {0};
-    struct eye_model *model;
-    struct model_args args = b->o->model;
-    eye_machine_get(&machine);
-    b->n_threads = args.n_threads ? args.n_threads : machine.n_cpus;
-    b->n_workers = b->o->n_jobs;
-    if (b->n_workers) return EXIT_DONE;
-    args.n_threads = 1;
-    int code = cli_open(&b->ui, &args, &model);
-    if (code != EXIT_DONE) return code;
-    if (eye_model_memory(model, 0, &memory, &err) != EYE_OK) code = ui_fail(&b->ui, &err);
-    eye_model_close(model);
-    system_get(&sys);
-    uint64_t fit = code == EXIT_DONE && sys.mem_free && memory.total ? sys.mem_free / 2 / memory.total : BATCH_MAX_JOBS;
-    b->n_workers = b->n_threads < BATCH_MAX_JOBS ? b->n_threads : BATCH_MAX_JOBS;
-    if (fit < (uint64_t)b->n_workers) b->n_workers = fit ? (int)fit : 1;
-    return code;
+/* Bytes of weights and of such a batch; UINT64_MAX: more than can be addressed. */
+static enum eye_status measure(struct batch *b, const struct eye_batch_opts *how, uint64_t *bytes, struct eye_err *err) {
+    struct eye_memory model;
+    struct eye_batch_memory batch;
+    enum eye_status st = eye_model_memory(b->model, 0, &model, err);
+    if (st == EYE_OK) st = eye_batch_get_memory(b->model, how, &batch, err);
+    *bytes = st == EYE_OK ? model.total - model.cache - model.activations + batch.total : UINT64_MAX;
+    return st == EYE_E_LIMIT ? EYE_OK : st;
 }
 
-static int open_workers(struct batch *b) {
-    struct model_args args = b->o->model;
+/* A lane a thread, as long as that fits in half of the memory that is free; all threads in one, of fewer slots, where it does not. */
+static int choose_jobs(struct batch *b) {
+    struct system sys;
     struct eye_err err = {0};
-    for (int i = 0; i < b->n_workers; i++) {
-        struct batch_worker *w = &b->worker[i];
-        int n = b->n_threads / b->n_workers + (i < b->n_threads % b->n_workers);
-        args.n_threads = n > 0 ? n : 1;
-        ui_init(&w->ui, args.quiet, args.verbose);
-        int code = cli_open(&w->ui, &args, &w->model);
-        if (code == EXIT_DONE) code = cli_make_grammar(&w->ui, w->model, b->schema, &w->grammar);
-        if (code != EXIT_DONE) return code;
-        struct eye_session_opts opts = {.with_images = true, .cancel = batch_work_stopped, .cancel_ctx = &b->stopped};
-        if (eye_session_new(w->model, &opts, &w->session, &err) != EYE_OK) return ui_fail(&w->ui, &err);
-        ui_clear(&w->ui);
-        w->ui.bar_drawn = w->ui.terminal; /* a warning clears the bar that the caller's thread draws */
+    uint64_t bytes;
+    b->how = (struct eye_batch_opts){.n_slots = b->o->n_jobs, .n_lanes = EYE_LANES_MOST, .n_beams = b->o->sampling.n_beams,
+                                     .image_cache_bytes = -1, .prefix_cache_bytes = -1};
+    system_get(&sys);
+    uint64_t free_bytes = sys.mem_free ? sys.mem_free / 2 : UINT64_MAX;
+    if (measure(b, &b->how, &bytes, &err) != EYE_OK) return ui_fail(&b->ui, &err);
+    if (b->o->n_jobs || bytes <= free_bytes) return EXIT_DONE;
+    b->how.n_lanes = 1;
+    for (b->how.n_slots = ONE_LANE_JOBS; b->how.n_slots > 1; b->how.n_slots--) {
+        if (measure(b, &b->how, &bytes, &err) != EYE_OK) return ui_fail(&b->ui, &err);
+        if (bytes <= free_bytes) break;
     }
     return EXIT_DONE;
 }
 
-static void close_workers(struct batch *b) {
-    for (int i = 0; i < b->n_workers; i++) {
-        eye_session_free(b->worker[i].session);
-        eye_grammar_free(b->worker[i].grammar);
-        eye_model_close(b->worker[i].model);
-    }
+static int open_model(struct batch *b) {
+    struct eye_machine machine;
+    struct model_args args = b->o->model;
+    eye_machine_get(&machine);
+    b->n_threads = args.n_threads ? args.n_threads : machine.n_cpus;
+    b->n_loaders = b->o->n_jobs > b->n_threads ? b->o->n_jobs : b->n_threads;
+    if (b->n_loaders > BATCH_MAX_JOBS) b->n_loaders = BATCH_MAX_JOBS;
+    int32_t jobs = b->o->n_jobs > ONE_LANE_JOBS ? b->o->n_jobs : ONE_LANE_JOBS;
+    int32_t rows = jobs * (b->o->sampling.n_beams ? b->o->sampling.n_beams : USUAL_BEAMS);
+    args.n_parallel = rows < MOST_ROWS ? rows : MOST_ROWS;
+    ui_init(&b->engine_ui, args.quiet, args.verbose);
+    int code = cli_open(&b->engine_ui, &args, &b->model);
+    if (code == EXIT_DONE) code = cli_make_grammar(&b->ui, b->model, b->schema, &b->grammar);
+    return code == EXIT_DONE ? choose_jobs(b) : code;
+}
+
+/* Packs weights. */
+static int make_batch(struct batch *b, struct eye_batch **batch) {
+    struct eye_batch_stats stats;
+    struct eye_err err = {0};
+    if (eye_batch_new(b->model, &b->how, batch, &err) != EYE_OK) return ui_fail(&b->engine_ui, &err);
+    eye_batch_get_stats(*batch, &stats);
+    b->n_jobs = stats.n_slots;
+    ui_clear(&b->engine_ui);
+    b->engine_ui.bar_drawn = b->engine_ui.terminal; /* a warning clears the bar that the caller's thread draws */
+    return EXIT_DONE;
 }
 
 /* ---- answers, progress ---- */
@@ -182,10 +192,10 @@ static int sum_up(struct batch *b, int code) {
         json_print(&b->ui, json_pack("{s:o,s:I,s:I,s:I,s:I,s:f,s:f,s:i,s:i}", "output", json_outside(b->o->out), "captions",
                                      (json_int_t)(b->n_done - b->n_failed), "failed", (json_int_t)b->n_failed, "held",
                                      (json_int_t)b->n_skipped, "tokens", (json_int_t)b->n_tokens, "seconds", s, "pictures_per_s",
-                                     rate(b), "jobs", b->n_workers, "threads", b->n_threads));
+                                     rate(b), "jobs", b->n_jobs, "threads", b->n_threads));
     ui_note(&b->ui, "%llu captions in %.1f s (%.1f pictures/s, %d job%s, %d thread%s)%s",
             (unsigned long long)(b->n_done - b->n_failed), s,
-            rate(b), b->n_workers, b->n_workers > 1 ? "s" : "", b->n_threads, b->n_threads > 1 ? "s" : "",
+            rate(b), b->n_jobs, b->n_jobs > 1 ? "s" : "", b->n_threads, b->n_threads > 1 ? "s" : "",
             code == EXIT_DONE ? "" : ", not all");
     if (b->n_failed) ui_note(&b->ui, "%llu pictures failed: their lines have \"error\"", (unsigned long long)b->n_failed);
     if (b->n_skipped) ui_note(&b->ui, "%llu were in %s already", (unsigned long long)b->n_skipped, b->o->out);
@@ -210,13 +220,17 @@ static int check(const struct batch_opts *o, int n_operands) {
 static int work(struct batch *b, struct batch_source *source) {
     const struct batch_opts *o = b->o;
     struct batch_work w = {
-        .ui = &b->ui, .source = source, .output = b->output, .worker = b->worker, .n_workers = b->n_workers,
-        .stopped = &b->stopped, .opts = cli_generate_opts(&o->sampling), .image = {.no_exif_orientation = o->no_exif},
+        .ui = &b->ui, .source = source, .output = b->output, .n_loaders = b->n_loaders,
+        .opts = cli_generate_opts(&o->sampling), .image = {.no_exif_orientation = o->no_exif},
         .query = {.text = o->prompt, .raw = o->raw, .truncate = o->truncate, .reserve = o->n_predict,
                   .position = (enum eye_image_position)o->image_position},
         .thumbnail_side = b->report ? BATCH_REPORT_SIDE : 0, .on_answer = on_answer, .on_tick = on_tick, .ctx = b,
     };
+    int code = make_batch(b, &w.batch);
+    if (code != EXIT_DONE) return code;
+    w.n_jobs = b->n_jobs;
     w.opts.n_predict = o->n_predict;
+    w.opts.grammar = b->grammar;
     b->begin_us = b->logged_us = ui_now_us();
     return sum_up(b, batch_work_run(&w, &b->n_skipped));
 }
@@ -227,7 +241,7 @@ static int prepare(struct batch *b, const struct batch_source_opts *sopts, struc
     struct eye_err err = {0};
     if (batch_source_open(sopts, source, &err) != EYE_OK) return ui_fail(&b->ui, &err);
     int code = cli_read_schema(&b->ui, &cmd_batch, &o->form, &b->schema);
-    if (code == EXIT_DONE) code = choose_jobs(b);
+    if (code == EXIT_DONE) code = open_model(b);
     if (code != EXIT_DONE) return code;
     struct batch_output_opts oopts = {.path = o->out, .format = (enum batch_format)o->format, .resume = o->resume,
                                       .overwrite = o->overwrite};
@@ -237,9 +251,9 @@ static int prepare(struct batch *b, const struct batch_source_opts *sopts, struc
         ui_note(&b->ui, "%s: its last line was half written (%llu bytes): cut off", o->out,
                 (unsigned long long)batch_output_n_cut(b->output));
     if (o->report) code = batch_report_open(&b->ui, o->report, &b->report);
-    if (code == EXIT_DONE && b->ui.terminal && !batch_source_count(sopts, batch_work_stopped, &b->stopped,
-                                                                   &b->n_total)) b->n_total = 0;
-    return code == EXIT_DONE ? open_workers(b) : code;
+    if (code == EXIT_DONE && b->ui.terminal && !batch_source_count(sopts, ui_interrupted, NULL, &b->n_total))
+        b->n_total = 0;
+    return code;
 }
 
 static int run(void *opts, char *const *operand, int n_operands) {
@@ -261,12 +275,13 @@ static int run(void *opts, char *const *operand, int n_operands) {
     if (code == EXIT_DONE) code = work(b, source);
     if (b->report) {
         const struct batch_report_head head = {.model = o->model.path, .prompt = o->prompt, .seconds = seconds(b),
-                                               .n_jobs = b->n_workers, .n_threads = b->n_threads, .n_held = b->n_skipped};
+                                               .n_jobs = b->n_jobs, .n_threads = b->n_threads, .n_held = b->n_skipped};
         code = batch_report_close(b->report, &head, code);
     }
     code = batch_output_close(b->output, code);
     ui_clear(&b->ui);
-    close_workers(b);
+    eye_grammar_free(b->grammar);
+    eye_model_close(b->model);
     batch_source_close(source);
     free(b->schema);
     free(b);
