@@ -172,6 +172,14 @@ def test_what_is_wrong_is_said_at_once(small, batch, tmp_path):
         assert answers
 
 
+def whole_or_cancelled(answer):
+    """It may be over before this thread gets so far."""
+    try:
+        assert answer.result(60).finish == "context"
+    except eyelet.CancelledError as error:
+        assert len(error.result.tokens) < 512
+
+
 def test_closing(tiny):
     m = eyelet.Model(tiny, n_ctx=512)
     b, seen = eyelet.Batch(m, n_slots=2), []
@@ -180,8 +188,7 @@ def test_closing(tiny):
     m.close()
     b.close()
     for a in answers:
-        with pytest.raises(eyelet.CancelledError):
-            a.result(0)
+        whole_or_cancelled(a)
     assert len(seen) == 1 and not answers[1].cancel()
     for call in (b.stats, lambda: b.submit("x")):
         with pytest.raises(ValueError, match="closed"):
@@ -194,8 +201,7 @@ def test_a_forgotten_batch_ends(small):
     del b
     gc.collect()
     assert over.wait(60)
-    with pytest.raises(eyelet.CancelledError):
-        answer.result(60)
+    whole_or_cancelled(answer)
     assert not any(t.name == "eyelet-batch" and t.is_alive() for t in threading.enumerate())
 
 
