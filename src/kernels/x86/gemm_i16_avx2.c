@@ -1,42 +1,20 @@
-/* GEMM, i16 activations x s8 weights, AVX2: up to 4 rows x 8 columns; as gemm_i8_avx2.c, whose activations become 16 bits anyway. */
-#include <immintrin.h>
-
-#include "kernels/rows.h"
+/* GEMM, i16 activations x s8 weights, AVX2: rows have their width, and are split by shuffles. */
 #include "kernels/x86/math_avx2.h"
 
-enum { MR = 4 };
+typedef int16_t elem;
 
-EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const size_t m, size_t i, size_t j, const int8_t *w) {
-    const int16_t *row = (const int16_t *)a->a + i * a->a_stride;
-    __m256i sum[MR][2]; /* of 4 columns each: even and odd pairs of k */
-    EYE_UNROLL
-    for (size_t r = 0; r < m; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
-    for (size_t e = 0; e < a->k; e += EYE_I8_KR, row += EYE_I8_KR, w += EYE_I8_KR * EYE_I8_NR) {
-        __m256i w0 = _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)w));
-        __m256i w1 = _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)(w + 16)));
-        size_t left = a->k - e;
-        EYE_UNROLL
-        for (size_t r = 0; r < m; r++) {
-            __m256i x = _mm256_set1_epi64x((int64_t)eye_i16_four(row + r * a->a_stride, left));
-            sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(x, w0));
-            sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(x, w1));
-        }
-    }
-    size_t n = a->n - j;
-    __m256 scale = eye_load8(a->scale + j, n), bias = eye_load8(a->bias + j, n);
-    EYE_UNROLL
-    for (size_t r = 0; r < m; r++) {
-        /* pairs are added within 128-bit lanes: columns 0 1 4 5 2 3 6 7 */
-        __m256i s = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sum[r][0], sum[r][1]), 0xd8);
-        eye_store8(a->c + (i + r) * a->c_stride + j, n, _mm256_fmadd_ps(_mm256_cvtepi32_ps(s), scale, bias));
-    }
+/* 16 numbers; of four the even and then the odd ones. */
+EYE_INLINE __m256 fours(const int16_t *e) {
+    const __m256i order = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
+    return _mm256_castsi256_ps(_mm256_shuffle_epi8(_mm256_loadu_si256((const __m256i *)e), order));
+}
+EYE_INLINE void pack_chunk(const int16_t *e, uint8_t *even, uint8_t *odd) {
+    __m256 lo = fours(e), hi = fours(e + 16); /* shuffled within 128 bits: fours 0 1 4 5 2 3 6 7 */
+    __m256i v0 = _mm256_castps_si256(_mm256_shuffle_ps(lo, hi, 0x88)), v1 = _mm256_castps_si256(_mm256_shuffle_ps(lo, hi, 0xdd));
+    _mm256_store_si256((__m256i *)even, _mm256_permute4x64_epi64(v0, 0xd8));
+    _mm256_store_si256((__m256i *)odd, _mm256_permute4x64_epi64(v1, 0xd8));
 }
 
-void eye_gemm_i16_avx2(const struct eye_gemm_i8_args *a) {
-    for (size_t j = 0; j < a->n; j += 8) {
-        const int8_t *w = (const int8_t *)a->w + j / EYE_I8_NR * eye_i8_panel_bytes(a->k) + EYE_I8_SUMS_BYTES + j % EYE_I8_NR * 4;
-        size_t i = 0;
-        for (; i + MR <= a->m; i += MR) tile(a, MR, i, j, w);
-        for (; i < a->m; i++) tile(a, 1, i, j, w);
-    }
-}
+#include "kernels/x86/gemm_i8_avx2.h"
+
+void eye_gemm_i16_avx2(const struct eye_gemm_i8_args *a) { gemm(a); }

@@ -1,0 +1,127 @@
+/* What gemm_i8 and gemm_i16 share on AVX2: 6 rows x 16 columns by vpmaddwd, which sums two products of 16 bits in 32: exact,
+ * where vpmaddubsw would saturate (two products of 255 127 do not fit 16 bits), and as many instructions as the ways around
+ * that take. Multipliers and adders are then both at their limit, so nothing is widened between products: rows once per call, a
+ * panel's weights once per 24 rows. Both are split by even and odd k, for weights two shifts in place of a shuffle, and a
+ * column's sum has one place. Pieces of k fit the first-level cache; between them sums wait in c.
+ *
+ * Include once per file, after elem, the type of a row's numbers, and pack_chunk(e, even, odd): of 32 numbers those of even k
+ * and those of odd k as 16 bits. static inline only. */
+#include "kernels/rows.h"
+
+enum {
+    MR = 6,
+    NR = 16,
+    ROWS = 24, /* at a time: weights are widened once for them */
+    K_PIECE = 384,
+    CHUNK = 32,
+    HALF_BYTES = K_PIECE /* of a row's piece: k / 2 numbers of 16 bits */
+};
+
+struct piece { /* of k */
+    _Alignas(64) uint8_t rows[ROWS][2][HALF_BYTES]; /* even, odd */
+    __m256i wide[2][K_PIECE / 4][2];                /* even, odd; 8 columns each */
+    size_t k4;                                      /* steps of 4 of k */
+    bool first, last;                               /* of its sums */
+};
+
+/* 16 columns of a panel. */
+EYE_INLINE void widen(struct piece *p, const int8_t *w) {
+    for (size_t s = 0; s < p->k4; s++, w += EYE_I8_KR * EYE_I8_NR) {
+        EYE_UNROLL
+        for (size_t v = 0; v < 2; v++) {
+            __m256i eight = _mm256_load_si256((const __m256i *)w + v);
+            p->wide[0][s][v] = _mm256_srai_epi16(_mm256_slli_epi16(eight, 8), 8);
+            p->wide[1][s][v] = _mm256_srai_epi16(eight, 8);
+        }
+    }
+}
+
+/* Rows [i, i + m), of each [k0, k0 + k). */
+EYE_INLINE void pack_rows(const struct eye_gemm_i8_args *a, size_t i, size_t m, size_t k0, size_t k, struct piece *p) {
+    for (size_t r = 0; r < m; r++) {
+        const elem *src = (const elem *)a->a + (i + r) * a->a_stride + k0;
+        size_t e = 0;
+        for (; e + CHUNK <= k; e += CHUNK) pack_chunk(src + e, p->rows[r][0] + e, p->rows[r][1] + e);
+        if (e == k) continue;
+        elem tail[CHUNK] = {0};
+        memcpy(tail, src + e, (k - e) * sizeof *tail);
+        pack_chunk(tail, p->rows[r][0] + e, p->rows[r][1] + e);
+    }
+}
+
+/* Sums of m rows (constant), nv times 8 columns (constant). One loop for both halves' steps: gcc 12 adds the products of two
+ * steps in one body to each other first, and keeps them in memory. */
+EYE_INLINE void sum_up(const struct piece *p, const size_t m, const size_t nv, size_t r0, __m256i sum[MR][2]) {
+    for (size_t odd = 0; odd < 2; odd++) {
+        const uint8_t *x = p->rows[r0][odd];
+        const __m256i *w = p->wide[odd][0], *end = w + 2 * p->k4;
+        for (; w < end; w += 2, x += 4) {
+            __m256i w0 = w[0], w1 = w[1];
+            EYE_UNROLL
+            for (size_t r = 0; r < m; r++) {
+                int32_t two;
+                memcpy(&two, x + r * 2 * HALF_BYTES, sizeof two);
+                __m256i v = _mm256_set1_epi32(two);
+                sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(v, w0));
+                if (nv > 1) sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(v, w1));
+            }
+        }
+    }
+}
+
+/* Rows r0 to r0 + m (constant) of the piece, nv times 8 columns (constant) from j on; c is the first row's. */
+EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const struct piece *p, const size_t m, const size_t nv, size_t r0, float *c,
+                     size_t j) {
+    __m256i sum[MR][2];
+    EYE_UNROLL
+    for (size_t r = 0; r < m; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+    sum_up(p, m, nv, r0, sum);
+    c += r0 * a->c_stride;
+    EYE_UNROLL
+    for (size_t v = 0; v < nv; v++, j += 8) {
+        size_t n = a->n - j;
+        if (!p->first) {
+            EYE_UNROLL
+            for (size_t r = 0; r < m; r++)
+                sum[r][v] = _mm256_add_epi32(sum[r][v], _mm256_castps_si256(eye_load8(c + r * a->c_stride + j, n)));
+        }
+        if (!p->last) {
+            EYE_UNROLL
+            for (size_t r = 0; r < m; r++) eye_store8(c + r * a->c_stride + j, n, _mm256_castsi256_ps(sum[r][v]));
+            continue;
+        }
+        __m256 scale = eye_load8(a->scale + j, n), bias = eye_load8(a->bias + j, n);
+        EYE_UNROLL
+        for (size_t r = 0; r < m; r++)
+            eye_store8(c + r * a->c_stride + j, n, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[r][v]), scale, bias));
+    }
+}
+
+EYE_INLINE void tiles(const struct eye_gemm_i8_args *a, const struct piece *p, const size_t nv, size_t m, float *c, size_t j) {
+    size_t r = 0;
+    for (; r + MR <= m; r += MR) tile(a, p, MR, nv, r, c, j);
+    if (r + 4 <= m) tile(a, p, 4, nv, r, c, j), r += 4;
+    if (r + 2 <= m) tile(a, p, 2, nv, r, c, j), r += 2;
+    if (r < m) tile(a, p, 1, nv, r, c, j);
+}
+
+EYE_INLINE void gemm(const struct eye_gemm_i8_args *a) {
+    struct piece p;
+    size_t k0 = 0;
+    do { /* once at least: without k there are biases */
+        size_t k = a->k - k0 < K_PIECE ? a->k - k0 : K_PIECE;
+        p.k4 = (k + EYE_I8_KR - 1) / EYE_I8_KR, p.first = k0 == 0, p.last = k0 + k == a->k;
+        for (size_t i = 0; i < a->m; i += ROWS) {
+            size_t m = a->m - i < ROWS ? a->m - i : ROWS;
+            float *c = a->c + i * a->c_stride;
+            pack_rows(a, i, m, k0, k, &p);
+            for (size_t j = 0; j < a->n; j += NR) {
+                widen(&p, (const int8_t *)a->w + j / EYE_I8_NR * eye_i8_panel_bytes(a->k) + EYE_I8_SUMS_BYTES + k0 * EYE_I8_NR +
+                          j % EYE_I8_NR * EYE_I8_KR);
+                if (a->n - j > 8) tiles(a, &p, 2, m, c, j);
+                else tiles(a, &p, 1, m, c, j);
+            }
+        }
+        k0 += k;
+    } while (k0 < a->k);
+}
