@@ -20,6 +20,19 @@ typedef enum eye_status eye_step_fn(struct eye_exec *x, const struct eye_step *s
 typedef void eye_step_rows_fn(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, int i_thread);
 typedef void eye_step_end_fn(struct eye_exec *x, const struct eye_step *s); /* by the caller, when all rows are done */
 
+/* Lines (rows of pixels) of one image, the last ones made: line y lies at p + (y - first) % n_lines * line. */
+struct eye_window {
+    float *p;
+    size_t line, first, n_lines; /* line: numbers of one */
+};
+/* rows, with the result at dst; and with its input in a window. */
+typedef void eye_step_into_fn(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, float *dst, int i_thread);
+typedef void eye_step_window_fn(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, const struct eye_window *w,
+                                int i_thread);
+struct eye_reach { /* input lines [i * stride - top, .. + k) make a convolution's line i; h lines of w pixels of c numbers */
+    int64_t h, w, c, k, stride, top;
+};
+
 #define EYE_STEP_NODES 3
 struct eye_step { /* one node that does something at run time */
     eye_step_fn *run;
@@ -32,7 +45,11 @@ struct eye_step { /* one node that does something at run time */
     size_t m, unit;    /* with rows: how many there are; they are best cut in multiples of unit */
     size_t whole;      /* with rows: they must be cut in multiples of it: rows of images; 0: anywhere */
     size_t weights;    /* with rows: bytes that every cut of them reads */
-    bool heads;        /* reads its neighbours' rows too: can only begin a chain */
+    eye_step_into_fn *into; /* or NULL; with rows, of f32 */
+    eye_step_window_fn *windowed; /* or NULL; with rows */
+    struct eye_reach reach; /* with windowed */
+    bool heads;        /* reads its neighbours' rows too: can only begin a chain, or follow who feeds it */
+    bool feeds;        /* its result goes to the next step of the chain, a window of it at a time, and is never whole */
     size_t chain;      /* steps from here on that one task does after another for its rows (chain.c); 1 = this alone */
 };
 #define EYE_STEP_ALWAYS (UINT64_C(1) << 63)
@@ -58,6 +75,7 @@ struct eye_plan {
     struct eye_cost_item *cost;  /* [n_costs] */
     size_t n_costs, cost_cap;
     size_t weights_bytes, activations_bytes, thread_bytes, shared_bytes;
+    size_t window;               /* where in a thread's scratch windows lie */
 };
 
 /* A blob with a name, for eye_packed. */
@@ -191,8 +209,9 @@ static inline const void *eye_blob_ptr(const struct eye_plan *p, size_t blob) {
 }
 
 /* ---- chains (chain.c) ---- */
-/* Sets the steps' chains. until [n_nodes]: the last node of its chain, for eye_place_opts. */
-void eye_chain_steps(struct eye_plan *p, int32_t *until);
+/* Sets the steps' chains, when all are lowered; some results need memory of their own after all (alias). until [n_nodes]: the
+ * last node of its chain, for eye_place_opts. */
+void eye_chain_steps(struct eye_lower *l, int32_t *until);
 void eye_chain_run(struct eye_exec *x, const struct eye_step *first);
 /* Rows of n's result, if they are known when planning and as many as its input has; else 0. */
 size_t eye_lower_fixed_rows(const struct eye_lower *l, const struct eye_node *n);

@@ -28,6 +28,7 @@ struct conv_run {
     float *y;
     struct eye_finish_i8 finish; /* depthwise, where y is bytes */
     size_t rows, parts; /* output image rows of all images; tasks */
+    const struct eye_window *window; /* depthwise: holds the input's lines; or NULL */
 };
 
 /* ---- shapes and patches ---- */
@@ -145,11 +146,18 @@ void eye_conv_turn_taps(const struct eye_conv_shape *s, const float *w, float *d
         for (size_t t = 0; t < taps; t++) dst[t * n + o] = w[o * taps + t];
 }
 
+static void window_rows(const struct eye_conv_shape *s, const struct eye_window *w, size_t row, const float **rows) {
+    int64_t y0 = (int64_t)row * s->stride - s->top;
+    for (int64_t u = 0; u < s->kh; u++)
+        rows[u] = y0 + u >= 0 && y0 + u < s->h ? w->p + ((size_t)(y0 + u) - w->first) % w->n_lines * w->line : NULL;
+}
+
 static void depthwise_row(const struct conv_run *r, size_t row, float *scratch) {
     const struct eye_conv_shape *d = &r->d->s;
     const float *rows[EYE_CONV_KERNEL_ROWS];
     size_t n = (size_t)(d->ow * d->o);
-    eye_conv_rows(d, r->in, row, rows);
+    if (r->window) window_rows(d, r->window, row, rows);
+    else eye_conv_rows(d, r->in, row, rows);
     float *out = r->finish.y ? scratch : r->y + row * n;
     struct eye_dwconv_args a = {.rows = rows, .w = r->w, .bias = r->bias, .out = out, .width_in = (uint32_t)d->w,
                                 .width_out = (uint32_t)d->ow, .channels_in = (uint32_t)d->c,
@@ -241,6 +249,14 @@ static void depthwise_rows(struct eye_exec *x, const struct eye_step *s, size_t 
     depthwise_band(&r, row / (size_t)d->s.ow, (row + n) / (size_t)d->s.ow, i_thread);
 }
 
+static void depthwise_windowed(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, const struct eye_window *w,
+                               int i_thread) {
+    const struct conv *d = s->data;
+    struct conv_run r = make_bands(x, s, eye_blob_ptr(x->plan, d->weights));
+    r.window = w;
+    depthwise_band(&r, row / (size_t)d->s.ow, (row + n) / (size_t)d->s.ow, i_thread);
+}
+
 static enum eye_status run_bands(struct eye_exec *x, const struct eye_step *s, const float *w, eye_task_fn *fn) {
     const struct conv *d = s->data;
     const struct eye_node *n = s->node;
@@ -301,6 +317,8 @@ static enum eye_status lower_depthwise(struct eye_lower *l, const struct eye_nod
     s->heads = true;
     s->m = eye_dim(l->g, n->out, 0) > 0 ? eye_lower_elems(l, n->out) / (size_t)d->s.o : 0;
     s->unit = s->whole = (size_t)d->s.ow;
+    s->reach = (struct eye_reach){d->s.h, d->s.w, d->s.c, d->s.kh, d->s.stride, d->s.top};
+    if (!d->half && eye_dim(l->g, n->out, 0) == 1) s->windowed = depthwise_windowed;
     EYE_TRY(eye_lower_want_weight(l, n, n->in[1], err));
     return eye_lower_blob(l, taps * (size_t)d->s.o, fill_depthwise, &ctx, sizeof ctx, taps, &d->weights, err);
 }

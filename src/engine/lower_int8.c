@@ -38,6 +38,13 @@ static void linear_rows(struct eye_exec *x, const struct eye_step *s, size_t row
     eye_gemm_i8_rows(x, &j, row, n, i_thread);
 }
 
+static void linear_into(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, float *dst, int i_thread) {
+    struct eye_gemm_i8 j = linear_job(x, s);
+    j.x = (const uint8_t *)j.x + row * j.w->k * (j.wide ? sizeof(int16_t) : 1);
+    j.finish.y = dst;
+    eye_gemm_i8_rows(x, &j, 0, n, i_thread);
+}
+
 enum eye_status eye_lower_linear_i8(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
     eye_val residual = eye_node_in(n, 3);
     struct linear *d = eye_lower_data(l, s, sizeof *d);
@@ -50,6 +57,7 @@ enum eye_status eye_lower_linear_i8(struct eye_lower *l, const struct eye_node *
     s->run = run_linear;
     s->m = eye_lower_fixed_rows(l, n);
     s->rows = linear_rows;
+    if (residual == EYE_NONE && !eye_is_bytes(eye_value_at(l->g, n->out))) s->into = linear_into;
     s->unit = EYE_I8_UNIT_ROWS;
     s->weights = eye_matrix_i8_bytes(&d->w);
     return EYE_OK;

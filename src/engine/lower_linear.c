@@ -31,6 +31,13 @@ static void linear_rows(struct eye_exec *x, const struct eye_step *s, size_t row
     eye_gemm_rows(x, &j, row, n, i_thread);
 }
 
+static void linear_into(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, float *dst, int i_thread) {
+    struct eye_gemm j = linear_job(x, s, 0);
+    j.x += row * j.w->k;
+    j.y = dst;
+    eye_gemm_rows(x, &j, 0, n, i_thread);
+}
+
 /* ---- weights that change, products of activations ---- */
 
 struct live {
@@ -135,6 +142,7 @@ static bool join(struct eye_lower *l, const struct eye_node *n, const struct eye
         d->w[d->n] = *w;
         d->act[d->n++] = act;
         before->rows = NULL; /* chains have one product a step */
+        before->into = NULL;
         l->early[n->out] = (int32_t)(before->node - l->g->node);
         return true;
     }
@@ -165,6 +173,7 @@ enum eye_status eye_lower_linear(struct eye_lower *l, const struct eye_node *n, 
     s->m = eye_lower_fixed_rows(l, n);
     if (!eye_gemm_has_rows(l->e, &w, s->m)) return EYE_OK;
     s->rows = linear_rows;
+    if (residual == EYE_NONE) s->into = linear_into;
     s->unit = w.ukr->mr;
     s->weights = eye_ceil_div(w.n, w.ukr->nr) * w.panel_bytes;
     return EYE_OK;

@@ -674,12 +674,12 @@ static eye_val inverted(struct eye_graph *g, eye_val x, int64_t inner, int64_t o
 }
 static void count_results(void *ctx, eye_val v, void *data, size_t n) { ++*(int *)ctx; }
 
-static void test_chains(void **state) {
+static void check_chains(int64_t n_images) {
     struct eye_graph g;
     struct eye_err err = {0};
     int n_seen = 0;
     start(&g);
-    eye_val x = inverted(&g, INPUT(&g, 2, 27, 29, 24), 72, 24, 5, 1, true);
+    eye_val x = inverted(&g, INPUT(&g, n_images, 27, 29, 24), 72, 24, 5, 1, true);
     x = inverted(&g, inverted(&g, inverted(&g, x, 56, 24, 3, 1, false), 72, 40, 3, 2, false), 120, 40, 5, 1, true);
     finish(&g, eye_mean_hw(&g, linear(&g, x, 203, true)));
     ok(eye_graph_fuse(&g, false, &err), &err);
@@ -694,6 +694,12 @@ static void test_chains(void **state) {
     assert_memory_equal(y.out[0].data, d.out[0].data, (size_t)elems(&g, g.output[0], 1, 1) * sizeof(float));
     rig_free(&r);
     eye_graph_clear(&g);
+}
+
+/* One image alone: expansions go to their convolutions a few lines at a time. */
+static void test_chains(void **state) {
+    check_chains(1);
+    check_chains(2);
 }
 
 /* A map that others read before is written over by its last reader, but not while neighbours' rows of it are read, nor by a node
