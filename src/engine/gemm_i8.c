@@ -52,11 +52,17 @@ void eye_finish_i8(const struct eye_exec *x, const struct eye_finish_i8 *f, floa
     if (f->quant.scale > 0) eye_to_bytes(k, &f->quant, f->y, at, c, cols);
 }
 
+/* Bytes from 0 on hold what is below as 0: relu's work. */
+static bool is_relu_u8(const struct eye_kernels *k, const struct eye_finish_i8 *f) {
+    return f->act == k->relu_f32 && !f->residual && f->quant.scale > 0 && !f->quant.wide && f->quant.zero == 0;
+}
+
 struct eye_finish_i8 eye_finish_of(const struct eye_exec *x, const struct eye_node *n, eye_map_fn *act, eye_val residual) {
     const struct eye_graph *g = x->plan->g;
     struct eye_finish_i8 f = {.act = act, .residual = eye_exec_ptr(x, residual), .y = eye_exec_ptr(x, n->out)};
     if (eye_is_bytes(&g->value[n->out])) f.quant = g->value[n->out].quant;
     if (residual != EYE_NONE && eye_is_bytes(&g->value[residual])) f.residual_quant = g->value[residual].quant;
+    if (is_relu_u8(&x->plan->e->kernels, &f)) f.act = NULL;
     return f;
 }
 

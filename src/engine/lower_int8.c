@@ -184,7 +184,7 @@ static struct conv_run make_bands(struct eye_exec *x, const struct eye_step *s) 
     const struct conv *d = s->data;
     const struct eye_node *n = s->node;
     struct conv_run r = {.x = x, .d = d, .in = eye_exec_ptr(x, n->in[0]), .finish = eye_finish_of(x, n, d->act, EYE_NONE)};
-    r.straight = !d->act && r.finish.quant.scale > 0 && !r.finish.quant.wide;
+    r.straight = !r.finish.act && r.finish.quant.scale > 0 && !r.finish.quant.wide;
     return r;
 }
 

@@ -81,9 +81,9 @@ static enum eye_status run_part(const struct job *j, int part, const struct eye_
                         j->cancel_ctx, err);
 }
 
-/* An id as the next row to embed: image rows get some token's row first, then their own. */
+/* An id as the next row to embed: of image rows none (-1), they are copied. */
 static void put_id(struct eye_decoder *d, size_t row, int32_t id, const float **image_rows) {
-    d->ids[row] = EYE_MAX(id, 0);
+    d->ids[row] = EYE_MAX(id, -1);
     d->image_row[row] = id < 0 ? *image_rows : NULL;
     if (id < 0) *image_rows += d->width;
 }

@@ -119,6 +119,46 @@ int32_t eye_argmax(const float *x, int32_t n) {
     return rest < n && x[last] > max ? last : best;
 }
 
+enum { EXP_BLOCK = 256, EXP_LANES = 16 };
+
+/* t to 2^t in place, t <= 0, to 2e-7 of itself: its nearest whole number by the exponent's bits, the rest by a polynomial. Below
+ * -126, and of NaN: next to nothing. Loops of few steps and many turns, which compilers turn into SIMD. */
+static void exp2_block(float t[EXP_BLOCK]) {
+    float power[EXP_BLOCK];
+    int32_t k[EXP_BLOCK];
+    for (int j = 0; j < EXP_BLOCK; j++) t[j] = t[j] > -126 ? t[j] : -126;
+    for (int j = 0; j < EXP_BLOCK; j++) {
+        int32_t whole = (int32_t)(t[j] - 0.5F);
+        t[j] -= (float)whole;
+        k[j] = (whole + 127) * (1 << 23);
+    }
+    memcpy(power, k, sizeof power);
+    for (int j = 0; j < EXP_BLOCK; j++) {
+        float f = t[j], p = 1.540353e-4F * f + 1.3333558e-3F;
+        p = p * f + 9.6181291e-3F;
+        p = p * f + 5.5504109e-2F;
+        p = p * f + 2.4022651e-1F;
+        p = p * f + 6.9314718e-1F;
+        t[j] = (p * f + 1.0F) * power[j];
+    }
+}
+
+double eye_log_sum_exp(const float *x, size_t n, float most) {
+    const float log2_e = 1.44269504F;
+    double sum = 0;
+    for (size_t from = 0; from < n; from += EXP_BLOCK) {
+        size_t here = EYE_MIN((size_t)EXP_BLOCK, n - from);
+        float t[EXP_BLOCK], lane[EXP_LANES] = {0};
+        for (size_t j = 0; j < here; j++) t[j] = (x[from + j] - most) * log2_e;
+        for (size_t j = here; j < EXP_BLOCK; j++) t[j] = -INFINITY;
+        exp2_block(t);
+        for (int i = 0; i < EXP_BLOCK; i += EXP_LANES)
+            for (int j = 0; j < EXP_LANES; j++) lane[j] += t[i + j];
+        for (int j = 0; j < EXP_LANES; j++) sum += (double)lane[j];
+    }
+    return (double)most + log(sum);
+}
+
 /* ---- the k best: a heap with the worst of them on top; most values lose against it at once ---- */
 
 static bool worse(struct eye_candidate a, struct eye_candidate b) {

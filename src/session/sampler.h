@@ -39,6 +39,8 @@ int32_t eye_sampler_pick(struct eye_sampler *s, const float *logits);
 
 /* The lowest index of the largest value. */
 int32_t eye_argmax(const float *x, int32_t n);
+/* log sum exp of x [n], whose largest is `most`: what makes logits log probabilities. To 1e-6; the same bits on every machine. */
+double eye_log_sum_exp(const float *x, size_t n, float most);
 /* The k best of logits [n] into best, best first, lower ids first among equals. k <= n. O(n log k), no other memory. */
 void eye_select_best(const float *logits, int32_t n, struct eye_candidate *best, int32_t k);
 /* out[0] = chosen, out[1..k] = the k most likely (k is cut to n), natural logarithms of softmax(logits [n]). scratch [k]. */

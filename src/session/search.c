@@ -8,6 +8,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "session/sampler.h"
+
 struct beam {
     int32_t *token;   /* [max_tok] */
     int32_t n, region;
@@ -25,6 +27,7 @@ struct hunt { /* of one prompt */
     int32_t n_live, n_kept;
     const float *logits;             /* [rows of this step, vocab] */
 };
+#define BEST_BLOCK 64u
 struct candidate { double logprob; int32_t beam, token; };
 
 struct eye_hunts {
@@ -51,15 +54,6 @@ static bool is_end(const struct eye_search_opts *o, int32_t token) {
     for (size_t i = 0; i < o->n_end; i++)
         if (o->end[i] == token) return true;
     return false;
-}
-
-/* log sum exp of a row: what makes logits log probabilities. */
-static double log_sum(const float *x, size_t n) {
-    float most = x[0];
-    double sum = 0;
-    for (size_t i = 1; i < n; i++) most = EYE_MAX(most, x[i]);
-    for (size_t i = 0; i < n; i++) sum += (double)expf(x[i] - most);
-    return (double)most + log(sum);
 }
 
 /* ---- answers ---- */
@@ -94,14 +88,25 @@ static void keep(struct hunt *h, const struct eye_search_opts *o, const struct b
 
 /* ---- choosing ---- */
 
+/* Is any of n numbers above this one? Compilers turn it into SIMD. */
+static bool any_above(const float *x, size_t n, float least) {
+    int any = 0;
+    for (size_t i = 0; i < n; i++) any |= x[i] > least;
+    return any;
+}
+
 /* The n best continuations of one row, by logit, ties to the lower token, into best (sorted). */
 static void best_of_row(const float *x, size_t vocab, int32_t n, struct candidate *best) {
     int32_t have = 0;
-    for (size_t v = 0; v < vocab; v++) {
-        if (have == n && (double)x[v] <= best[n - 1].logprob) continue;
-        int32_t at = have < n ? have++ : n - 1;
-        for (; at > 0 && best[at - 1].logprob < (double)x[v]; at--) best[at] = best[at - 1];
-        best[at] = (struct candidate){(double)x[v], 0, (int32_t)v};
+    for (size_t from = 0, end; from < vocab; from = end) {
+        end = EYE_MIN(from + BEST_BLOCK, vocab);
+        if (have == n && !any_above(x + from, end - from, (float)best[n - 1].logprob)) continue; /* most are not */
+        for (size_t v = from; v < end; v++) {
+            if (have == n && !((double)x[v] > best[n - 1].logprob)) continue;
+            int32_t at = have < n ? have++ : n - 1;
+            for (; at > 0 && best[at - 1].logprob < (double)x[v]; at--) best[at] = best[at - 1];
+            best[at] = (struct candidate){(double)x[v], 0, (int32_t)v};
+        }
     }
 }
 
@@ -121,8 +126,8 @@ static int32_t candidates(const struct eye_hunts *s, const struct hunt *h, struc
     struct candidate row[2 * EYE_MAX_BEAMS];
     for (int32_t b = 0; b < h->n_live; b++) {
         const float *x = h->logits + (size_t)b * s->d->vocab;
-        double lse = log_sum(x, s->d->vocab);
         best_of_row(x, s->d->vocab, cap, row);
+        double lse = eye_log_sum_exp(x, s->d->vocab, (float)row[0].logprob);
         for (int32_t i = 0; i < cap; i++)
             merge(list, &n, cap, (struct candidate){h->live[b].logprob + row[i].logprob - lse, b, row[i].token});
     }
@@ -134,17 +139,16 @@ static struct candidate draw(const struct eye_hunts *s, const struct hunt *h, si
     const float *x = h->logits + (size_t)(h->live[b].n ? b : 0) * s->d->vocab;
     size_t vocab = s->d->vocab, v = 0;
     struct eye_rng rng;
-    double sum = 0, lse = log_sum(x, vocab);
-    float most = x[0];
+    double sum = 0;
+    float most = x[eye_argmax(x, (int32_t)vocab)];
     eye_rng_seed(&rng, eye_hash64(&key, sizeof key, s->o->seed));
-    for (size_t i = 1; i < vocab; i++) most = EYE_MAX(most, x[i]);
     for (size_t i = 0; i < vocab; i++) sum += (double)expf((x[i] - most) / s->o->temperature);
     double left = eye_rng_unit(&rng) * sum;
     for (; v + 1 < vocab; v++) {
         left -= (double)expf((x[v] - most) / s->o->temperature);
         if (left < 0) break;
     }
-    return (struct candidate){h->live[b].logprob + (double)x[v] - lse, b, (int32_t)v};
+    return (struct candidate){h->live[b].logprob + (double)x[v] - eye_log_sum_exp(x, vocab, most), b, (int32_t)v};
 }
 
 static void add_next(struct hunt *h, int32_t *n, const struct candidate *c) {

@@ -54,6 +54,23 @@ static void test_argmax(void **state) {
     }
 }
 
+static void test_log_sum_exp(void **state) {
+    (void)state;
+    static float x[5000];
+    struct eye_rng r;
+    eye_rng_seed(&r, 6);
+    for (int round = 0; round < 300; round++) {
+        size_t n = 1 + eye_rng_u64(&r) % (round % 2 ? 40 : EYE_COUNT(x));
+        fill_normal(&r, x, (int32_t)n, (float)(round % 9) * 5); /* 0: all the same */
+        if (round % 5 == 0) x[n - 1] = -INFINITY; /* what a grammar does not allow */
+        float most = x[eye_argmax(x, (int32_t)n)];
+        double sum = 0, got = eye_log_sum_exp(x, n, most);
+        for (size_t i = 0; i < n; i++) sum += exp((double)x[i] - (double)most);
+        if (most > -INFINITY) assert_true(fabs(got - (double)most - log(sum)) < 1e-6 + 1e-6 * fabs((double)most));
+    }
+    assert_true(eye_log_sum_exp((float[]){3, NAN, 3}, 3, 3) - (3 + log(2)) < 1e-6);
+}
+
 static void test_select_best(void **state) {
     (void)state;
     struct eye_rng r;
@@ -398,6 +415,7 @@ static void test_bad_stop_strings(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_argmax),
+        cmocka_unit_test(test_log_sum_exp),
         cmocka_unit_test(test_select_best),
         cmocka_unit_test(test_distribution),
         cmocka_unit_test(test_temperature_comes_before_top_p),

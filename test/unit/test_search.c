@@ -57,7 +57,7 @@ static double *log_probs(const int32_t *prompt, size_t n_prompt, const struct hy
     struct eye_err err;
     size_t vocab = (size_t)eye_model_n_vocab(model);
     float *logits = malloc(vocab * sizeof *logits);
-    double *out = malloc(vocab * sizeof *out), sum = 0;
+    double *out = malloc(vocab * sizeof *out);
     int32_t ids[64];
     memcpy(ids, prompt, n_prompt * sizeof *ids);
     memcpy(ids + n_prompt, h->token, h->n * sizeof *ids);
@@ -65,8 +65,8 @@ static double *log_probs(const int32_t *prompt, size_t n_prompt, const struct hy
     CALL(eye_session_prefill(judge, ids, n_prompt + h->n, NULL, logits, &err));
     float most = logits[0];
     for (size_t v = 1; v < vocab; v++) most = fmaxf(most, logits[v]);
-    for (size_t v = 0; v < vocab; v++) sum += (double)expf(logits[v] - most);
-    for (size_t v = 0; v < vocab; v++) out[v] = (double)logits[v] - ((double)most + log(sum));
+    double sum = eye_log_sum_exp(logits, vocab, most);
+    for (size_t v = 0; v < vocab; v++) out[v] = (double)logits[v] - sum;
     free(logits);
     return out;
 }
