@@ -4,8 +4,8 @@
  * panel's weights once per 24 rows. Both are split by even and odd k, for weights two shifts in place of a shuffle, and a
  * column's sum has one place. Pieces of k fit the first-level cache; between them sums wait in c.
  *
- * Include once per file, after elem, the type of a row's numbers, and pack_chunk(e, even, odd): of 32 numbers those of even k
- * and those of odd k as 16 bits. static inline only. */
+ * Include once per file, after elem, the type of a row's numbers, and split_16(e, even, odd): of 16 numbers those of even k and
+ * those of odd k as 16 bits; split_4(e, n, even, odd) the same of 4 at most. static inline only. */
 #include "kernels/rows.h"
 
 enum {
@@ -13,15 +13,14 @@ enum {
     NR = 16,
     ROWS = 24, /* at a time: weights are widened once for them */
     K_PIECE = 384,
-    CHUNK = 32,
-    HALF_BYTES = K_PIECE /* of a row's piece: k / 2 numbers of 16 bits */
+    ROW_BYTES = 2 * K_PIECE
 };
 
 struct piece { /* of k */
-    _Alignas(64) uint8_t rows[ROWS][2][HALF_BYTES]; /* even, odd */
-    __m256i wide[2][K_PIECE / 4][2];                /* even, odd; 8 columns each */
-    size_t k4;                                      /* steps of 4 of k */
-    bool first, last;                               /* of its sums */
+    _Alignas(64) uint8_t rows[ROWS][ROW_BYTES]; /* [even, odd][k4] of (k, k + 2) */
+    __m256i wide[K_PIECE / 2][2];               /* [even, odd][k4], 8 columns each */
+    size_t k4;                                  /* steps of 4 of k */
+    bool first, last;                           /* of its sums */
 };
 
 /* 16 columns of a panel. */
@@ -30,8 +29,8 @@ EYE_INLINE void widen(struct piece *p, const int8_t *w) {
         EYE_UNROLL
         for (size_t v = 0; v < 2; v++) {
             __m256i eight = _mm256_load_si256((const __m256i *)w + v);
-            p->wide[0][s][v] = _mm256_srai_epi16(_mm256_slli_epi16(eight, 8), 8);
-            p->wide[1][s][v] = _mm256_srai_epi16(eight, 8);
+            p->wide[s][v] = _mm256_srai_epi16(_mm256_slli_epi16(eight, 8), 8);
+            p->wide[p->k4 + s][v] = _mm256_srai_epi16(eight, 8);
         }
     }
 }
@@ -40,27 +39,25 @@ EYE_INLINE void widen(struct piece *p, const int8_t *w) {
 EYE_INLINE void pack_rows(const struct eye_gemm_i8_args *a, size_t i, size_t m, size_t k0, size_t k, struct piece *p) {
     for (size_t r = 0; r < m; r++) {
         const elem *src = (const elem *)a->a + (i + r) * a->a_stride + k0;
+        uint8_t *even = p->rows[r], *odd = even + 4 * p->k4;
         size_t e = 0;
-        for (; e + CHUNK <= k; e += CHUNK) pack_chunk(src + e, p->rows[r][0] + e, p->rows[r][1] + e);
-        if (e == k) continue;
-        elem tail[CHUNK] = {0};
-        memcpy(tail, src + e, (k - e) * sizeof *tail);
-        pack_chunk(tail, p->rows[r][0] + e, p->rows[r][1] + e);
+        for (; e + 16 <= k; e += 16) split_16(src + e, even + e, odd + e);
+        for (; e < k; e += EYE_I8_KR) split_4(src + e, k - e, even + e, odd + e);
     }
 }
 
-/* Sums of m rows (constant), nv times 8 columns (constant). One loop for both halves' steps: gcc 12 adds the products of two
- * steps in one body to each other first, and keeps them in memory. */
+/* Sums of m rows (constant), nv times 8 columns (constant). Even and odd are a loop of two turns: with both in one body gcc 12
+ * adds their products to each other first, and with one loop over all it keeps sums in memory for what follows. */
 EYE_INLINE void sum_up(const struct piece *p, const size_t m, const size_t nv, size_t r0, __m256i sum[MR][2]) {
+    const uint8_t *x = p->rows[r0];
+    const __m256i *w = p->wide[0], *end = w;
     for (size_t odd = 0; odd < 2; odd++) {
-        const uint8_t *x = p->rows[r0][odd];
-        const __m256i *w = p->wide[odd][0], *end = w + 2 * p->k4;
-        for (; w < end; w += 2, x += 4) {
+        for (end += 2 * p->k4; w < end; w += 2, x += 4) {
             __m256i w0 = w[0], w1 = w[1];
             EYE_UNROLL
             for (size_t r = 0; r < m; r++) {
                 int32_t two;
-                memcpy(&two, x + r * 2 * HALF_BYTES, sizeof two);
+                memcpy(&two, x + r * ROW_BYTES, sizeof two);
                 __m256i v = _mm256_set1_epi32(two);
                 sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(v, w0));
                 if (nv > 1) sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(v, w1));
@@ -72,28 +69,27 @@ EYE_INLINE void sum_up(const struct piece *p, const size_t m, const size_t nv, s
 /* Rows r0 to r0 + m (constant) of the piece, nv times 8 columns (constant) from j on; c is the first row's. */
 EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const struct piece *p, const size_t m, const size_t nv, size_t r0, float *c,
                      size_t j) {
+    const size_t n = a->n - j;
     __m256i sum[MR][2];
+    c += r0 * a->c_stride + j;
     EYE_UNROLL
     for (size_t r = 0; r < m; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
-    sum_up(p, m, nv, r0, sum);
-    c += r0 * a->c_stride;
-    EYE_UNROLL
-    for (size_t v = 0; v < nv; v++, j += 8) {
-        size_t n = a->n - j;
-        if (!p->first) {
-            EYE_UNROLL
-            for (size_t r = 0; r < m; r++)
-                sum[r][v] = _mm256_add_epi32(sum[r][v], _mm256_castps_si256(eye_load8(c + r * a->c_stride + j, n)));
-        }
-        if (!p->last) {
-            EYE_UNROLL
-            for (size_t r = 0; r < m; r++) eye_store8(c + r * a->c_stride + j, n, _mm256_castsi256_ps(sum[r][v]));
-            continue;
-        }
-        __m256 scale = eye_load8(a->scale + j, n), bias = eye_load8(a->bias + j, n);
+    if (!p->first) {
         EYE_UNROLL
-        for (size_t r = 0; r < m; r++)
-            eye_store8(c + r * a->c_stride + j, n, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[r][v]), scale, bias));
+        for (size_t r = 0; r < m; r++) {
+            sum[r][0] = _mm256_castps_si256(eye_load8(c + r * a->c_stride, n));
+            if (nv > 1) sum[r][1] = _mm256_castps_si256(eye_load8(c + r * a->c_stride + 8, n - 8));
+        }
+    }
+    sum_up(p, m, nv, r0, sum);
+    EYE_UNROLL
+    for (size_t v = 0; v < nv; v++) {
+        __m256 scale = eye_load8(a->scale + j + 8 * v, n - 8 * v), bias = eye_load8(a->bias + j + 8 * v, n - 8 * v);
+        EYE_UNROLL
+        for (size_t r = 0; r < m; r++) {
+            __m256 s = p->last ? _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[r][v]), scale, bias) : _mm256_castsi256_ps(sum[r][v]);
+            eye_store8(c + r * a->c_stride + 8 * v, n - 8 * v, s);
+        }
     }
 }
 
