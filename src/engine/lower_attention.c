@@ -1,9 +1,10 @@
 /* engine/lower_attention: softmax(scale q k^T) v.
  *
  * With a KV cache the new keys and values are first appended (converted to the cache's type), then every query row attends
- * to the cache. Without one (vision, training) the keys of the call are laid out the same way in shared scratch, in f32, and
- * values are read where they are. A task is a block of up to 16 rows of one sequence and some of the query heads of one kv
- * head; where the block is one row (decode) these heads are the rows, so that keys and values stream once. Never split over
+ * to the cache. Without one (vision, training) the keys of the call are laid out the same way in shared scratch, in f32; so are
+ * values of images, whose rows lie too far apart for caches, and others are read where they are. A task is a block of up to 16
+ * rows of one sequence (of images some blocks: a head's keys and values stay in the second-level cache) and some of the query
+ * heads of one kv head; where the block is one row (decode) these heads are the rows, so that keys and values stream once. Never split over
  * keys: a row's sums depend only on the keys it sees, in their order, which makes prefill and single steps, and a sequence
  * alone and among others, agree bit for bit. Scores of a row over all its keys are kept: max_ctx floats a row.
  *
@@ -17,6 +18,7 @@
 #include <string.h>
 
 #define LANES EYE_ATTN_LANES
+#define CHUNK_BLOCKS 8 /* at most */
 
 struct attention {
     size_t heads, kv_heads, dim, group; /* group = heads / kv_heads */
@@ -24,6 +26,7 @@ struct attention {
     float scale;
     bool causal;
     bool half;              /* of images: q, k, v and probabilities in bf16 */
+    bool compact;           /* of images, else: values in scratch by heads */
     int32_t k_slot, v_slot; /* -1: no cache */
     enum eye_kv_type type;
     eye_attn_qk_fn *qk;
@@ -37,17 +40,22 @@ struct attention_run {
     float *y;
     size_t parts;           /* of the query heads of one kv head */
     size_t piece, n_pieces; /* appending: blocks per task, tasks per head */
-    size_t n_tiles, n_chunks; /* of images in bf16 */
+    size_t n_tiles;         /* of images in bf16 */
+    size_t n_chunks;        /* of images: of tiles or blocks */
 };
 
 /* ---- storing keys and values ---- */
 
-/* The head's keys, or its values: the cache's; without one this call's scratch, and the values as they came. */
+/* Floats from one row of values to the next. */
+static size_t value_stride(const struct attention *d) { return d->k_slot >= 0 || d->compact ? d->dim : d->in[2].stride; }
+
+/* The head's keys, or its values: the cache's; without one this call's scratch, or the values as they came. */
 static struct eye_kv_view store(const struct attention_run *r, size_t head, bool keys) {
     const struct attention *d = r->d;
     if (d->k_slot >= 0) return eye_kv_head(r->x->kv, keys ? d->k_slot : d->v_slot, (int64_t)head);
-    if (!keys) return (struct eye_kv_view){(void *)(uintptr_t)(r->v + head * d->dim), NULL}; /* only read */
-    return (struct eye_kv_view){(float *)eye_exec_shared(r->x) + head * r->rows.key_slots * d->dim, NULL};
+    if (!keys && !d->compact) return (struct eye_kv_view){(void *)(uintptr_t)(r->v + head * d->dim), NULL}; /* only read */
+    return (struct eye_kv_view){(float *)eye_exec_shared(r->x) + (keys ? head : d->kv_heads + head) * r->rows.key_slots * d->dim,
+                                NULL};
 }
 
 /* Element e of position pos lies at pos / 16 * dim * 16 + e * 16 + pos % 16 in a key store, at pos * dim + e in a value
@@ -106,7 +114,7 @@ static void attend(const struct attention_run *r, int i_thread, size_t kv_head, 
     const struct eye_kernels *k = &r->x->plan->e->kernels;
     struct eye_kv_view keys = store(r, kv_head, true), values = store(r, kv_head, false);
     size_t elem = eye_kv_elem_bytes(d->type), n_max = span[0].n + span[1].n, stride = eye_score_stride(n_max);
-    size_t v_stride = d->k_slot >= 0 ? d->dim : d->in[2].stride;
+    size_t v_stride = value_stride(d);
     float *s = eye_score_first(eye_exec_thread(r->x, i_thread));
     struct eye_scores c = {d->qk, elem, w->m, d->dim, w->q, w->q_stride, keys.data, d->scale, s, stride};
     eye_attn_scores(&c, span);
@@ -212,15 +220,26 @@ static void run_half(struct attention_run *r) {
     eye_exec_tasks(r->x, images * r->rows.t * row * r->rows.t / 4, r->n_chunks * d->heads, attend_half_task, r);
 }
 
-/* Task: a block of rows, some of the query heads of one kv head. Threads have neighbouring tasks: the few rows of a call come
- * from linears that were cut by columns, so neighbours are of one head there; images were cut by rows. */
-static void attend_task(void *ctx, int i_task, int i_thread) {
+/* Task: the values of a chunk of blocks. */
+static void compact_task(void *ctx, int i_task, int i_thread) {
     const struct attention_run *r = ctx;
     const struct attention *d = r->d;
-    size_t part = (size_t)i_task % r->parts, i = (size_t)i_task / r->parts;
-    size_t kv_head = r->rows.by_segment ? i / r->rows.n_blocks : i % d->kv_heads;
+    size_t chunk = (size_t)i_task;
+    for (size_t i = eye_part(r->rows.n_blocks, r->n_chunks, chunk); i < eye_part(r->rows.n_blocks, r->n_chunks, chunk + 1); i++) {
+        struct eye_attn_block b = eye_attn_block(&r->rows, i);
+        for (size_t head = 0; head < d->kv_heads; head++) {
+            float *to = (float *)store(r, head, false).data + b.row * d->dim;
+            for (size_t t = 0; t < b.n; t++)
+                memcpy(to + t * d->dim, r->v + (b.row + t) * d->in[2].stride + head * d->dim, d->dim * sizeof *to);
+        }
+    }
+}
+
+/* Block i, part of the query heads of one kv head. */
+static void attend_block(const struct attention_run *r, size_t i, size_t kv_head, size_t part, int i_thread) {
+    const struct attention *d = r->d;
     size_t first = part * d->group / r->parts, end = (part + 1) * d->group / r->parts;
-    struct eye_attn_block b = eye_attn_block(&r->rows, r->rows.by_segment ? i % r->rows.n_blocks : i / d->kv_heads);
+    struct eye_attn_block b = eye_attn_block(&r->rows, i);
     struct eye_span span[2];
     eye_attn_seen(&r->rows, b.segment, span);
     span[1].n += d->causal ? b.first + b.n : b.n_segment;
@@ -232,6 +251,19 @@ static void attend_task(void *ctx, int i_task, int i_thread) {
         attend(r, i_thread, kv_head, &w, span);
         if (b.n == 1) return;
     }
+}
+
+/* Task: a block of rows, or a chunk of an image's, some of the query heads of one kv head. Threads have neighbouring tasks: the
+ * few rows of a call come from linears that were cut by columns, so neighbours are of one head there; images were cut by rows. */
+static void attend_task(void *ctx, int i_task, int i_thread) {
+    const struct attention_run *r = ctx;
+    size_t part = (size_t)i_task % r->parts, i = (size_t)i_task / r->parts, n = r->rows.n_blocks, kv_heads = r->d->kv_heads;
+    if (r->rows.by_segment) {
+        attend_block(r, i % n, i / n, part, i_thread);
+        return;
+    }
+    for (size_t b = eye_part(n, r->n_chunks, i / kv_heads); b < eye_part(n, r->n_chunks, i / kv_heads + 1); b++)
+        attend_block(r, b, i % kv_heads, part, i_thread);
 }
 
 static enum eye_status run_attention(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
@@ -255,9 +287,11 @@ static enum eye_status run_attention(struct eye_exec *x, const struct eye_step *
     } else {
         eye_attn_lay_out(x, &r.rows, r.k, d->in[1].stride, d->kv_heads, d->dim, (float *)eye_exec_shared(x));
     }
+    r.n_chunks = r.rows.by_segment ? n_blocks : eye_exec_parts(x, n_blocks, CHUNK_BLOCKS);
+    if (d->compact) eye_exec_tasks(x, n_rows * d->kv_heads * d->dim, r.n_chunks, compact_task, &r);
     size_t wanted = eye_ceil_div(n_rows == n_blocks ? threads : 4 * threads, n_blocks * d->kv_heads);
     r.parts = EYE_MIN(d->group, EYE_MAX(wanted, eye_ceil_div(d->group, EYE_BLOCK_ROWS)));
-    eye_exec_tasks(x, n_rows * d->heads * d->dim * keys / 4, n_blocks * d->kv_heads * r.parts, attend_task, &r);
+    eye_exec_tasks(x, n_rows * d->heads * d->dim * keys / 4, r.n_chunks * d->kv_heads * r.parts, attend_task, &r);
     return EYE_OK;
 }
 
@@ -319,6 +353,8 @@ enum eye_status eye_lower_attention(struct eye_lower *l, const struct eye_node *
     }
     d->half = n->attr.wtype == EYE_W_BF16 && l->e->kernels.attn_bf16 && d->k_slot < 0 && !d->causal &&
               t != EYE_DIM_T && d->dim % 2 == 0 && d->dim <= EYE_ATTN_BF16_D;
+    d->compact = d->k_slot < 0 && t != EYE_DIM_T && !d->half;
+    if (d->compact) shared *= 2;
     choose_kernels(d, &l->e->kernels);
     size_t score_bytes;
     if (!eye_mul_ok(EYE_BLOCK_ROWS * sizeof(float), eye_score_stride(keys), &score_bytes))

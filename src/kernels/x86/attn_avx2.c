@@ -45,14 +45,22 @@ EYE_INLINE void qk_tile(int mr, size_t d, const float *q, size_t q_stride, const
     }
 }
 
-/* Panels outside, rows inside: keys are read from memory once. */
+/* Panels outside, rows inside: keys are read from memory once. Rows by six, the last ones by near halves: 16 are 6, 5 and 5. */
 EYE_INLINE void qk(size_t m, size_t d, size_t n_keys, const float *q, size_t q_stride, const void *k, float scale, float *s,
                    size_t s_stride, enum elem e) {
     for (size_t j = 0; j < n_keys; j += 16) {
-        size_t i = 0, at = j * d;
-        for (; i + 6 <= m; i += 6) qk_tile(6, d, q + i * q_stride, q_stride, k, at, scale, s + i * s_stride + j, s_stride, e);
-        for (; i + 3 <= m; i += 3) qk_tile(3, d, q + i * q_stride, q_stride, k, at, scale, s + i * s_stride + j, s_stride, e);
-        for (; i < m; i++) qk_tile(1, d, q + i * q_stride, q_stride, k, at, scale, s + i * s_stride + j, s_stride, e);
+        size_t at = j * d, i = 0;
+        while (i < m) {
+            const float *from = q + i * q_stride;
+            float *to = s + i * s_stride + j;
+            size_t left = m - i;
+            if (left >= 11 || left == 6) qk_tile(6, d, from, q_stride, k, at, scale, to, s_stride, e), i += 6;
+            else if (left >= 9 || left == 5) qk_tile(5, d, from, q_stride, k, at, scale, to, s_stride, e), i += 5;
+            else if (left >= 7 || left == 4) qk_tile(4, d, from, q_stride, k, at, scale, to, s_stride, e), i += 4;
+            else if (left == 3) qk_tile(3, d, from, q_stride, k, at, scale, to, s_stride, e), i += 3;
+            else if (left == 2) qk_tile(2, d, from, q_stride, k, at, scale, to, s_stride, e), i += 2;
+            else qk_tile(1, d, from, q_stride, k, at, scale, to, s_stride, e), i += 1;
+        }
     }
 }
 
