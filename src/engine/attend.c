@@ -3,11 +3,11 @@
 
 #include <string.h>
 
-static bool by_segment(const struct eye_graph *g, eye_val q) { return eye_dim(g, q, 0) == EYE_DIM_T; }
+static bool by_segment(const struct eye_graph *g, eye_val k) { return eye_dim(g, k, 0) == EYE_DIM_T; }
 
-struct eye_attn_rows eye_attn_rows(const struct eye_exec *x, eye_val q, bool cached) {
+struct eye_attn_rows eye_attn_rows(const struct eye_exec *x, eye_val k, bool cached) {
     const struct eye_graph *g = x->plan->g;
-    struct eye_attn_rows r = {.x = x, .by_segment = by_segment(g, q), .cached = cached};
+    struct eye_attn_rows r = {.x = x, .by_segment = by_segment(g, k), .cached = cached};
     if (r.by_segment) {
         r.t = (size_t)x->t;
         r.n_segments = eye_bind_n_segments(&x->bind);
@@ -15,28 +15,29 @@ struct eye_attn_rows eye_attn_rows(const struct eye_exec *x, eye_val q, bool cac
         r.key_slots = x->n_key_slots;
         return r;
     }
-    size_t row = (size_t)(eye_dim(g, q, -1) * eye_dim(g, q, -2));
-    r.t = (size_t)eye_dim(g, q, -3);
+    size_t row = (size_t)(eye_dim(g, k, -1) * eye_dim(g, k, -2));
+    r.t = (size_t)eye_dim(g, k, -3);
     if (r.t == 0) return r;
-    r.n_segments = eye_exec_elems(x, q) / (r.t * row);
+    r.n_segments = eye_exec_elems(x, k) / (r.t * row);
     r.n_blocks = r.n_segments * eye_ceil_div(r.t, EYE_BLOCK_ROWS);
     r.key_slots = r.n_segments * EYE_ALIGN_UP(r.t, EYE_ATTN_LANES);
     return r;
 }
 
-size_t eye_attn_max_slots(const struct eye_lower *l, eye_val q) {
-    if (by_segment(l->g, q)) return eye_key_slots(l->plan->opts.max_t);
-    size_t t = (size_t)eye_dim(l->g, q, -3), row = (size_t)(eye_dim(l->g, q, -1) * eye_dim(l->g, q, -2));
-    return eye_lower_elems(l, q) / EYE_MAX(t * row, 1) * EYE_ALIGN_UP(t, EYE_ATTN_LANES);
+size_t eye_attn_max_slots(const struct eye_lower *l, eye_val k) {
+    if (by_segment(l->g, k)) return eye_key_slots(l->plan->opts.max_t);
+    size_t t = (size_t)eye_dim(l->g, k, -3), row = (size_t)(eye_dim(l->g, k, -1) * eye_dim(l->g, k, -2));
+    return eye_lower_elems(l, k) / EYE_MAX(t * row, 1) * EYE_ALIGN_UP(t, EYE_ATTN_LANES);
+}
+
+struct eye_attn_block eye_attn_block_of(const struct eye_attn_rows *r, const struct eye_block *b) {
+    struct eye_segment s = eye_bind_segment(&r->x->bind, (size_t)b->segment);
+    return (struct eye_attn_block){.segment = (size_t)b->segment, .n_segment = (size_t)s.n, .first = (size_t)b->first,
+                                   .row = (size_t)(s.row + b->first), .n = (size_t)b->n};
 }
 
 struct eye_attn_block eye_attn_block(const struct eye_attn_rows *r, size_t i) {
-    if (r->by_segment) {
-        const struct eye_block *b = &r->x->block[i];
-        struct eye_segment s = eye_bind_segment(&r->x->bind, (size_t)b->segment);
-        return (struct eye_attn_block){.segment = (size_t)b->segment, .n_segment = (size_t)s.n, .first = (size_t)b->first,
-                                       .row = (size_t)(s.row + b->first), .n = (size_t)b->n};
-    }
+    if (r->by_segment) return eye_attn_block_of(r, &r->x->block[i]);
     size_t per_image = eye_ceil_div(r->t, EYE_BLOCK_ROWS), image = i / per_image;
     size_t first = (per_image - 1 - i % per_image) * EYE_BLOCK_ROWS;
     return (struct eye_attn_block){.segment = image, .n_segment = r->t, .first = first, .row = image * r->t + first,

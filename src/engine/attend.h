@@ -13,13 +13,14 @@ struct eye_attn_rows { /* the rows of one attention in this run: segments of the
     size_t t, n_segments, n_blocks;
     size_t key_slots; /* not cached: slots that all keys of one head take */
 };
-/* q: the attention's query input [(N,) T, H, D]. */
-struct eye_attn_rows eye_attn_rows(const struct eye_exec *x, eye_val q, bool cached);
+/* k: the attention's keys [(N,) T, Hkv, D], or queries like them. */
+struct eye_attn_rows eye_attn_rows(const struct eye_exec *x, eye_val k, bool cached);
 /* Slots for the largest run; T rows (rank 3, symbolic) or images. */
-size_t eye_attn_max_slots(const struct eye_lower *l, eye_val q);
+size_t eye_attn_max_slots(const struct eye_lower *l, eye_val k);
 /* Block i: rows [row, row + n) of all rows of the input, from row `first` of the segment's n_segment on. */
 struct eye_attn_block { size_t segment, n_segment, first, row, n; };
 struct eye_attn_block eye_attn_block(const struct eye_attn_rows *r, size_t i);
+struct eye_attn_block eye_attn_block_of(const struct eye_attn_rows *r, const struct eye_block *b);
 /* What the segment's first row sees but for itself: its prefix and its own past; own rows follow in span[1]. */
 void eye_attn_seen(const struct eye_attn_rows *r, size_t segment, struct eye_span span[2]);
 /* Slot and value row of the segment's first own row. */

@@ -13,16 +13,17 @@ enum eye_status eye_lower_cost(struct eye_lower *l, const struct eye_node *n, en
 }
 
 /* Keys that a row of attention sees, on average. */
-static double keys_of(const struct eye_plan *p, const struct eye_node *n, int64_t t, int64_t past) {
+static double keys_of(const struct eye_plan *p, const struct eye_node *n, int64_t t, int64_t past, int64_t picked) {
     const struct eye_value *k = eye_value_at(p->g, n->in[1]);
+    if (eye_node_in(n, 5) != EYE_NONE) return (double)(past + t) - ((double)picked - 1) / 2;
     if (n->attr.causal || eye_node_in(n, 3) != EYE_NONE) return (double)past + ((double)t + 1) / 2;
     int64_t rows = k->dims[k->rank - 3];
     return (double)(rows < 0 ? t : rows);
 }
 
-struct eye_plan_cost eye_plan_cost(const struct eye_plan *p, int64_t t, int64_t past) {
+struct eye_plan_cost eye_plan_cost(const struct eye_plan *p, int64_t t, int64_t past, int64_t picked) {
     struct eye_plan_cost sum = {{0}, 0};
-    struct eye_bind bind = {.t = t, .ctx = past + t, .past = past};
+    struct eye_bind bind = {.t = t, .ctx = past + t, .past = past, .picked = picked};
     for (size_t i = 0; i < p->n_costs; i++) {
         const struct eye_cost_item *c = &p->cost[i];
         const struct eye_value *y = eye_value_at(p->g, c->node->out);
@@ -30,8 +31,9 @@ struct eye_plan_cost eye_plan_cost(const struct eye_plan *p, int64_t t, int64_t 
         if (!eye_value_elems(y, &bind, &elems)) continue;
         double rows = (double)elems / (double)y->dims[y->rank - 1];
         bool attention = c->kind == EYE_COST_ATTENTION;
-        sum.ops[attention ? EYE_COST_F32 : c->kind] += 2 * rows * c->per_row * (attention ? keys_of(p, c->node, t, past) : 1);
-        sum.bytes += (double)c->bytes;
+        double keys = attention ? keys_of(p, c->node, t, past, picked) : 1;
+        sum.ops[attention ? EYE_COST_F32 : c->kind] += 2 * rows * c->per_row * keys;
+        if (elems) sum.bytes += (double)c->bytes;
     }
     return sum;
 }

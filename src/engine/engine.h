@@ -62,10 +62,11 @@ EYE_MUST_CHECK enum eye_status eye_plan_new(struct eye_plan **plan, const struct
 void eye_plan_free(struct eye_plan *plan);
 void eye_plan_measure(const struct eye_plan *plan, struct eye_plan_sizes *out);
 
-/* What a run of t rows after `past` cached ones cannot do without: see cost.c. ops: 2 a multiply-add. bytes: of weights. */
+/* What a run of t rows after `past` cached ones, the last `picked` of them wanted, cannot do without: see cost.c. ops: 2 a
+ * multiply-add. bytes: of weights. */
 enum eye_cost_kind { EYE_COST_F32, EYE_COST_BF16, EYE_COST_I8, EYE_N_COST };
 struct eye_plan_cost { double ops[EYE_N_COST], bytes; };
-struct eye_plan_cost eye_plan_cost(const struct eye_plan *plan, int64_t t, int64_t past);
+struct eye_plan_cost eye_plan_cost(const struct eye_plan *plan, int64_t t, int64_t past, int64_t picked);
 
 /* ---- packing ahead of time ---- */
 /* What a plan has packed under a name that finds it again: matrices, and sums that stand for them. Weights whose own numbers no
@@ -111,7 +112,8 @@ void eye_exec_alone(struct eye_exec *x);
 
 struct eye_io { eye_val v; void *data; }; /* caller's memory, contiguous, shape as bound */
 /* Runs the bind's T rows (its ctx is not read: the cache knows). in: every input of the graph. out: any values that are graph
- * outputs; their results are written straight to data (f32). Steps that neither a wanted output nor a state needs are skipped.
+ * outputs; their results are written straight to data (f32). Steps that neither a wanted output nor a state needs are skipped,
+ * and those of picked rows when none is.
  * kv may be NULL when the graph has no state. Segments: what a sequence gives does not depend on what else is in the call, and
  * is bit for bit what it gives alone; no two segments may write a slot. cancel (may be NULL) is polled between steps: true stops
  * with CANCELLED (a cache then holds some layers' rows of this run: run them again). Errors: ARG (t > max_t, past + t > the

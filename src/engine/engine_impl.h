@@ -106,6 +106,7 @@ struct eye_state_spec {
 #define EYE_BLOCK_ROWS 16u
 struct eye_block { /* up to EYE_BLOCK_ROWS rows of one segment (or image): the unit of attention's tasks */
     int32_t segment, first, n; /* first: counted in the segment */
+    int32_t picked;            /* of picked rows (eye_exec_pick): which of them is its first */
 };
 
 struct eye_exec {
@@ -158,6 +159,9 @@ EYE_MUST_CHECK enum eye_status eye_lower_operand(struct eye_lower *l, const stru
 EYE_MUST_CHECK enum eye_status eye_lower_ids(struct eye_lower *l, const struct eye_node *n, eye_val v, struct eye_err *err);
 /* The input is absent or too early in the list: EYE_NONE. */
 static inline eye_val eye_node_in(const struct eye_node *n, int i) { return i < n->n_in ? n->in[i] : EYE_NONE; }
+static inline bool eye_writes_state(const struct eye_node *n) {
+    return n->op == EYE_OP_attention && eye_node_in(n, 3) != EYE_NONE;
+}
 /* A trainable weight: it changes between runs, so nothing may be packed from it. */
 static inline bool eye_lower_is_live(const struct eye_lower *l, eye_val v) {
     return v != EYE_NONE && eye_value_at(l->g, v)->trainable;
@@ -255,6 +259,7 @@ void eye_gemm_rows(const struct eye_exec *x, const struct eye_gemm *j, size_t ro
 bool eye_gemm_has_rows(const struct eye_engine *e, const struct eye_matrix *w, size_t m);
 /* Scratch for any m <= m_max. made_rows: x comes from a rows function. */
 void eye_lower_gemm_scratch(struct eye_lower *l, const struct eye_matrix *w, size_t m_max, bool made_rows);
+size_t eye_gemm_shared_bytes(const struct eye_matrix *w, size_t m_max); /* of it shared: the left side */
 /* The blocking of weights [n, k] for a kernel; no blobs. */
 void eye_matrix_init(struct eye_matrix *m, const struct eye_gemm_ukr *ukr, size_t n, size_t k);
 /* True when m rows are so many that tasks are blocks of rows that share nothing; false: the left side is shared. */
@@ -324,6 +329,10 @@ size_t eye_exec_width(const struct eye_exec *x, eye_val v);
 /* ---- rows and segments (segments.c) ---- */
 /* Checks the bind's segments and cuts them into blocks. */
 EYE_MUST_CHECK enum eye_status eye_exec_bind_segments(struct eye_exec *x, struct eye_err *err);
+/* The rows that ids [PICKED] names, cut into blocks of neighbouring ones, late rows first; block [max_picked]. ARG: one is no
+ * row of the call. */
+EYE_MUST_CHECK enum eye_status eye_exec_pick(const struct eye_exec *x, eye_val ids, struct eye_block *block, size_t *n_blocks,
+                                             struct eye_err *err);
 /* Key slots that laying out max_t rows without a cache may take: eye_exec.n_key_slots is at most this. */
 static inline size_t eye_key_slots(int64_t max_t) { return 2 * EYE_ALIGN_UP((size_t)max_t, EYE_ATTN_LANES); }
 

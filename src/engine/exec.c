@@ -98,6 +98,11 @@ static enum eye_status bind_inputs(struct eye_exec *x, const struct eye_io *in, 
     return EYE_OK;
 }
 
+/* Nothing to do: it makes picked rows, and none is. */
+static bool of_no_rows(const struct eye_exec *x, const struct eye_step *s) {
+    return x->bind.picked == 0 && eye_dim(x->plan->g, s->node->out, 0) == EYE_DIM_PICKED && !eye_writes_state(s->node);
+}
+
 static bool is_output(const struct eye_graph *g, eye_val v, size_t *index) {
     for (*index = 0; *index < g->n_outputs; ++*index)
         if (g->output[*index] == v) return true;
@@ -153,7 +158,7 @@ enum eye_status eye_exec_run(struct eye_exec *x, struct eye_kv *kv, const struct
     for (size_t i = 0, n = 1; i < p->n_steps; i += n) {
         const struct eye_step *s = &p->step[i];
         n = x->observe ? 1 : s->chain; /* who observes wants to see each result whole */
-        if (!(s->leads_to & wanted)) continue;
+        if (!(s->leads_to & wanted) || of_no_rows(x, s)) continue;
         if (cancel && cancel(cancel_ctx))
             return eye_fail(err, EYE_E_CANCELLED, "run: cancelled before step %zu of %zu", i + 1, p->n_steps);
         if (n > 1) {

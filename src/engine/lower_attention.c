@@ -12,7 +12,8 @@
  * scores. There a task is one head of neighbouring tiles of rows: its keys and values stay in the second-level cache, and a
  * thread has the rows that it made.
  *
- * Queries, keys and values may be columns of one wider result (a slice that has no step of its own). */
+ * Queries, keys and values may be columns of one wider result (a slice that has no step of its own). Where picked rows are
+ * asked for, all of the call's make keys and values, and the blocks are cut from the picked ones. */
 #include "engine/attend.h"
 
 #include <string.h>
@@ -27,6 +28,8 @@ struct attention {
     bool causal;
     bool half;              /* of images: q, k, v and probabilities in bf16 */
     bool compact;           /* of images, else: values in scratch by heads */
+    bool picks, all_q;      /* only picked rows are asked for; q has all rows all the same */
+    size_t asked_at;        /* picks: the blocks of these rows in shared scratch */
     int32_t k_slot, v_slot; /* -1: no cache */
     enum eye_kv_type type;
     eye_attn_qk_fn *qk;
@@ -38,6 +41,8 @@ struct attention_run {
     struct eye_attn_rows rows;
     const float *q, *k, *v;
     float *y;
+    const struct eye_block *asked; /* of picked rows; or NULL: the blocks of all */
+    size_t n_blocks;        /* of the rows that attend */
     size_t parts;           /* of the query heads of one kv head */
     size_t piece, n_pieces; /* appending: blocks per task, tasks per head */
     size_t n_tiles;         /* of images in bf16 */
@@ -239,13 +244,14 @@ static void compact_task(void *ctx, int i_task, int i_thread) {
 static void attend_block(const struct attention_run *r, size_t i, size_t kv_head, size_t part, int i_thread) {
     const struct attention *d = r->d;
     size_t first = part * d->group / r->parts, end = (part + 1) * d->group / r->parts;
-    struct eye_attn_block b = eye_attn_block(&r->rows, i);
+    struct eye_attn_block b = r->asked ? eye_attn_block_of(&r->rows, &r->asked[i]) : eye_attn_block(&r->rows, i);
+    size_t y_row = r->asked ? (size_t)r->asked[i].picked : b.row, q_row = d->all_q ? b.row : y_row;
     struct eye_span span[2];
     eye_attn_seen(&r->rows, b.segment, span);
     span[1].n += d->causal ? b.first + b.n : b.n_segment;
     for (size_t head = kv_head * d->group + first; head < kv_head * d->group + end; head++) {
-        struct query w = {.q = r->q + b.row * d->in[0].stride + head * d->dim, .q_stride = d->in[0].stride,
-                          .y = r->y + (b.row * d->heads + head) * d->dim, .y_stride = d->heads * d->dim,
+        struct query w = {.q = r->q + q_row * d->in[0].stride + head * d->dim, .q_stride = d->in[0].stride,
+                          .y = r->y + (y_row * d->heads + head) * d->dim, .y_stride = d->heads * d->dim,
                           .m = b.n, .more = d->causal};
         if (b.n == 1) w.m = end - first, w.q_stride = w.y_stride = d->dim, w.more = 0; /* heads as rows */
         attend(r, i_thread, kv_head, &w, span);
@@ -257,7 +263,7 @@ static void attend_block(const struct attention_run *r, size_t i, size_t kv_head
  * few rows of a call come from linears that were cut by columns, so neighbours are of one head there; images were cut by rows. */
 static void attend_task(void *ctx, int i_task, int i_thread) {
     const struct attention_run *r = ctx;
-    size_t part = (size_t)i_task % r->parts, i = (size_t)i_task / r->parts, n = r->rows.n_blocks, kv_heads = r->d->kv_heads;
+    size_t part = (size_t)i_task % r->parts, i = (size_t)i_task / r->parts, n = r->n_blocks, kv_heads = r->d->kv_heads;
     if (r->rows.by_segment) {
         attend_block(r, i % n, i / n, part, i_thread);
         return;
@@ -266,27 +272,45 @@ static void attend_task(void *ctx, int i_task, int i_thread) {
         attend_block(r, b, i % kv_heads, part, i_thread);
 }
 
+/* Whose rows attend. */
+static enum eye_status cut_asked(struct attention_run *r, const struct eye_node *n, struct eye_err *err) {
+    r->n_blocks = r->rows.n_blocks;
+    if (!r->d->picks) return EYE_OK;
+    struct eye_block *asked = (struct eye_block *)(void *)(eye_exec_shared(r->x) + r->d->asked_at);
+    r->asked = asked;
+    return eye_exec_pick(r->x, n->in[5], asked, &r->n_blocks, err);
+}
+
+/* All rows' keys and values to where they are read. */
+static void keep_keys(struct attention_run *r, size_t threads) {
+    const struct attention *d = r->d;
+    size_t n_rows = r->rows.by_segment ? r->rows.t : r->rows.n_segments * r->rows.t;
+    if (d->k_slot < 0) {
+        eye_attn_lay_out(r->x, &r->rows, r->k, d->in[1].stride, d->kv_heads, d->dim, (float *)eye_exec_shared(r->x));
+        return;
+    }
+    r->piece = EYE_MAX(r->rows.n_blocks * d->kv_heads / (4 * threads), 1);
+    r->n_pieces = eye_ceil_div(r->rows.n_blocks, r->piece);
+    eye_exec_tasks(r->x, n_rows * d->kv_heads * d->dim, d->kv_heads * r->n_pieces, append_task, r);
+}
+
 static enum eye_status run_attention(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
     const struct attention *d = s->data;
     const struct eye_node *n = s->node;
     struct attention_run r = {.x = x, .d = d, .q = (const float *)eye_exec_ptr(x, n->in[0]) + d->in[0].at,
                               .k = (const float *)eye_exec_ptr(x, n->in[1]) + d->in[1].at,
                               .v = (const float *)eye_exec_ptr(x, n->in[2]) + d->in[2].at, .y = eye_exec_ptr(x, n->out)};
-    r.rows = eye_attn_rows(x, n->in[0], d->k_slot >= 0);
+    r.rows = eye_attn_rows(x, n->in[1], d->k_slot >= 0);
     if (r.rows.n_blocks == 0) return EYE_OK;
     if (d->half) {
         run_half(&r);
         return EYE_OK;
     }
-    size_t threads = (size_t)eye_pool_n_threads(x->plan->e->pool), n_blocks = r.rows.n_blocks;
-    size_t n_rows = eye_exec_elems(x, n->in[0]) / (d->heads * d->dim), keys = r.rows.by_segment ? x->most_keys : r.rows.t;
-    if (d->k_slot >= 0) {
-        r.piece = EYE_MAX(n_blocks * d->kv_heads / (4 * threads), 1);
-        r.n_pieces = eye_ceil_div(n_blocks, r.piece);
-        eye_exec_tasks(x, n_rows * d->kv_heads * d->dim, d->kv_heads * r.n_pieces, append_task, &r);
-    } else {
-        eye_attn_lay_out(x, &r.rows, r.k, d->in[1].stride, d->kv_heads, d->dim, (float *)eye_exec_shared(x));
-    }
+    EYE_TRY(cut_asked(&r, n, err));
+    size_t threads = (size_t)eye_pool_n_threads(x->plan->e->pool), n_blocks = r.n_blocks;
+    size_t n_rows = eye_exec_rows(x, n->out), keys = r.rows.by_segment ? x->most_keys : r.rows.t;
+    keep_keys(&r, threads);
+    if (n_blocks == 0) return EYE_OK;
     r.n_chunks = r.rows.by_segment ? n_blocks : eye_exec_parts(x, n_blocks, CHUNK_BLOCKS);
     if (d->compact) eye_exec_tasks(x, n_rows * d->kv_heads * d->dim, r.n_chunks, compact_task, &r);
     size_t wanted = eye_ceil_div(n_rows == n_blocks ? threads : 4 * threads, n_blocks * d->kv_heads);
@@ -340,7 +364,7 @@ enum eye_status eye_lower_attention(struct eye_lower *l, const struct eye_node *
     EYE_TRY(eye_lower_cost(l, n, EYE_COST_ATTENTION, 2.0 * (double)d->heads * (double)d->dim, 0, err));
     d->k_slot = d->v_slot = -1;
     d->type = EYE_KV_F32;
-    int64_t t = eye_dim(l->g, n->in[0], -3);
+    int64_t t = eye_dim(l->g, n->in[1], -3);
     size_t keys = (size_t)(t == EYE_DIM_T ? l->plan->opts.max_t : t), shared = 0;
     if (eye_node_in(n, 3) != EYE_NONE) {
         EYE_TRY(use_state(l, n->in[3], true, &d->k_slot, err));
@@ -349,7 +373,14 @@ enum eye_status eye_lower_attention(struct eye_lower *l, const struct eye_node *
         l->plan->has_positions = true;
         keys = (size_t)l->plan->opts.max_ctx;
     } else {
-        shared = eye_attn_max_slots(l, n->in[0]) * d->kv_heads * d->dim * sizeof(float);
+        shared = eye_attn_max_slots(l, n->in[1]) * d->kv_heads * d->dim * sizeof(float);
+    }
+    d->picks = eye_node_in(n, 5) != EYE_NONE;
+    d->all_q = eye_dim(l->g, n->in[0], 0) == EYE_DIM_T;
+    if (d->picks) {
+        EYE_TRY(eye_lower_ids(l, n, n->in[5], err));
+        d->asked_at = eye_line(shared);
+        shared = d->asked_at + (size_t)l->plan->opts.max_picked * sizeof(struct eye_block);
     }
     d->half = n->attr.wtype == EYE_W_BF16 && l->e->kernels.attn_bf16 && d->k_slot < 0 && !d->causal &&
               t != EYE_DIM_T && d->dim % 2 == 0 && d->dim <= EYE_ATTN_BF16_D;

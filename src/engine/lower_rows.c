@@ -14,6 +14,7 @@ struct rows_run {
     struct eye_exec *x;
     const struct rows *d;
     const float *a, *w, *b; /* w, b: norms' */
+    const int32_t *picked;  /* rope: the call's rows that these are; or NULL */
     float *y;
     size_t n, piece;
 };
@@ -113,14 +114,21 @@ enum eye_status eye_lower_softmax(struct eye_lower *l, const struct eye_node *n,
 static void rope_row(const struct rows_run *r, size_t row) {
     const struct rows *d = r->d;
     const struct eye_plan *p = r->x->plan;
-    size_t at = row * d->c, angle = (size_t)eye_bind_pos(&r->x->bind, (int64_t)(row / d->heads)) * (d->c / 2);
+    int64_t call_row = r->picked ? r->picked[row / d->heads] : (int64_t)(row / d->heads);
+    size_t at = row * d->c, angle = (size_t)eye_bind_pos(&r->x->bind, call_row) * (d->c / 2);
     if (r->y != r->a) memcpy(r->y + at, r->a + at, d->c * sizeof *r->y);
     p->e->kernels.rope_f32(r->y + at, (const float *)eye_blob_ptr(p, d->cos) + angle,
                            (const float *)eye_blob_ptr(p, d->sin) + angle, d->c);
 }
 static void rope_task(void *ctx, int i_task, int i_thread) { each_row(ctx, i_task, rope_row); }
 static enum eye_status run_rope(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
-    return run_with(x, s, rope_task);
+    struct rows_run r = make_run(x, s);
+    r.picked = eye_exec_ptr(x, eye_node_in(s->node, 1));
+    for (int64_t i = 0; r.picked && i < x->bind.picked; i++)
+        if (r.picked[i] < 0 || r.picked[i] >= x->t)
+            return eye_fail(err, EYE_E_ARG, "rope: picked row %d is outside the call's %lld", r.picked[i], (long long)x->t);
+    eye_exec_tasks(x, r.n * r.d->c, eye_ceil_div(r.n, r.piece), rope_task, &r);
+    return EYE_OK;
 }
 
 struct rope_ctx {
@@ -153,6 +161,7 @@ enum eye_status eye_lower_rope(struct eye_lower *l, const struct eye_node *n, st
     struct rows *d = NULL;
     size_t bytes;
     EYE_TRY(lower_rows(l, n, s, &d, err));
+    if (eye_node_in(n, 1) != EYE_NONE) EYE_TRY(eye_lower_ids(l, n, n->in[1], err));
     struct rope_ctx c = {n->attr.theta, (int64_t)d->c, l->plan->opts.max_ctx, 0};
     d->heads = (size_t)eye_dim(l->g, n->in[0], 1);
     if (!eye_mul_ok((size_t)c.positions, d->c / 2 * sizeof(float), &bytes))

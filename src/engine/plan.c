@@ -67,8 +67,6 @@ enum eye_status eye_lower_ids(struct eye_lower *l, const struct eye_node *n, eye
 
 /* ---- planning ---- */
 
-static bool writes_state(const struct eye_node *n) { return n->op == EYE_OP_attention && eye_node_in(n, 3) != EYE_NONE; }
-
 /* Which outputs each node leads to, and how many nodes that matter read each value. Nodes are in topological order. */
 static void find_readers(struct eye_lower *l, uint64_t *value_leads, uint64_t *node_leads) {
     const struct eye_graph *g = l->g;
@@ -80,7 +78,7 @@ static void find_readers(struct eye_lower *l, uint64_t *value_leads, uint64_t *n
     for (size_t k = g->n_nodes; k-- > 0;) {
         const struct eye_node *n = &g->node[k];
         if (n->op >= EYE_N_OP) continue;
-        node_leads[k] = value_leads[n->out] | (writes_state(n) ? EYE_STEP_ALWAYS : 0);
+        node_leads[k] = value_leads[n->out] | (eye_writes_state(n) ? EYE_STEP_ALWAYS : 0);
         for (int i = 0; i < n->n_in && node_leads[k]; i++) {
             if (n->in[i] == EYE_NONE) continue;
             value_leads[n->in[i]] |= node_leads[k];

@@ -11,10 +11,39 @@ static void cut_blocks(struct eye_exec *x) {
         for (int64_t k = n_blocks; k-- > 0;) {
             int64_t first = k * EYE_BLOCK_ROWS;
             x->block[x->n_blocks++] =
-                (struct eye_block){(int32_t)i, (int32_t)first, (int32_t)EYE_MIN(s.n - first, (int64_t)EYE_BLOCK_ROWS)};
+                (struct eye_block){(int32_t)i, (int32_t)first, (int32_t)EYE_MIN(s.n - first, (int64_t)EYE_BLOCK_ROWS), 0};
         }
         x->most_keys = EYE_MAX(x->most_keys, (size_t)(s.n_prefix + s.n_own + s.n));
     }
+}
+
+static bool goes_on(const struct eye_exec *x, const struct eye_block *b, int32_t row) {
+    struct eye_segment s = eye_bind_segment(&x->bind, (size_t)b->segment);
+    return b->n < (int32_t)EYE_BLOCK_ROWS && row == s.row + b->first + b->n && row < s.row + s.n;
+}
+
+enum eye_status eye_exec_pick(const struct eye_exec *x, eye_val ids, struct eye_block *block, size_t *n_blocks,
+                              struct eye_err *err) {
+    const int32_t *row = eye_exec_ptr(x, ids);
+    size_t n = 0;
+    for (int64_t i = 0; i < x->bind.picked; i++) {
+        if (row[i] < 0 || row[i] >= x->t)
+            return eye_fail(err, EYE_E_ARG, "run: picked row %d is outside the call's %lld", row[i], (long long)x->t);
+        if (n && goes_on(x, &block[n - 1], row[i])) {
+            block[n - 1].n++;
+            continue;
+        }
+        size_t segment = eye_bind_segment_of(&x->bind, row[i]);
+        int64_t first = row[i] - eye_bind_segment(&x->bind, segment).row;
+        block[n++] = (struct eye_block){(int32_t)segment, (int32_t)first, 1, (int32_t)i};
+    }
+    for (size_t i = 0; i < n / 2; i++) {
+        struct eye_block b = block[i];
+        block[i] = block[n - 1 - i];
+        block[n - 1 - i] = b;
+    }
+    *n_blocks = n;
+    return EYE_OK;
 }
 
 /* Segments begin at panels, so that no panel is read for a few of its keys only; so many short ones that this takes more than

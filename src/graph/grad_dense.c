@@ -94,7 +94,8 @@ void eye_grad_positions(struct eye_grad *s, const struct eye_node *n, eye_val d)
 void eye_grad_attention(struct eye_grad *s, const struct eye_node *n, eye_val d) {
     struct eye_graph *g = s->g;
     if (n->n_in > 3) {
-        eye_graph_fail(g, EYE_E_UNSUPPORTED, "gradient: attention over a cache (eye_graph_drop_states comes first)");
+        eye_graph_fail(g, EYE_E_UNSUPPORTED,
+                       "gradient: attention over a cache (eye_graph_drop_states comes first) or of picked rows");
         return;
     }
     eye_val all = eye_node_add(g, EYE_OP_attention_grad, (eye_val[]){d, n->in[0], n->in[1], n->in[2]}, 4, &n->attr);

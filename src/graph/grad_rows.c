@@ -38,7 +38,7 @@ void eye_grad_dropout(struct eye_grad *s, const struct eye_node *n, eye_val d) {
 void eye_grad_rope(struct eye_grad *s, const struct eye_node *n, eye_val d) {
     struct eye_attr back = n->attr;
     back.inverse = !back.inverse;
-    eye_grad_give(s, n, 0, eye_node_add(s->g, EYE_OP_rope, &d, 1, &back));
+    eye_grad_give(s, n, 0, eye_node_add(s->g, EYE_OP_rope, (eye_val[]){d, n->in[1]}, n->n_in, &back));
 }
 
 void eye_grad_scale(struct eye_grad *s, const struct eye_node *n, eye_val d) {

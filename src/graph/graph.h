@@ -23,7 +23,8 @@ typedef int32_t eye_val; /* index of a value in its graph */
 enum {
     EYE_DIM_T = -1,     /* tokens (rows) of this call */
     EYE_DIM_CTX = -2,   /* positions a KV cache holds */
-    EYE_DIM_PICKED = -3 /* rows of this call that an input names, to go on with them alone: in training those with a target */
+    EYE_DIM_PICKED = -3 /* rows of this call that an input names, to go on with them alone: those with a target, or whose logits
+                           are wanted */
 };
 
 enum eye_op {
@@ -240,6 +241,9 @@ EYE_MUST_CHECK enum eye_status eye_graph_fold(struct eye_graph *g, struct eye_er
 /* fuse: activations, residual adds and whole feed-forward blocks into the node that makes them. keep_taps: nothing named is
  * fused away (probe). */
 EYE_MUST_CHECK enum eye_status eye_graph_fuse(struct eye_graph *g, bool keep_taps, struct eye_err *err);
+/* pick, before fuse: the first output, rows [T,C], becomes its rows that a new, last input names ("picked", i32 [PICKED], rows
+ * of the call in any order); what only leads there is computed for them alone, the same numbers. Rules in pick.c. */
+EYE_MUST_CHECK enum eye_status eye_graph_pick(struct eye_graph *g, struct eye_err *err);
 /* quantize: chooses attr.wtype of every linear (and im2col convolution) whose weight is a 2-D (or 1x1) matrix, from want;
  * EYE_W_EXACT leaves all as stored, but for linears of blocks that no kernel multiplies (q4_1, q5_*, q6_K): those become q8_0, whose
  * rounding (1/254 of a block's largest weight) is small beside theirs; ask for EYE_W_F32 to keep every number. Rows that no block

@@ -102,18 +102,31 @@ static void append(const struct eye_ref_ctx *c, const struct eye_segment *s, int
     }
 }
 
-/* All rows and heads of one segment; k, v: of the call, or the caches. own: where its own rows begin in them. */
-static void attend_segment(const struct eye_ref_ctx *c, const struct eye_segment *s, int64_t own, int64_t n_own, const double *q,
-                           const double *k, const double *v, double *p, double *y) {
+/* All heads of row i of one segment; k, v: of the call, or the caches. own: where its own rows begin in them. */
+static void attend_row(const struct eye_ref_ctx *c, const struct eye_segment *s, int64_t i, const double *q, const double *k,
+                       const double *v, double *p, double *y) {
     int64_t H = c->in[0]->dims[c->in[0]->rank - 2], D = last(c->in[0]), Hkv = c->in[1]->dims[c->in[1]->rank - 2], row = Hkv * D;
-    for (int64_t i = 0; i < s->n; i++)
-        for (int64_t h = 0; h < H; h++) {
-            int64_t off = h / (H / Hkv) * D, seen = n_own + (c->node->attr.causal ? i + 1 : s->n);
-            int64_t at = ((s->row + i) * H + h) * D;
-            struct keys in[2] = {{k + s->prefix * row + off, v + s->prefix * row + off, s->n_prefix},
-                                 {k + own * row + off, v + own * row + off, seen}};
-            attend(q + at, in, row, D, (double)c->node->attr.scale, p, y + at);
-        }
+    int64_t n_own = c->in[3] ? s->n_own : 0, own = c->in[3] ? s->slot - n_own : s->row;
+    for (int64_t h = 0; h < H; h++) {
+        int64_t off = h / (H / Hkv) * D, seen = n_own + (c->node->attr.causal ? i + 1 : s->n);
+        struct keys in[2] = {{k + s->prefix * row + off, v + s->prefix * row + off, s->n_prefix},
+                             {k + own * row + off, v + own * row + off, seen}};
+        attend(q + h * D, in, row, D, (double)c->node->attr.scale, p, y + h * D);
+    }
+}
+
+/* Rows that ids names: all of the call's, or q and y of these alone. */
+static enum eye_status attend_picked(const struct eye_ref_ctx *c, const double *k, const double *v, double *p,
+                                     struct eye_err *err) {
+    int64_t width = last(c->out), n = c->in[5]->n;
+    for (int64_t t = 0; t < n; t++) {
+        int32_t row = c->in[5]->i[t];
+        if (row < 0 || row >= c->bind->t)
+            return eye_fail(err, EYE_E_ARG, "attention: picked row %d of %lld", row, (long long)c->bind->t);
+        struct eye_segment s = eye_bind_segment(c->bind, eye_bind_segment_of(c->bind, row));
+        attend_row(c, &s, row - s.row, c->in[0]->f + (c->by_segment ? row : t) * width, k, v, p, c->out->f + t * width);
+    }
+    return EYE_OK;
 }
 
 enum eye_status eye_ref_attention(const struct eye_ref_ctx *c, struct eye_err *err) {
@@ -121,21 +134,26 @@ enum eye_status eye_ref_attention(const struct eye_ref_ctx *c, struct eye_err *e
     int r = q->rank;
     int64_t N = r == 4 ? q->dims[0] : 1, T = q->dims[r - 3], row = k->dims[r - 2] * k->dims[r - 1];
     struct eye_bind image = {.t = T};
-    const struct eye_bind *b = c->by_segment ? c->bind : &image;
-    size_t keys = (size_t)((kc ? 2 * kc->dims[0] : 0) + 2 * T), n_segments = eye_bind_n_segments(b);
+    const struct eye_bind *b = c->by_segment || c->in[5] ? c->bind : &image;
+    size_t keys = (size_t)((kc ? 2 * kc->dims[0] : 0) + 2 * k->dims[r - 3]), n_segments = eye_bind_n_segments(b);
     double *p = eye_alloc_raw(NULL, keys * sizeof *p);
     if (!p) return eye_fail_nomem(err, keys * sizeof *p);
     for (size_t i = 0; kc && i < n_segments; i++) {
         struct eye_segment s = eye_bind_segment(b, i);
         append(c, &s, row);
     }
-    for (int64_t n = 0; n < N; n++)
-        for (size_t i = 0; i < n_segments; i++) {
+    enum eye_status st = EYE_OK;
+    for (int64_t n = 0; n < N; n++) {
+        const double *keys_of = kc ? kc->f : k->f + n * T * row, *values_of = kc ? vc->f : c->in[2]->f + n * T * row;
+        if (c->in[5]) st = attend_picked(c, keys_of, values_of, p, err);
+        for (size_t i = 0; i < n_segments && !c->in[5]; i++) {
             struct eye_segment s = eye_bind_segment(b, i);
-            int64_t n_own = kc ? s.n_own : 0, at = n * T * row, q_at = n * (q->n / N);
-            attend_segment(c, &s, kc ? s.slot - n_own : s.row, n_own, q->f + q_at, kc ? kc->f : k->f + at,
-                           kc ? vc->f : c->in[2]->f + at, p, c->out->f + q_at);
+            for (int64_t t = 0; t < s.n; t++) {
+                int64_t at = n * (q->n / N) + (s.row + t) * last(c->out);
+                attend_row(c, &s, t, q->f + at, keys_of, values_of, p, c->out->f + at);
+            }
         }
+    }
     eye_alloc_free(NULL, p, keys * sizeof *p);
-    return EYE_OK;
+    return st;
 }

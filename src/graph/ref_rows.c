@@ -134,7 +134,10 @@ enum eye_status eye_ref_rope(const struct eye_ref_ctx *c, struct eye_err *err) {
     int64_t H = x->dims[1], D = x->dims[2];
     double turn = c->node->attr.inverse ? -1 : 1;
     for (int64_t t = 0; t < x->dims[0]; t++) {
-        double pos = turn * (double)(c->by_segment ? eye_bind_pos(c->bind, t) : c->bind->past + t);
+        int64_t call_row = c->in[1] ? c->in[1]->i[t] : t;
+        if (c->in[1] && (call_row < 0 || call_row >= c->bind->t))
+            return eye_fail(err, EYE_E_ARG, "rope: picked row %lld of %lld", (long long)call_row, (long long)c->bind->t);
+        double pos = turn * (double)(c->by_segment || c->in[1] ? eye_bind_pos(c->bind, call_row) : c->bind->past + t);
         for (int64_t h = 0; h < H; h++)
             for (int64_t i = 0; i < D / 2; i++) {
                 int64_t a = (t * H + h) * D + i, b = a + D / 2;

@@ -125,48 +125,59 @@ static enum eye_status eye_shape_positions(G *g, N *n, V *out, E *err) {
     return EYE_OK;
 }
 
+/* Picked rows: ids name them; without, x's rows are the call's. */
+static bool picks(const struct eye_value *ids, const struct eye_value *x) {
+    return !ids || (ids->kind == EYE_VAL_INPUT && ids->rank == 1 && ids->dtype == EYE_I32 && ids->dims[0] == x->dims[0]);
+}
+
 static enum eye_status eye_shape_rope(G *g, N *n, V *out, E *err) {
-    const struct eye_value *x = in(g, n, 0);
+    const struct eye_value *x = in(g, n, 0), *ids = in(g, n, 1);
     if (x->rank != 3 || x->dims[2] < 2 || x->dims[2] % 2) return bad(err, "rope wants [T,H,D] with an even D", x, x);
     if (!(n->attr.theta > 0)) return eye_fail(err, EYE_E_ARG, "rope: theta %g is not positive", n->attr.theta);
+    if (!picks(ids, x)) return bad(err, "rope: picked rows", x, ids);
     copy_shape(out, x);
     return EYE_OK;
 }
 
 static enum eye_status eye_shape_attention(G *g, N *n, V *out, E *err) {
     const struct eye_value *q = in(g, n, 0), *k = in(g, n, 1), *v = in(g, n, 2), *kc = in(g, n, 3), *vc = in(g, n, 4);
+    const struct eye_value *ids = in(g, n, 5);
     int r = q->rank;
     if ((r != 3 && r != 4) || k->rank != r || !same_dims(k, v)) return bad(err, "attention wants q, k, v [(N,)T,H,D]", q, k);
     int64_t h = q->dims[r - 2], hkv = k->dims[r - 2], d = q->dims[r - 1];
-    if (k->dims[r - 1] != d || d < 1 || hkv < 1 || h < hkv || h % hkv || k->dims[r - 3] != q->dims[r - 3] || (r == 4 && q->dims[0] != k->dims[0]))
+    if (k->dims[r - 1] != d || d < 1 || hkv < 1 || h < hkv || h % hkv || (!ids && k->dims[r - 3] != q->dims[r - 3]) ||
+        (r == 4 && q->dims[0] != k->dims[0]))
         return bad(err, "attention: heads do not fit", q, k);
     if ((kc == NULL) != (vc == NULL)) return eye_fail(err, EYE_E_ARG, "attention: one of the two caches is missing");
     if (kc && (r != 3 || kc->kind != EYE_VAL_STATE || vc->kind != EYE_VAL_STATE || kc->dims[1] != hkv || kc->dims[2] != d || !same_dims(kc, vc)))
         return bad(err, "attention: cache", k, kc);
+    if (ids && (r != 3 || k->dims[0] != EYE_DIM_T || (q->dims[0] != EYE_DIM_T && !picks(ids, q)) || !picks(ids, ids)))
+        return bad(err, "attention: picked rows", q, ids);
     out->rank = r - 1;
-    memcpy(out->dims, q->dims, (size_t)(r - 2) * sizeof out->dims[0]);
+    memcpy(out->dims, ids ? ids->dims : q->dims, (size_t)(r - 2) * sizeof out->dims[0]);
     out->dims[r - 2] = h * d;
     return EYE_OK;
 }
 
-/* Number of elements apart from symbols, and how many T there are: both must survive a reshape. */
-static bool count(const int64_t *dims, int rank, int64_t *n, int *n_t) {
-    *n = 1;
-    *n_t = 0;
+/* Number of elements apart from symbols, and how many T and picked rows there are: all must survive a reshape. */
+struct count { int64_t n, n_t, n_picked; };
+static bool count(const int64_t *dims, int rank, struct count *c) {
+    *c = (struct count){.n = 1};
     for (int i = 0; i < rank; i++) {
-        if (dims[i] == EYE_DIM_T) ++*n_t;
-        else if (dims[i] < 0 || __builtin_mul_overflow(*n, dims[i], n)) return false;
+        if (dims[i] == EYE_DIM_T) c->n_t++;
+        else if (dims[i] == EYE_DIM_PICKED) c->n_picked++;
+        else if (dims[i] < 0 || __builtin_mul_overflow(c->n, dims[i], &c->n)) return false;
     }
     return true;
 }
 
 static enum eye_status eye_shape_reshape(G *g, N *n, V *out, E *err) {
     const struct eye_value *x = in(g, n, 0);
-    int64_t a, b;
-    int ta, tb;
+    struct count a, b;
     out->rank = n->attr.rank;
     memcpy(out->dims, n->attr.dims, sizeof out->dims);
-    if (!count(x->dims, x->rank, &a, &ta) || !count(out->dims, out->rank, &b, &tb) || a != b || ta != tb)
+    if (!count(x->dims, x->rank, &a) || !count(out->dims, out->rank, &b) || a.n != b.n || a.n_t != b.n_t ||
+        a.n_picked != b.n_picked)
         return bad(err, "reshape: element counts differ", x, out);
     return EYE_OK;
 }

@@ -113,6 +113,7 @@ enum eye_status eye_vlm_run_graph(const struct eye_vlm *m, enum eye_part part, c
     if (!how->unfused || int8) EYE_TRY_GOTO(eye_graph_fold(g, err));
     eye_graph_quantize(g, how->type);
     if (int8) EYE_TRY_GOTO(eye_vlm_ranges(m, g, err));
+    if (how->picked) EYE_TRY_GOTO(eye_graph_pick(g, err));
     if (!how->unfused) EYE_TRY_GOTO(eye_graph_fuse(g, how->keep_taps || how->tap, err));
     if (how->tap) {
         eye_val v = eye_graph_find(g, how->tap);

@@ -51,6 +51,7 @@ EYE_MUST_CHECK enum eye_status eye_vlm_graph(const struct eye_vlm *m, enum eye_p
 struct eye_run_graph {
     int64_t side_px;   /* as above */
     enum eye_wtype type;
+    bool picked;       /* of the rows that input "picked" names (eye_graph_pick) */
     bool unfused;      /* only what int8 needs of the passes: to measure what they are worth */
     bool keep_taps;    /* named values survive */
     const char *tap;   /* NULL, or a value to make an output as well; named values survive then too */

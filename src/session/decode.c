@@ -1,6 +1,6 @@
 /* session/decode: see decode.h.
  *
- *   ids -> EMBED -> image rows spliced -> DECODER (appends to the KV cache) -> hidden -> HEAD (wanted rows only) -> logits
+ *   ids -> EMBED -> image rows spliced -> DECODER (appends to the KV cache) -> hidden (wanted rows only) -> HEAD -> logits
  *
  * Calls are laid one after the other into runs of at most `rows` rows; a call too long for what is left of a run goes on in
  * the next. A step is a call of one row: same code, same numbers, whatever else is in the run. */
@@ -15,6 +15,7 @@ static enum eye_status init(struct eye_decoder *d, const struct eye_part_plan *c
     enum eye_status st;
     *d = (struct eye_decoder){.alloc = alloc, .rows = rows, .head_rows = head_rows, .kv = shared, .shares_kv = shared != NULL};
     const struct eye_graph *head = &part[EYE_DECODE_HEAD]->graph;
+    assert(part[EYE_DECODE_DECODER]->graph.n_inputs == 2);
     d->width = (size_t)eye_dim(head, head->input[0], -1);
     d->vocab = (size_t)eye_dim(head, head->output[0], -1);
     for (int i = 0; i < EYE_N_DECODE; i++) {
@@ -29,8 +30,8 @@ static enum eye_status init(struct eye_decoder *d, const struct eye_part_plan *c
     d->last = eye_alloc_zero(alloc, head_rows * d->width * sizeof(float));
     d->segment = eye_alloc_zero(alloc, rows * sizeof *d->segment);
     d->image_row = eye_alloc_zero(alloc, rows * sizeof *d->image_row);
-    d->n_wanted = eye_alloc_zero(alloc, rows * sizeof *d->n_wanted);
-    if (d->ids && d->embeds && d->hidden && d->last && d->segment && d->image_row && d->n_wanted) return EYE_OK;
+    d->wanted = eye_alloc_zero(alloc, rows * sizeof *d->wanted);
+    if (d->ids && d->embeds && d->hidden && d->last && d->segment && d->image_row && d->wanted) return EYE_OK;
     st = eye_fail_nomem(err, 2 * bytes);
 fail:
     eye_decoder_clear(d);
@@ -60,7 +61,7 @@ void eye_decoder_clear(struct eye_decoder *d) {
     eye_alloc_free(d->alloc, d->last, d->head_rows * d->width * sizeof(float));
     eye_alloc_free(d->alloc, d->image_row, d->rows * sizeof *d->image_row);
     eye_alloc_free(d->alloc, d->segment, d->rows * sizeof *d->segment);
-    eye_alloc_free(d->alloc, d->n_wanted, d->rows * sizeof *d->n_wanted);
+    eye_alloc_free(d->alloc, d->wanted, d->rows * sizeof *d->wanted);
     *d = (struct eye_decoder){0};
 }
 
@@ -76,9 +77,14 @@ struct job { /* one eye_decode */
 static enum eye_status run_part(const struct job *j, int part, const struct eye_bind *bind, void *in, float *out,
                                 struct eye_err *err) {
     const struct eye_graph *g = &j->d->part[part]->graph;
-    struct eye_io i = {g->input[0], in}, o = {g->output[0], out};
-    return eye_exec_run(j->d->exec[part], part == EYE_DECODE_DECODER ? j->d->kv : NULL, bind, &i, 1, &o, 1, j->cancel,
-                        j->cancel_ctx, err);
+    struct eye_io i[2] = {{g->input[0], in}}, o = {g->output[0], out};
+    struct eye_kv *kv = NULL;
+    size_t n_in = 1;
+    if (part == EYE_DECODE_DECODER) {
+        i[n_in++] = (struct eye_io){g->input[1], j->d->wanted};
+        kv = j->d->kv;
+    }
+    return eye_exec_run(j->d->exec[part], kv, bind, i, n_in, &o, 1, j->cancel, j->cancel_ctx, err);
 }
 
 /* An id as the next row to embed: of image rows none (-1), they are copied. */
@@ -120,14 +126,11 @@ static enum eye_status run_rows(struct job *j, struct eye_err *err) {
     if (j->bind.t == 0) return EYE_OK;
     EYE_TRY(embed(j, (size_t)j->bind.t, err));
     EYE_TRY(run_part(j, EYE_DECODE_DECODER, &j->bind, d->embeds, d->hidden, err));
-    for (size_t i = 0; i < j->bind.n_segments; i++) {
-        size_t end = (size_t)(d->segment[i].row + d->segment[i].n);
-        for (size_t row = end - d->n_wanted[i]; row < end; row++) {
-            memcpy(d->last + j->n_last++ * d->width, d->hidden + row * d->width, d->width * sizeof(float));
-            if (j->n_last == d->head_rows) EYE_TRY(run_head(j, err));
-        }
+    for (size_t row = 0; row < (size_t)j->bind.picked; row++) {
+        memcpy(d->last + j->n_last++ * d->width, d->hidden + row * d->width, d->width * sizeof(float));
+        if (j->n_last == d->head_rows) EYE_TRY(run_head(j, err));
     }
-    j->bind.t = 0;
+    j->bind.t = j->bind.picked = 0;
     j->bind.n_segments = 0;
     return EYE_OK;
 }
@@ -143,7 +146,9 @@ static void lay_out(struct job *j, const struct eye_decode_call *c, size_t i, si
     s->slot += (int64_t)i;
     s->n_own += (int64_t)i;
     for (size_t k = 0; k < n; k++) put_id(d, (size_t)s->row + k, c->ids[i + k], image_rows);
-    d->n_wanted[j->bind.n_segments++] = i + n > c->n - c->n_logits ? EYE_MIN(n, i + n - (c->n - c->n_logits)) : 0;
+    for (size_t k = 0; k < n; k++)
+        if (i + k >= c->n - c->n_logits) d->wanted[j->bind.picked++] = (int32_t)((size_t)s->row + k);
+    j->bind.n_segments++;
     j->bind.t += s->n;
 }
 

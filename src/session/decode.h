@@ -23,12 +23,12 @@ struct eye_decoder { /* memory of one user; not for two threads at once */
     size_t width, vocab;
     int32_t *ids;                /* [rows] */
     const float **image_row;     /* [rows] what stands there in place of a token's embedding, or NULL */
-    float *embeds, *hidden;      /* [rows, width] */
+    float *embeds, *hidden;      /* [rows, width]; hidden: of wanted rows, one after the other */
     float *last;                 /* [head_rows, width] */
     struct eye_segment *segment; /* [rows] */
-    size_t *n_wanted;            /* [rows] of the segment's last rows, how many the head gets */
+    int32_t *wanted;             /* [rows] those of a run that the head gets */
 };
-/* rows, head_rows: the decoder's and the head's largest T. n_slots: of the KV cache. On failure it is cleared. */
+/* part: the decoder's graph takes picked rows (eye_graph_pick). rows, head_rows: its and the head's largest T. n_slots: of the KV cache. On failure it is cleared. */
 EYE_MUST_CHECK enum eye_status eye_decoder_init(struct eye_decoder *d, const struct eye_part_plan *const part[EYE_N_DECODE],
                                                 size_t rows, size_t head_rows, int64_t n_slots, const struct eye_alloc *alloc,
                                                 struct eye_err *err);

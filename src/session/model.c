@@ -289,7 +289,8 @@ enum eye_status eye_model_engine(struct eye_model *m, struct eye_err *err) {
 enum eye_status eye_model_graph(const struct eye_model *m, enum eye_part part, bool keep_taps, const char *tap,
                                 struct eye_graph *g, eye_val *tapped, struct eye_err *err) {
     struct eye_run_graph how = {.side_px = part == EYE_PART_VISION ? m->opts.image_side : 0, .type = part_type(m, part),
-                                .unfused = m->unfused, .keep_taps = keep_taps, .tap = tap};
+                                .unfused = m->unfused, .keep_taps = keep_taps, .tap = tap,
+                                .picked = part == EYE_PART_DECODER && !keep_taps && !tap};
     EYE_TRY(eye_vlm_run_graph(&m->vlm, part, &how, g, tapped, err));
     if (part == EYE_PART_DECODER) eye_places_table(m, g);
     return EYE_OK;

@@ -43,6 +43,7 @@ struct part_run {
     const struct eye_graph *g;
     const struct eye_plan *used;
     eye_val value;          /* what is wanted of it */
+    const int32_t *all;     /* [t] 0, 1, ..: where a graph wants to know which rows, all of them */
     eye_cancel_fn *cancel;  /* the model's */
     void *cancel_ctx;
 };
@@ -82,9 +83,13 @@ static void part_close(struct part_run *r) {
 /* T rows (or the whole picture) in; the wanted value out. */
 static enum eye_status part_run(struct part_run *r, struct eye_kv *kv, int64_t t, int64_t past, void *in, float *out,
                                 struct eye_err *err) {
-    struct eye_io i = {r->g->input[0], in}, o = {r->value, out};
+    struct eye_io i[2] = {{r->g->input[0], in}}, o = {r->value, out};
     struct eye_bind bind = {.t = t, .past = past};
-    return eye_exec_run(r->exec, kv, &bind, &i, 1, &o, 1, r->cancel, r->cancel_ctx, err);
+    if (r->g->n_inputs > 1) {
+        i[1] = (struct eye_io){r->g->input[1], (void *)(uintptr_t)r->all}; /* only read */
+        bind.picked = t;
+    }
+    return eye_exec_run(r->exec, kv, &bind, i, r->g->n_inputs, &o, 1, r->cancel, r->cancel_ctx, err);
 }
 
 static enum eye_status run_alone(struct eye_model *m, enum eye_part part, const char *tap, int64_t t, void *in,
@@ -258,6 +263,8 @@ static enum eye_status run_text(struct eye_model *m, const struct eye_probe *p, 
     if (part != EYE_PART_EMBED) {
         EYE_TRY_GOTO(part_open(m, EYE_PART_DECODER, part == EYE_PART_DECODER ? tap : NULL, &r, err));
         EYE_TRY_GOTO(eye_kv_new(&kv, r.used, t->s->n_ctx, err));
+        for (size_t i = 0; i < t->s->decoder.rows; i++) t->s->decoder.wanted[i] = (int32_t)i;
+        r.all = t->s->decoder.wanted;
     }
     if (part == EYE_PART_HEAD) EYE_TRY_GOTO(part_open(m, EYE_PART_HEAD, NULL, &head, err));
     v = part == EYE_PART_EMBED  ? eye_value_at(&m->part[EYE_PART_EMBED].graph, m->part[EYE_PART_EMBED].graph.output[0])

@@ -332,6 +332,7 @@ enum eye_status eye_net_part(struct eye_graph *g, const struct eye_vlm *m, enum 
     }
     EYE_TRY_GOTO(eye_graph_fold(g, err));
     eye_graph_quantize(g, type);
+    if (part == EYE_PART_DECODER) EYE_TRY_GOTO(eye_graph_pick(g, err));
     EYE_TRY_GOTO(eye_graph_fuse(g, false, err));
     return EYE_OK;
 fail:

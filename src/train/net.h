@@ -68,7 +68,8 @@ struct eye_net {
 EYE_MUST_CHECK enum eye_status eye_net_init(struct eye_net *n, const struct eye_net_opts *o, const struct eye_engine *engine,
                                             const struct eye_vlm *m, struct eye_params *p, struct eye_err *err);
 void eye_net_clear(struct eye_net *n);
-/* One part alone with the params' weights of the moment, which the plan may pack: matrices in type. The caller clears g. */
+/* One part alone with the params' weights of the moment, which the plan may pack: matrices in type; of the decoder picked rows
+ * (eye_graph_pick). The caller clears g. */
 EYE_MUST_CHECK enum eye_status eye_net_part(struct eye_graph *g, const struct eye_vlm *m, enum eye_part part,
                                             struct eye_params *p, enum eye_wtype type, struct eye_err *err);
 
