@@ -15,13 +15,17 @@
 #define OWN_ROWS 64u    /* of each thread at least, before rows are shared out in place of columns */
 #define TASKS_PER_THREAD 6u
 
+/* Rows [row, row + rows) of the left side in n even panels, so that as many panels are as many rows, or one more. */
+struct panels { size_t row, rows, n; };
+static size_t panel_row(const struct panels *p, size_t i) { return p->row + eye_part(p->rows, p->n, i); }
+
 struct gemm_run {
     struct eye_exec *x;
     const struct eye_gemm *j;         /* the first one's left side is all */
     size_t n_jobs;
     struct eye_cut cut;               /* where only rows are cut */
-    size_t row0, rows;                /* this chunk of the left side */
-    size_t block_rows, n_blocks;      /* tasks along rows */
+    struct panels left;               /* this chunk of the left side */
+    size_t n_blocks;                  /* tasks along rows: equal numbers of panels */
     size_t own_blocks;                /* neighbouring blocks that one thread begins with; or all */
     size_t range_cols[EYE_STEP_NODES], n_ranges[EYE_STEP_NODES]; /* along columns, of each job */
 };
@@ -52,27 +56,28 @@ static struct layout thread_layout(const struct eye_engine *e, const struct eye_
 }
 
 void eye_lower_gemm_scratch(struct eye_lower *l, const struct eye_matrix *w, size_t m_max, bool made_rows) {
-    size_t shared_panels = eye_ceil_div(EYE_MIN(m_max, EYE_SHARED_ROWS), w->ukr->mr);
-    eye_lower_scratch(l, thread_layout(l->e, w, m_max, made_rows).bytes, shared_panels * w->lhs_bytes);
+    eye_lower_scratch(l, thread_layout(l->e, w, m_max, made_rows).bytes, eye_gemm_shared_bytes(w, m_max));
 }
 
-/* Packs rows [row0, row0 + rows) of x into panels at dst. made: scratch for mr rows. */
-static void pack_rows(const struct eye_gemm *j, size_t row0, size_t rows, uint8_t *dst, float *made) {
+/* Blocks are no shorter than two full panels, and each may have one more than these. */
+size_t eye_gemm_shared_bytes(const struct eye_matrix *w, size_t m) {
+    size_t full = eye_ceil_div(EYE_MIN(m, EYE_SHARED_ROWS), w->ukr->mr);
+    return (full + full / 2) * w->lhs_bytes;
+}
+
+/* Rows [row, row + m) of x as a panel. made: scratch for mr rows. */
+static void pack_panel(const struct eye_gemm *j, size_t row, size_t m, uint8_t *dst, float *made) {
     const struct eye_matrix *w = j->w;
-    size_t mr = w->ukr->mr;
-    for (size_t i = 0; i < rows; i += mr, dst += w->lhs_bytes) {
-        size_t m = EYE_MIN(mr, rows - i);
-        const float *src = made;
-        if (j->x_by_k) {
-            w->ukr->pack_lhs_t(m, w->k, j->x + row0 + i, j->m, dst);
-            continue;
-        }
-        if (j->x)
-            src = j->x + (row0 + i) * w->k;
-        else
-            j->rows(j->rows_ctx, row0 + i, m, made);
-        w->ukr->pack_lhs(m, w->k, src, w->k, dst);
+    const float *src = made;
+    if (j->x_by_k) {
+        w->ukr->pack_lhs_t(m, w->k, j->x + row, j->m, dst);
+        return;
     }
+    if (j->x)
+        src = j->x + row * w->k;
+    else
+        j->rows(j->rows_ctx, row, m, made);
+    w->ukr->pack_lhs(m, w->k, src, w->k, dst);
 }
 
 /* A panel's results leave the tile: act, residual, y. */
@@ -98,9 +103,9 @@ static void finish_panel(const struct eye_exec *x, const struct eye_gemm *j, flo
     }
 }
 
-/* Rows [row, row + rows) (packed at lhs) times columns [col, col + cols). */
-static void do_tile(const struct eye_exec *x, const struct eye_gemm *j, const uint8_t *lhs, size_t row, size_t rows, size_t col,
-                    size_t cols, float *tile) {
+/* Panels [first, end) of p (packed, all of them, at lhs) times columns [col, col + cols). */
+static void do_tile(const struct eye_exec *x, const struct eye_gemm *j, const uint8_t *lhs, const struct panels *p,
+                    size_t first, size_t end, size_t col, size_t cols, float *tile) {
     const struct eye_matrix *w = j->w;
     const struct eye_gemm_ukr *u = w->ukr;
     const uint8_t *rhs = j->rhs ? j->rhs : eye_blob_ptr(x->plan, w->blob);
@@ -108,16 +113,16 @@ static void do_tile(const struct eye_exec *x, const struct eye_gemm *j, const ui
     rhs += col / u->nr * w->panel_bytes;
     bool staged = j->act || j->residual;
     /* One or two panels have nothing to gain from an rhs block that stays in L2. */
-    size_t chunk = rows <= 2 * (size_t)u->mr ? EYE_MAX(w->k, w->k_chunk) : w->k_chunk;
+    size_t chunk = end - first <= 2 ? EYE_MAX(w->k, w->k_chunk) : w->k_chunk, row0 = panel_row(p, first);
     bool single = w->k <= chunk;
     for (size_t k0 = 0; k0 < w->k; k0 += chunk) {
         size_t k = EYE_MIN(chunk, w->k - k0), step0 = k0 / u->kr;
-        for (size_t i = 0; i < rows; i += u->mr) {
-            size_t m = EYE_MIN(u->mr, rows - i);
-            float *c = staged ? tile + (single ? 0 : i * cols) : j->y + (row + i) * w->n + col;
-            u->run(m, cols, k, lhs + i / u->mr * w->lhs_bytes + step0 * m * u->lhs_step, rhs + step0 * u->rhs_step,
-                   w->panel_bytes, c, staged ? cols : w->n, bias ? bias + col : NULL, k0 > 0);
-            if (staged && k0 + k == w->k) finish_panel(x, j, c, row + i, m, col, cols);
+        for (size_t i = first; i < end; i++) {
+            size_t row = panel_row(p, i), m = panel_row(p, i + 1) - row;
+            float *c = staged ? tile + (single ? 0 : (row - row0) * cols) : j->y + row * w->n + col;
+            u->run(m, cols, k, lhs + i * w->lhs_bytes + step0 * m * u->lhs_step, rhs + step0 * u->rhs_step, w->panel_bytes, c,
+                   staged ? cols : w->n, bias ? bias + col : NULL, k0 > 0);
+            if (staged && k0 + k == w->k) finish_panel(x, j, c, row, m, col, cols);
         }
     }
 }
@@ -131,10 +136,13 @@ void eye_gemm_rows(const struct eye_exec *x, const struct eye_gemm *j, size_t ro
     struct layout t = thread_layout(x->plan->e, w, j->m, !j->x);
     uint8_t *scratch = eye_exec_thread(x, i_thread);
     for (size_t end = row + n; row < end; row += w->block_rows) {
-        size_t rows = EYE_MIN(w->block_rows, end - row);
-        pack_rows(j, row, rows, scratch + t.lhs, (float *)scratch);
+        struct panels p = {.row = row, .rows = EYE_MIN(w->block_rows, end - row)};
+        p.n = eye_ceil_div(p.rows, w->ukr->mr);
+        for (size_t i = 0; i < p.n; i++)
+            pack_panel(j, panel_row(&p, i), panel_row(&p, i + 1) - panel_row(&p, i), scratch + t.lhs + i * w->lhs_bytes,
+                       (float *)scratch);
         for (size_t col = 0; col < w->n; col += w->range_cols)
-            do_tile(x, j, scratch + t.lhs, row, rows, col, EYE_MIN(w->range_cols, w->n - col), (float *)(scratch + t.tile));
+            do_tile(x, j, scratch + t.lhs, &p, 0, p.n, col, EYE_MIN(w->range_cols, w->n - col), (float *)(scratch + t.tile));
     }
 }
 
@@ -148,9 +156,9 @@ static void block_task(void *ctx, int i_task, int i_thread) {
 
 static void pack_task(void *ctx, int i_task, int i_thread) {
     const struct gemm_run *r = ctx;
-    size_t mr = r->j->w->ukr->mr, i = (size_t)i_task * mr;
-    pack_rows(r->j, r->row0 + i, EYE_MIN(mr, r->rows - i), eye_exec_shared(r->x) + (size_t)i_task * r->j->w->lhs_bytes,
-              (float *)eye_exec_thread(r->x, i_thread));
+    size_t i = (size_t)i_task, row = panel_row(&r->left, i);
+    pack_panel(r->j, row, panel_row(&r->left, i + 1) - row, eye_exec_shared(r->x) + i * r->j->w->lhs_bytes,
+               (float *)eye_exec_thread(r->x, i_thread));
 }
 
 /* A thread's row tiles run fastest: their weights are read from memory once. */
@@ -160,14 +168,15 @@ static void tile_task(void *ctx, int i_task, int i_thread) {
     size_t n_ranges = 0, i_job = 0;
     for (size_t k = 0; k < r->n_jobs; k++) n_ranges += r->n_ranges[k];
     size_t own = (size_t)i_task / (n_ranges * r->own_blocks), rest = (size_t)i_task % (n_ranges * r->own_blocks);
-    size_t i = (own * r->own_blocks + rest % r->own_blocks) * r->block_rows, range = rest / r->own_blocks;
+    size_t block = own * r->own_blocks + rest % r->own_blocks, range = rest / r->own_blocks;
+    size_t per_block = r->left.n / r->n_blocks;
     while (range >= r->n_ranges[i_job]) range -= r->n_ranges[i_job++];
     j += i_job;
     const struct eye_matrix *w = j->w;
     struct layout t = thread_layout(r->x->plan->e, w, j->m, !j->x);
     size_t col = range * r->range_cols[i_job];
-    do_tile(r->x, j, eye_exec_shared(r->x) + i / w->ukr->mr * w->lhs_bytes, r->row0 + i, EYE_MIN(r->block_rows, r->rows - i),
-            col, EYE_MIN(r->range_cols[i_job], w->n - col), (float *)(eye_exec_thread(r->x, i_thread) + t.tile));
+    do_tile(r->x, j, eye_exec_shared(r->x), &r->left, block * per_block, (block + 1) * per_block, col,
+            EYE_MIN(r->range_cols[i_job], w->n - col), (float *)(eye_exec_thread(r->x, i_thread) + t.tile));
 }
 
 /* Enough tasks for all threads, but not smaller than needed. Returns how many. */
@@ -175,16 +184,14 @@ static size_t choose_grid(struct gemm_run *r) {
     size_t mr = r->j->w->ukr->mr, nr = r->j->w->ukr->nr, panels = 0, n_tasks = 0;
     for (size_t i = 0; i < r->n_jobs; i++) panels += eye_ceil_div(r->j[i].w->n, nr);
     size_t threads = (size_t)eye_pool_n_threads(r->x->plan->e->pool), want = threads * TASKS_PER_THREAD;
-    r->block_rows = EYE_MAX(TILE_ROWS / mr, 1) * mr;
-    if (r->rows >= threads * OWN_ROWS) {
-        size_t own = eye_ceil_div(r->rows, threads); /* equal numbers of equal blocks */
-        r->block_rows = EYE_MIN(r->block_rows, EYE_ALIGN_UP(eye_ceil_div(own, eye_ceil_div(own, r->block_rows)), mr));
+    size_t rows = r->left.rows, block = EYE_MAX(TILE_ROWS / mr, 2) * mr;
+    if (rows >= threads * OWN_ROWS) {
+        size_t own = eye_ceil_div(rows, threads); /* equal numbers of equal blocks */
+        block = EYE_MIN(block, EYE_MAX(eye_ceil_div(own, eye_ceil_div(own, block)), 2 * mr));
     }
-    while (eye_ceil_div(r->rows, r->block_rows) * panels < want && r->block_rows > 2 * mr)
-        r->block_rows = eye_ceil_div(r->block_rows / 2, mr) * mr;
-    r->n_blocks = eye_ceil_div(r->rows, r->block_rows);
-    r->block_rows = eye_ceil_div(eye_ceil_div(r->rows, mr), r->n_blocks) * mr; /* even blocks */
-    r->n_blocks = eye_ceil_div(r->rows, r->block_rows);
+    while (eye_ceil_div(rows, block) * panels < want && block > 2 * mr) block = EYE_MAX(eye_ceil_div(block, 2), 2 * mr);
+    r->n_blocks = eye_ceil_div(rows, block);
+    r->left.n = EYE_ALIGN_UP(eye_ceil_div(rows, mr), r->n_blocks);
     r->own_blocks = r->n_blocks % threads == 0 ? r->n_blocks / threads : r->n_blocks;
     size_t per_task = EYE_MAX(panels * r->n_blocks / want, 1);
     for (size_t i = 0; i < r->n_jobs; i++) {
@@ -201,11 +208,12 @@ static void shared_run(struct eye_exec *x, const struct eye_gemm *j, size_t n_jo
     struct gemm_run r = {.x = x, .j = j, .n_jobs = n_jobs};
     size_t n = 0;
     for (size_t i = 0; i < n_jobs; i++) n += j[i].w->n;
-    for (r.row0 = 0; r.row0 < j->m; r.row0 += EYE_SHARED_ROWS) {
-        r.rows = EYE_MIN(EYE_SHARED_ROWS, j->m - r.row0);
-        eye_exec_tasks(x, r.rows * j->w->k, eye_ceil_div(r.rows, j->w->ukr->mr), pack_task, &r);
+    for (size_t row = 0; row < j->m; row += EYE_SHARED_ROWS) {
+        r.left = (struct panels){.row = row, .rows = EYE_MIN(EYE_SHARED_ROWS, j->m - row)};
         size_t n_tasks = choose_grid(&r);
-        eye_exec_tasks(x, r.rows * n * j->w->k / 4, n_tasks, tile_task, &r);
+        assert(r.left.n * j->w->lhs_bytes <= eye_gemm_shared_bytes(j->w, j->m));
+        eye_exec_tasks(x, r.left.rows * j->w->k, r.left.n, pack_task, &r);
+        eye_exec_tasks(x, r.left.rows * n * j->w->k / 4, n_tasks, tile_task, &r);
     }
 }
 

@@ -145,9 +145,7 @@ enum eye_status eye_lower_ffn(struct eye_lower *l, const struct eye_node *n, str
     d->at_once = n->attr.act == EYE_ACT_GELU && d->w1.ukr == d->w2.ukr && d->w1.ukr->run_gelu;
     if (d->at_once) d->act = d->w1.ukr->gelu;
     size_t m = eye_lower_elems(l, n->in[0]) / d->w1.k, rows = EYE_MIN(m, EYE_SHARED_ROWS);
-    size_t panels = EYE_MAX(eye_ceil_div(rows, d->w1.ukr->mr) * d->w1.lhs_bytes,
-                            eye_ceil_div(rows, d->w2.ukr->mr) * d->w2.lhs_bytes);
-    d->hidden_offset = eye_line(panels);
+    d->hidden_offset = eye_line(EYE_MAX(eye_gemm_shared_bytes(&d->w1, rows), eye_gemm_shared_bytes(&d->w2, rows)));
     eye_lower_gemm_scratch(l, &d->w1, rows, false);
     eye_lower_gemm_scratch(l, &d->w2, rows, false);
     eye_lower_scratch(l, d->f_chunk && eye_by_blocks(l->e, &d->w1, m) ? block_layout(d, d->w1.block_rows).bytes : 0,

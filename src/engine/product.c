@@ -73,14 +73,10 @@ static void pack_task(void *ctx, int i_task, int i_thread) {
 
 /* ---- by outputs ---- */
 
-static size_t shared_lhs_bytes(const struct eye_matrix *w, size_t m) {
-    return eye_ceil_div(EYE_MIN(m, EYE_SHARED_ROWS), w->ukr->mr) * w->lhs_bytes;
-}
-
 static void run_by_outputs(struct eye_exec *x, const struct eye_product *j) {
     struct eye_matrix w;
     eye_matrix_init(&w, j->ukr, j->n, j->k);
-    size_t panels = eye_ceil_div(j->n, j->ukr->nr), rhs_at = shared_lhs_bytes(&w, j->m);
+    size_t panels = eye_ceil_div(j->n, j->ukr->nr), rhs_at = eye_gemm_shared_bytes(&w, j->m);
     struct pack_run r = {x, j, eye_exec_shared(x) + rhs_at, w.panel_bytes, eye_ceil_div(j->k, pack_k(j))};
     assert(rhs_at + panels * w.panel_bytes <= x->plan->shared_bytes && pack_scratch(j) <= x->plan->thread_bytes);
     eye_exec_tasks(x, j->n * j->k, panels * r.pieces, pack_task, &r);
@@ -227,5 +223,5 @@ void eye_lower_product_scratch(struct eye_lower *l, const struct eye_product *p)
     eye_matrix_init(&shallow, j.ukr, j.n, 1);
     w.range_cols = EYE_MAX(w.range_cols, shallow.range_cols); /* the widest blocks of columns: a run's k may be any up to j.k */
     eye_lower_gemm_scratch(l, &w, j.m, j.a.rows != NULL);
-    eye_lower_scratch(l, pack_scratch(&j), shared_lhs_bytes(&w, j.m) + eye_ceil_div(j.n, j.ukr->nr) * w.panel_bytes);
+    eye_lower_scratch(l, pack_scratch(&j), eye_gemm_shared_bytes(&w, j.m) + eye_ceil_div(j.n, j.ukr->nr) * w.panel_bytes);
 }
