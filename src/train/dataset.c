@@ -227,6 +227,42 @@ enum eye_status eye_dataset_finish(struct eye_dataset *s, struct eye_err *err) {
     return EYE_OK;
 }
 
+/* ---- a part of it ---- */
+
+static enum eye_split training_split(const struct eye_dataset *s, bool bare) {
+    for (size_t i = 0; i < s->n_images; i++)
+        if (s->image[i].split == EYE_SPLIT_TRAIN && (bare || s->image[i].n)) return EYE_SPLIT_TRAIN;
+    return EYE_SPLIT_NONE;
+}
+
+/* Pictures and captions keep their order, so both move down in place. */
+enum eye_status eye_dataset_keep_training(struct eye_dataset *s, size_t most, bool bare, struct eye_err *err) {
+    enum eye_split train = training_split(s, bare);
+    size_t n = 0, n_captions = 0, n_train = 0, i_none = 0;
+    bool was_there;
+    eye_strmap_clear(&s->by_name);
+    eye_strmap_init(&s->by_name, s->alloc);
+    for (size_t i = 0; i < s->n_images; i++) {
+        struct eye_data_image image = s->image[i];
+        bool learnt = image.split == train && (bare || image.n) && n_train < most;
+        i_none = (size_t)image.first + image.n;
+        if (!learnt && image.split != EYE_SPLIT_DEV) continue;
+        n_train += learnt;
+        for (uint32_t k = 0; k < image.n; k++) {
+            s->caption[n_captions + k] = s->caption[image.first + k];
+            s->caption[n_captions + k].image = (uint32_t)n;
+        }
+        image.first = (uint32_t)n_captions;
+        n_captions += image.n;
+        s->image[n] = image;
+        EYE_TRY(eye_strmap_put(&s->by_name, image.name, strlen(image.name), (int32_t)n++, &was_there, err));
+    }
+    for (; i_none < s->n_captions; i_none++) s->caption[n_captions++] = s->caption[i_none];
+    s->n_images = n;
+    s->n_captions = n_captions;
+    return EYE_OK;
+}
+
 /* ---- reading ---- */
 
 size_t eye_count_words(const char *text) {

@@ -53,7 +53,7 @@ static const struct eye_field data_fields[] = {
     INT(data, synth_level, 1, 3, 1, "synth: objects in a scene"),
     INT(data, synth_train, 1, 1 << 24, 4000, "synth: pictures of the training split"),
     INT(data, synth_dev, 1, 1 << 20, 200, "synth: pictures of the dev split"),
-    INT(data, max_images, 0, 1 << 24, 0, "at most so many training pictures; 0 = all"),
+    INT(data, max_images, 0, 1 << 24, 0, "at most so many training pictures, the first of the list; others are in no cache; 0 = all"),
     INT(data, captions, 0, 64, 0, "captions per picture; 0 = all"),
     INT(data, max_tokens, 4, 4096, 40, "longer captions are cut"),
     TEXTS(data, texts, "files of one text a line: for stages with loss lm, and the tokenizer"),

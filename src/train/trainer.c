@@ -118,6 +118,13 @@ static enum eye_status open_set(struct eye_trainer *t, struct eye_err *err) {
     return EYE_OK;
 }
 
+/* Of pictures that are not learnt from nothing is cached. Drawn ones are as many as the recipe draws. */
+static enum eye_status limit_set(struct eye_trainer *t, struct eye_err *err) {
+    const struct eye_recipe_data *d = &t->recipe.data;
+    if (!t->set || d->path.n == 0 || d->max_images == 0) return EYE_OK;
+    return eye_dataset_keep_training(t->set, (size_t)d->max_images, t->recipe.kind == EYE_RECIPE_DISTIL_VISION, err);
+}
+
 enum eye_status eye_trainer_pixels(struct eye_trainer *t, const struct eye_prep_config *prep, const char *name,
                                    struct eye_pixels *px, struct eye_err *err) {
     char path[EYE_PATH_CAP], line[160];
@@ -256,6 +263,7 @@ static enum eye_status open_files(struct eye_trainer *t, bool *resumed, struct e
     char line[160];
     int n_bad = 0;
     EYE_TRY(open_student(t, err));
+    EYE_TRY(limit_set(t, err));
     if (t->set) EYE_TRY(eye_trainer_pixels(t, &t->vlm.config.prep, STUDENT_PIXELS, &t->pixels, err));
     EYE_TRY(open_corpora(t, err));
     t->state.recipe_hash = eye_hash64(t->recipe.text.p, t->recipe.text.len, 1);

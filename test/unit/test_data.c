@@ -133,6 +133,26 @@ static void lines(void **state) {
 }
 
 /* Pictures beside the list, in images/, or in a folder that is named; split lists; several COCO files; pictures alone. */
+static void the_first_to_learn_from(void **state) {
+    static const char list[] = "t.png\tone\ttest\na.png\ttwo\ttrain\nd.png\tthree\tdev\nb.png\tfour\ttrain\n"
+                               "a.png\tfive\ttrain\nc.png\tsix\ttrain\nd.png\tseven\tdev\n";
+    static const char loose[] = "a.png\tone\nb.png\ttwo\nc.png\tthree\n";
+    struct eye_err err;
+    struct eye_dataset *s = open_text("first.tsv", list);
+    assert_int_equal(eye_dataset_keep_training(s, 2, false, &err), EYE_OK);
+    assert_string_equal(dump(s), "a.png/train: two | five; d.png/dev: three | seven; b.png/train: four");
+    assert_int_equal(s->caption[2].image, 1);
+    assert_int_equal(eye_strmap_get(&s->by_name, "b.png", 5), 2);
+    assert_int_equal(eye_strmap_get(&s->by_name, "c.png", 5), -1);
+    eye_dataset_close(s);
+    s = open_text("loose.tsv", loose);
+    assert_int_equal(eye_dataset_keep_training(s, 9, false, &err), EYE_OK);
+    assert_int_equal(s->n_images, 3);
+    assert_int_equal(eye_dataset_keep_training(s, 1, true, &err), EYE_OK);
+    assert_string_equal(dump(s), "a.png/none: one");
+    eye_dataset_close(s);
+}
+
 static void folders(void **state) {
     struct eye_err err = {0};
     char dir[512], path[600];
@@ -259,6 +279,7 @@ static int scratch_remove(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(coco),    cmocka_unit_test(karpathy), cmocka_unit_test(llava),   cmocka_unit_test(lines),
+        cmocka_unit_test(the_first_to_learn_from),
         cmocka_unit_test(folders), cmocka_unit_test(refusals), cmocka_unit_test(torment), cmocka_unit_test(shuffles),
     };
     return cmocka_run_group_tests(tests, NULL, scratch_remove);

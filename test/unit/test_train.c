@@ -479,6 +479,16 @@ static void says(const struct run *r, const char *what) {
 }
 
 /* Pictures that are broken or missing and captions of no words are left out and counted. */
+/* Pictures that are not learnt from are in no cache, though vocabulary is made of all captions. */
+static void few_pictures_are_cached(void **state) {
+    struct run r = {.name = "few", .set = {"data.max_images=3", "stages.0.epochs=1", "stages.0.batch=1"}, .n_set = 3};
+    struct stat st;
+    ok(train(&r, NULL));
+    assert_int_equal(stat(eye_scratch_path("few/pixels.bin"), &st), 0);
+    assert_int_equal(st.st_size, 4096 + (3 + 2) * (SIDE * SIDE * 3 + 1 + 8) + 8); /* pixels.h; two of dev */
+    assert_int_equal(r.steps, 2); /* two accumulate to one */
+}
+
 static void bad_entries_are_counted(void **state) {
     static const char cut_jpeg[] = "\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0\xff\xc0\0\x11\x08\0\x20\0";
     static const char good[] = "red.ppm\ta red board\ttrain\nblue.ppm\ta blue board\ttrain\ndev_red.ppm\ta red board\tdev\n";
@@ -563,6 +573,7 @@ int main(void) {
         cmocka_unit_test(what_teachers_say_is_kept),
         cmocka_unit_test(cached_features_serve), cmocka_unit_test(adapters_are_merged),
         cmocka_unit_test(adapters_learn_from_their_own_captions),
+        cmocka_unit_test(few_pictures_are_cached),
         cmocka_unit_test(bad_entries_are_counted),
         cmocka_unit_test(bad_files_are_named),
         cmocka_unit_test(killed_caches_are_swept),
