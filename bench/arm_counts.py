@@ -15,26 +15,29 @@ import re
 import subprocess
 import sys
 
-# Loop, version, object, function, bytes that its left side moves on by (144: the tile of 4 rows, 36: of one; 0: any).
+# Loop, version, object, function, conversions of f16 scales in it (of 4 columns each; 1: a tile of 8 rows, 8: of one; q4_K has
+# two scales; 0: any).
 KERNELS = [
     ("gemm f32", "neon", "gemm_float_neon", "run_f32", 0),
     ("gemm f16 weights", "neon", "gemm_float_neon", "run_f16", 0),
     ("gemm bf16 weights", "neon", "gemm_float_neon", "run_bf16", 0),
     ("gemm bf16", "bf16", "gemm_bf16_bf16_bf16", "run", 0),
-    ("gemm q8_0", "neon", "gemm_q8b32_neon", "run_q8", 144),
-    ("gemm q8_0", "dotprod", "gemm_q8b32_dotprod", "run_q8", 144),
-    ("gemm q8_0", "i8mm", "gemm_q8b32_i8mm", "run_q8", 144),
-    ("gemm q8_0, one row", "dotprod", "gemm_q8b32_dotprod", "run_q8", 36),
-    ("gemm q8_0, one row", "i8mm", "gemm_q8b32_i8mm", "run_q8", 36),
-    ("gemm q4_0", "neon", "gemm_q8b32_neon", "run_q4", 144),
-    ("gemm q4_0", "dotprod", "gemm_q8b32_dotprod", "run_q4", 144),
-    ("gemm q4_0", "i8mm", "gemm_q8b32_i8mm", "run_q4", 144),
-    ("gemm q4_0, one row", "dotprod", "gemm_q8b32_dotprod", "run_q4", 36),
-    ("gemm q4_0, one row", "i8mm", "gemm_q8b32_i8mm", "run_q4", 36),
-    ("gemm q4_K", "dotprod", "gemm_q8b32_q4k_dotprod", "run", 144),
+    ("gemm q8_0", "neon", "gemm_q8b32_neon", "run_q8", 1),
+    ("gemm q8_0", "dotprod", "gemm_q8b32_dotprod", "run_q8", 1),
+    ("gemm q8_0", "i8mm", "gemm_q8b32_i8mm", "run_q8", 1),
+    ("gemm q8_0, one row", "dotprod", "gemm_q8b32_dotprod", "run_q8", 8),
+    ("gemm q8_0, one row", "i8mm", "gemm_q8b32_i8mm", "run_q8", 8),
+    ("gemm q4_0", "neon", "gemm_q8b32_neon", "run_q4", 1),
+    ("gemm q4_0", "dotprod", "gemm_q8b32_dotprod", "run_q4", 1),
+    ("gemm q4_0", "i8mm", "gemm_q8b32_i8mm", "run_q4", 1),
+    ("gemm q4_0, one row", "dotprod", "gemm_q8b32_dotprod", "run_q4", 8),
+    ("gemm q4_0, one row", "i8mm", "gemm_q8b32_i8mm", "run_q4", 8),
+    ("gemm q4_K", "dotprod", "gemm_q8b32_q4k_dotprod", "run_q4k", 2),
+    ("gemm q4_K, one row", "dotprod", "gemm_q8b32_q4k_dotprod", "run_q4k", 16),
     ("gemm_i8", "neon", "gemm_i8_neon", "eye_gemm_i8_neon", 0),
     ("gemm_i8", "dotprod", "gemm_i8_dotprod", "eye_gemm_i8_dotprod", 0),
     ("gemm_i8", "i8mm", "gemm_i8_i8mm", "eye_gemm_i8_i8mm", 0),
+    ("gelu_u8, 8 values", "neon", "int8_neon", "gelu_u8", 0),
     ("dwconv f32 7x7", "neon", "dwconv_neon", "group_7_1_1", 0),
     ("dwconv f32 3x3", "neon", "dwconv_neon", "group_3_1_1", 0),
     ("dwconv u8 7x7", "neon", "dwconv_u8_neon", "group_7_1_1", 0),
@@ -80,6 +83,8 @@ def a76_vector(op, operands):
         return (0, 0, 1)
     if op == "dup" and re.search(r", [wx]\d+", operands):
         return (0, 0, 0)  # the multi-cycle integer pipe
+    if op == "tbl":
+        return (max(1, len(re.findall(r"v\d+", operands)) - 3), 0, 0)  # one or two tables: one
     return (1, 0, 0)
 
 
@@ -118,17 +123,16 @@ def family_of(code):
     return best, sums[best]
 
 
-def hot_loop(code, step):
+def hot_loop(code, scales):
     """The innermost loop (a conditional branch backwards) with most multiply-adds among those that are nearly the densest in
-    them and add `step` to an address; the shortest where equal."""
+    them and convert so many scales; the shortest where equal."""
     at = {a: i for i, (a, _, _) in enumerate(code)}
     loops = []
     for i, (_, op, operands) in enumerate(code):
         to = re.search(r"\b([0-9a-f]+) <", operands)
         if to and re.match(r"b\.|cbn?z|tbn?z", op) and at.get(int(to.group(1), 16), i + 1) <= i:
             loops.append((at[int(to.group(1), 16)], i + 1))
-    ends = (f", #{step:#x}", f"], #{step}")
-    loops = [l for l in loops if not step or any(operands.endswith(ends) for _, _, operands in code[l[0]:l[1]])]
+    loops = [l for l in loops if not scales or sum(op == "fcvtl" for _, op, _ in code[l[0]:l[1]]) == scales]
     macs = {(a, b): family_of(code[a:b])[1] for a, b in loops}
     inner = [l for l in loops if macs[l] and not any(o != l and l[0] <= o[0] and o[1] <= l[1] and macs[o] for o in loops)]
     if not inner:
@@ -218,6 +222,7 @@ def bounds(core, code):
 STAGES = [
     ("FastViTHD 1024, int8: products", [(454, "gemm_i8", "dotprod", "i8mm")], 0.12),
     ("its depthwise convolutions, counted as 7x7", [(11.6 * 8 / 7, "dwconv u8 7x7", "dotprod", "dotprod")], 0),
+    ("its GELU, 418 M values of three multiply-adds", [(2.508, "gelu_u8, 8 values", "neon", "neon")], 0),
     ("its attention", [(13.7, "attention qk f32", "neon", "neon")], 0),
     ("prefill 288, q8_0", [(206, "gemm q8_0", "dotprod", "i8mm"), (3.6, "attention qk f16", "neon", "neon")], 0.38),
     ("prefill 288, q4_0", [(206, "gemm q4_0", "dotprod", "i8mm"), (3.6, "attention qk f16", "neon", "neon")], 0.20),
@@ -240,17 +245,15 @@ def print_loops(objects, objdump):
           + " | ".join(f"{c.name}: cycles (by), of peak" for c in CORES) + " |")
     print("| --- " * (7 + len(CORES)) + "|")
     rates, files = {}, {}
-    for what, version, name, function, step in KERNELS:
+    for what, version, name, function, scales in KERNELS:
         if name not in objects:
             sys.exit(f"no object of {name}.c: is the build current?")
         if name not in files:
             files[name] = disassemble(objdump, objects[name])
-        code = hot_loop(files[name].get(function, []), step)
+        code = hot_loop(files[name].get(function, []), scales)
         if not code:
             sys.exit(f"{objects[name]}: no loop that multiplies in {function}")
         family, c = count(code)
-        if family == "smmla" and step == 36:
-            c["macs"] //= 2  # one row: the pair's other half is zero
         cells = []
         for core in CORES:
             if family not in core.per_cycle:

@@ -8,7 +8,7 @@
  *   args, elem               what a call says (eye_dwconv_args, eye_dwconv_u8_args), what an input element is
  *   vec                      LANES floats
  *   lanes, first(n)          the first n lanes: their number or their mask; a constant for constant n
- *   LANES, COLUMNS           COLUMNS <= 8
+ *   LANES, COLUMNS           COLUMNS <= 8; COLUMNS_7: of kernels 7 wide, whose weights take most registers; left out: COLUMNS
  *   PARTIAL_TILES            whether tiles take groups of fewer than LANES channels; else these go column by column
  *   zero(), load(p, l), store(p, l, v), mul_add(a, b, c) = a * b + c, fused
  *   input(a, p, l), input_twice(a, p, l)   input channels as floats; twice: each in two lanes, l counts input channels
@@ -16,6 +16,10 @@
  */
 #include "kernels/inline.h"
 #include "kernels/rows.h"
+
+#ifndef COLUMNS_7
+#define COLUMNS_7 COLUMNS
+#endif
 
 struct tile {
     const args *a;
@@ -77,14 +81,15 @@ EYE_INLINE void columns_run(const struct tile *t, size_t x, int nr, int kw, int 
  * with a tile that does some columns of the one before again. */
 EYE_INLINE void group_run(const struct tile *t, int kw, int stride, int mult) {
     const size_t n = t->a->width_out;
+    const int columns = kw == 7 ? COLUMNS_7 : COLUMNS;
     size_t x = 0;
-    if (COLUMNS == 8 && n % 8 && n % 7 == 0) {
+    if (columns == 8 && n % 8 && n % 7 == 0) {
         for (; x < n; x += 7) columns_run(t, x, 7, kw, stride, mult);
         return;
     }
-    for (; x + COLUMNS <= n; x += COLUMNS) columns_run(t, x, COLUMNS, kw, stride, mult);
-    if (n >= COLUMNS && n - x > 1) {
-        columns_run(t, n - COLUMNS, COLUMNS, kw, stride, mult);
+    for (; x + (size_t)columns <= n; x += (size_t)columns) columns_run(t, x, columns, kw, stride, mult);
+    if (n >= (size_t)columns && n - x > 1) {
+        columns_run(t, n - (size_t)columns, columns, kw, stride, mult);
         return;
     }
     for (; x < n; x++) tile_run(t, x, 1, kw, stride, mult, 0);

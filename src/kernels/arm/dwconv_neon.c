@@ -1,11 +1,12 @@
-/* Depthwise convolution, NEON: the vectors of dwconv_tile.h are 8 channels in two registers, tiles 4 columns. */
+/* Depthwise convolution, NEON: the vectors of dwconv_tile.h are 8 channels in two registers, tiles 8 columns. */
 #include "kernels/arm/math_neon.h"
 
 typedef struct {
     float32x4_t lo, hi;
 } vec;
 typedef size_t lanes;
-enum { LANES = 8, COLUMNS = 4, PARTIAL_TILES = 0 };
+enum { LANES = 8, COLUMNS = 8, PARTIAL_TILES = 0 };
+#define COLUMNS_7 7
 
 EYE_INLINE lanes first(size_t n) { return n; }
 EYE_INLINE vec zero(void) { return (vec){vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)}; }

@@ -1,12 +1,25 @@
 /* GEMM, int8 activations x q4_K weights, baseline NEON: SMULL + SMLAL sum two products in 16 bits (2 x 127 x 15 fits). */
-#include <arm_neon.h>
+#include "kernels/arm/gemm_neon.h"
 
-#include "kernels/inline.h"
+struct weights {
+    int8x16_t lo[4], hi[4]; /* k = 0 .. 15, 16 .. 31 of each column */
+};
 
-EYE_INLINE int32x4_t dot(int8x16_t a_lo, int8x16_t a_hi, int8x16_t w_lo, int8x16_t w_hi) {
-    int16x8_t s = vmlal_s8(vmull_s8(vget_low_s8(a_lo), vget_low_s8(w_lo)), vget_high_s8(a_lo), vget_high_s8(w_lo));
-    int16x8_t t = vmlal_s8(vmull_s8(vget_low_s8(a_hi), vget_low_s8(w_hi)), vget_high_s8(a_hi), vget_high_s8(w_hi));
-    return vpadalq_s16(vpaddlq_s16(s), t);
+static void put(uint8_t *quants, size_t col, const uint8_t *block) { memcpy(quants + 16 * col, block, 16); }
+
+EYE_INLINE struct weights load(const uint8_t *quants) {
+    struct weights w;
+    EYE_UNROLL
+    for (int j = 0; j < 4; j++) {
+        uint8x16_t b = vld1q_u8(quants + 16 * j);
+        w.lo[j] = vreinterpretq_s8_u8(vandq_u8(b, vdupq_n_u8(15)));
+        w.hi[j] = vreinterpretq_s8_u8(vshrq_n_u8(b, 4));
+    }
+    return w;
+}
+
+EYE_INLINE float32x4_t sums(const struct weights *w, const int8_t *row) {
+    return vcvtq_f32_s32(eye_dot32x4(w->lo, w->hi, row));
 }
 
 #include "kernels/arm/gemm_q4k_neon.h"
