@@ -89,8 +89,8 @@ EYE_MUST_CHECK enum eye_status eye_dataset_finish(struct eye_dataset *set, struc
 
 /* ---- for users ---- */
 
-/* Leaves dev pictures and the first `most` pictures to learn from: of the training split, or of none in a list without one; that
- * have captions, or any if bare. Others' captions go with them. On failure (NOMEM) the set is only good for closing. */
+/* Leaves dev pictures and the first `most` pictures to learn from: of the training split, or of none in a list without one;
+ * that have captions, or any if bare. Others' captions go with them. On failure (NOMEM) the set is only good for closing. */
 EYE_MUST_CHECK enum eye_status eye_dataset_keep_training(struct eye_dataset *set, size_t most, bool bare, struct eye_err *err);
 
 /* group [n_images] gets for each picture the index of the first one in the set that it is equal or nearly equal to, directly or
