@@ -168,7 +168,8 @@ static void tile_task(void *ctx, int i_task, int i_thread) {
     size_t n_ranges = 0, i_job = 0;
     for (size_t k = 0; k < r->n_jobs; k++) n_ranges += r->n_ranges[k];
     size_t own = (size_t)i_task / (n_ranges * r->own_blocks), rest = (size_t)i_task % (n_ranges * r->own_blocks);
-    size_t block = own * r->own_blocks + rest % r->own_blocks, range = rest / r->own_blocks;
+    size_t turn = own * r->own_blocks * n_ranges / r->n_blocks; /* two threads that want the same weights at once both wait */
+    size_t block = own * r->own_blocks + rest % r->own_blocks, range = (rest / r->own_blocks + turn) % n_ranges;
     size_t per_block = r->left.n / r->n_blocks;
     while (range >= r->n_ranges[i_job]) range -= r->n_ranges[i_job++];
     j += i_job;

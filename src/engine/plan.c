@@ -154,7 +154,7 @@ static enum eye_status lower_nodes(struct eye_lower *l, struct eye_err *err) {
 
 static size_t bytes_per_number(enum eye_dtype t) { return t == EYE_U8 ? 1 : t == EYE_I16 ? 2 : sizeof(float); }
 
-#define APART_BYTES ((size_t)16 << 20) /* larger networks' values go through memory anyway */
+#define APART_BYTES ((size_t)32 << 20) /* larger networks' values go through memory anyway */
 
 static enum eye_status place_memory(struct eye_lower *l, struct eye_err *err) {
     struct eye_plan *p = l->plan;
