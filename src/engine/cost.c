@@ -9,6 +9,7 @@ enum eye_status eye_lower_cost(struct eye_lower *l, const struct eye_node *n, en
     EYE_TRY(eye_alloc_grow(l->e->alloc, &mem, &p->cost_cap, p->n_costs + 1, sizeof *p->cost, err));
     p->cost = mem;
     p->cost[p->n_costs++] = (struct eye_cost_item){.node = n, .kind = kind, .per_row = per_row, .bytes = bytes};
+    p->read_bytes += bytes;
     return EYE_OK;
 }
 

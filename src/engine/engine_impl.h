@@ -74,6 +74,7 @@ struct eye_plan {
     bool *reads;                 /* [n_values]: weights whose own numbers are read */
     struct eye_cost_item *cost;  /* [n_costs] */
     size_t n_costs, cost_cap;
+    size_t read_bytes;           /* of weights, by matrices, in one run */
     size_t weights_bytes, activations_bytes, thread_bytes, shared_bytes;
     size_t window;               /* where in a thread's scratch windows lie */
 };

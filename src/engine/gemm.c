@@ -3,9 +3,11 @@
  * Two ways of sharing the work, by the number of rows:
  *   many rows   a task is a block of rows: it packs them for itself and runs through all columns; nothing is shared but w. Also
  *               for fewer rows if w is small.
- *   fewer rows  the left side is packed once for everybody, then a task is (a tile of rows) x (a range of columns). With one row
- *               this streams w at memory speed, once; if there are enough rows each thread has its own, the same ones in
- *               every product, norm and activation: what it makes it also reads.
+ *   fewer rows  the left side is packed once for everybody, then a task is (a tile of rows) x (a range of columns). If there are
+ *               enough rows each thread has its own, the same ones in every product, norm and activation: what it makes it
+ *               also reads.
+ *   one row     streams w from memory, once: a thread has the same part of every matrix of a step, in as many streams as the
+ *               kernel takes; a task is a piece of each of them, so that the next one goes on where it ended.
  * Inside a task an rhs block of range_cols columns x k_chunk stays in L2 while the lhs panels pass by; sums continue through
  * y or the tile (exact by the kernels' contract), and activation and residual are applied while the tile is in cache.
  * Every split is over outputs: results depend neither on the tiles nor on the number of threads. */
@@ -14,6 +16,9 @@
 #define TILE_ROWS 256u  /* rows of a task when the left side is shared */
 #define OWN_ROWS 64u    /* of each thread at least, before rows are shared out in place of columns */
 #define TASKS_PER_THREAD 6u
+#define ROW_STREAMS 3u  /* with one row */
+#define CACHED_BYTES ((size_t)16 << 20) /* a plan's weights below this may still be in a cache from the run before */
+#define SLICE_BYTES ((size_t)1 << 20) /* of weights in such a task at least */
 
 /* Rows [row, row + rows) of the left side in n even panels, so that as many panels are as many rows, or one more. */
 struct panels { size_t row, rows, n; };
@@ -28,6 +33,7 @@ struct gemm_run {
     size_t n_blocks;                  /* tasks along rows: equal numbers of panels */
     size_t own_blocks;                /* neighbouring blocks that one thread begins with; or all */
     size_t range_cols[EYE_STEP_NODES], n_ranges[EYE_STEP_NODES]; /* along columns, of each job */
+    size_t threads, slices;           /* with one row: parts of each job, tasks of each part */
 };
 
 /* Weights that stay in every thread's own cache: blocks may be short, so that each thread takes the rows that it made. */
@@ -205,6 +211,103 @@ static size_t choose_grid(struct gemm_run *r) {
     return n_tasks;
 }
 
+/* ---- one row ---- */
+
+struct strand { /* a thread's piece of all jobs' whole panels, one after the other */
+    size_t left;           /* panels, in all jobs */
+    const struct eye_gemm *j;
+    size_t panel, in_job;  /* where it is; how many are left there */
+};
+
+static size_t own_panels(const struct gemm_run *r, const struct eye_gemm *j, size_t own, size_t *first) {
+    size_t panels = j->w->n / j->w->ukr->nr;
+    *first = eye_part(panels, r->threads, own);
+    return eye_part(panels, r->threads, own + 1) - *first;
+}
+
+/* Of part `own` of all jobs, [at, at + len). */
+static struct strand strand_at(const struct gemm_run *r, size_t own, size_t at, size_t len) {
+    struct strand t = {.left = len, .j = r->j};
+    for (;; t.j++) {
+        t.in_job = own_panels(r, t.j, own, &t.panel);
+        if (len == 0 || at < t.in_job) break;
+        at -= t.in_job;
+    }
+    t.panel += at;
+    t.in_job -= EYE_MIN(at, t.in_job);
+    return t;
+}
+
+static void strand_next(const struct gemm_run *r, size_t own, size_t n, struct strand *t) {
+    t->panel += n;
+    t->in_job -= n;
+    t->left -= n;
+    while (t->left && !t->in_job) t->in_job = own_panels(r, ++t->j, own, &t->panel);
+}
+
+/* So many panels of each strand; tile: room for them. */
+static void do_strands(const struct gemm_run *r, const struct strand *const *t, size_t n, size_t panels, float *tile) {
+    const struct eye_gemm_ukr *u = r->j->w->ukr;
+    struct eye_gemm_stream s[EYE_STREAMS];
+    size_t cols = panels * u->nr;
+    for (size_t i = 0; i < n; i++) {
+        const struct eye_gemm *j = t[i]->j;
+        const uint8_t *rhs = j->rhs ? j->rhs : eye_blob_ptr(r->x->plan, j->w->blob);
+        const float *bias = j->bias ? j->bias : eye_blob_ptr(r->x->plan, j->w->bias);
+        size_t col = t[i]->panel * u->nr;
+        s[i] = (struct eye_gemm_stream){rhs + t[i]->panel * j->w->panel_bytes,
+                                        j->act || j->residual ? tile + i * cols : j->y + col, bias ? bias + col : NULL};
+    }
+    u->run_streams(n, panels, r->j->w->k, eye_exec_shared(r->x), r->j->w->panel_bytes, s);
+    for (size_t i = 0; i < n; i++)
+        if (s[i].c == tile + i * cols) finish_panel(r->x, t[i]->j, s[i].c, 0, 1, t[i]->panel * u->nr, cols);
+}
+
+static void row_task(void *ctx, int i_task, int i_thread) {
+    const struct gemm_run *r = ctx;
+    const struct eye_matrix *w = r->j->w;
+    size_t own = (size_t)i_task / r->slices, slice = (size_t)i_task % r->slices, all = 0, first;
+    struct layout l = thread_layout(r->x->plan->e, w, 1, !r->j->x);
+    float *tile = (float *)(eye_exec_thread(r->x, i_thread) + l.tile);
+    size_t room = (l.bytes - l.tile) / sizeof *tile / w->ukr->nr / ROW_STREAMS;
+    struct strand t[ROW_STREAMS];
+    for (size_t i = 0; i < r->n_jobs; i++) all += own_panels(r, &r->j[i], own, &first);
+    for (size_t i = 0; i < ROW_STREAMS; i++) {
+        size_t begin = eye_part(all, ROW_STREAMS, i), len = eye_part(all, ROW_STREAMS, i + 1) - begin;
+        size_t at = eye_part(len, r->slices, slice);
+        t[i] = strand_at(r, own, begin + at, eye_part(len, r->slices, slice + 1) - at);
+    }
+    for (;;) {
+        const struct strand *some[ROW_STREAMS];
+        size_t n = 0, panels = room;
+        for (size_t i = 0; i < ROW_STREAMS; i++) {
+            if (!t[i].left) continue;
+            some[n++] = &t[i];
+            panels = EYE_MIN(panels, EYE_MIN(t[i].left, t[i].in_job));
+        }
+        if (!n) break;
+        do_strands(r, some, n, panels, tile);
+        for (size_t i = 0; i < ROW_STREAMS; i++)
+            if (t[i].left) strand_next(r, own, panels, &t[i]);
+    }
+    if (i_task + 1 < (int)(r->threads * r->slices)) return;
+    for (size_t i = 0; i < r->n_jobs; i++) { /* columns beyond whole panels */
+        size_t rest = r->j[i].w->n % w->ukr->nr;
+        if (rest) do_tile(r->x, &r->j[i], eye_exec_shared(r->x), &r->left, 0, 1, r->j[i].w->n - rest, rest, tile);
+    }
+}
+
+static void row_run(struct eye_exec *x, const struct eye_gemm *j, size_t n_jobs) {
+    struct gemm_run r = {.x = x, .j = j, .n_jobs = n_jobs, .left = {0, 1, 1}};
+    r.threads = (size_t)eye_pool_n_threads(x->plan->e->pool);
+    size_t n = 0;
+    for (size_t i = 0; i < n_jobs; i++) n += j[i].w->n;
+    pack_task(&r, 0, 0);
+    size_t own_bytes = n / j->w->ukr->nr / r.threads * j->w->panel_bytes;
+    r.slices = EYE_MAX(EYE_MIN(own_bytes / SLICE_BYTES, TASKS_PER_THREAD), 1);
+    eye_exec_tasks(x, n * j->w->k / 4, r.threads * r.slices, row_task, &r);
+}
+
 static void shared_run(struct eye_exec *x, const struct eye_gemm *j, size_t n_jobs) {
     struct gemm_run r = {.x = x, .j = j, .n_jobs = n_jobs};
     size_t n = 0;
@@ -226,10 +329,12 @@ static void blocks_run(struct eye_exec *x, const struct eye_gemm *j) {
 void eye_gemm_run_all(struct eye_exec *x, const struct eye_gemm *j, size_t n_jobs) {
     for (size_t i = 0; i < n_jobs; i++)
         assert(thread_layout(x->plan->e, j[i].w, j[i].m, !j[i].x).bytes <= x->plan->thread_bytes);
-    if (!by_blocks(x->plan->e, j->w, j->m))
-        shared_run(x, j, n_jobs);
-    else
+    if (by_blocks(x->plan->e, j->w, j->m))
         for (size_t i = 0; i < n_jobs; i++) blocks_run(x, &j[i]);
+    else if (j->m == 1 && j->w->ukr->run_streams && x->plan->read_bytes >= CACHED_BYTES)
+        row_run(x, j, n_jobs);
+    else
+        shared_run(x, j, n_jobs);
 }
 
 void eye_gemm_run(struct eye_exec *x, const struct eye_gemm *j) { eye_gemm_run_all(x, j, 1); }

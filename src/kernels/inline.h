@@ -13,12 +13,15 @@
 #if defined(__clang__)
 #define EYE_UNROLL _Pragma("clang loop unroll(full)")
 #define EYE_UNROLL_4 _Pragma("clang loop unroll_count(4)") /* a loop of any length, four at a time */
+#define EYE_NO_UNROLL _Pragma("clang loop unroll(disable)")
 #elif defined(__GNUC__)
 #define EYE_UNROLL _Pragma("GCC unroll 16")
 #define EYE_UNROLL_4 _Pragma("GCC unroll 4")
+#define EYE_NO_UNROLL _Pragma("GCC unroll 1")
 #else
 #define EYE_UNROLL
 #define EYE_UNROLL_4
+#define EYE_NO_UNROLL
 #endif
 
 #endif

@@ -25,6 +25,12 @@
  * ceil(N/nr) panels in a row, each ceil(k/kr) * rhs_step bytes, 64-byte aligned (rhs_step is a multiple of 64).
  * So a K range [k0, k1), k0 a multiple of kr, of either starts at (k0/kr) steps into its panel.
  */
+#define EYE_STREAMS 4
+struct eye_gemm_stream { /* neighbouring panels and their results */
+    const void *rhs;
+    float *c;          /* [panels * nr] */
+    const float *bias; /* the same, or NULL */
+};
 struct eye_gemm_ukr {
     uint16_t mr, nr, kr;
     uint16_t lhs_step; /* bytes per row and step */
@@ -47,6 +53,10 @@ struct eye_gemm_ukr {
     void (*gelu)(float *dst, const float *src, size_t n);
     void (*run_gelu)(size_t m, size_t n, size_t k, const void *lhs, const void *rhs, size_t rhs_panel_stride,
                      const float *bias, void *dst);
+    /* One row (packed as m = 1) times so many whole panels of each of n <= EYE_STREAMS streams, the same bits as run's. They are
+     * read side by side: a core gets more from memory out of several streams. NULL: run does as well. */
+    void (*run_streams)(size_t n, size_t panels, size_t k, const void *lhs, size_t rhs_panel_stride,
+                        const struct eye_gemm_stream *s);
 };
 
 /* ---- function kernels ---- */

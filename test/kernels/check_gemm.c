@@ -253,6 +253,23 @@ static void check_row_alone(struct check *c, const struct gemm_case *g) {
     gbuf_free(&out);
 }
 
+/* One row by streams of neighbouring panels. */
+static void check_streams(struct check *c, const struct gemm_case *g) {
+    const struct eye_gemm_ukr *u = c->row->ukr;
+    size_t i = check_below(c, g->m), n = 1 + check_below(c, EYE_STREAMS), panels = g->n / u->nr / n, cols = panels * u->nr;
+    struct gbuf lhs = gbuf_new(steps(u, g->k) * u->lhs_step, 64), out = gbuf_new(n * cols * 4, 4);
+    struct eye_gemm_stream s[EYE_STREAMS];
+    u->pack_lhs(1, g->k, (float *)g->a.p + i * g->a_stride, g->a_stride, lhs.p);
+    for (size_t k = 0; k < n; k++)
+        s[k] = (struct eye_gemm_stream){(uint8_t *)g->rhs.p + k * panels * g->panel_bytes, (float *)out.p + k * cols,
+                                        g->bias ? (float *)g->b.p + k * cols : NULL};
+    u->run_streams(n, panels, g->k, lhs.p, g->panel_bytes, s);
+    gbuf_check(c, &out, "c (streams)");
+    check_same_bits(c, "streams", (const float *)g->c.p + i * g->c_stride, out.p, n * cols);
+    gbuf_free(&lhs);
+    gbuf_free(&out);
+}
+
 /* One column packed and multiplied alone. */
 static void check_column_alone(struct check *c, const struct gemm_case *g) {
     const struct eye_gemm_ukr *u = c->row->ukr;
@@ -359,6 +376,7 @@ static void check_case(struct check *c, const struct gemm_spec *spec, size_t m, 
         check_again(c, &g);
         if (c->row->ukr->pack_lhs_t) check_turned(c, &g);
         if (c->row->ukr->run_gelu) check_run_gelu(c, &g);
+        if (c->row->ukr->run_streams) check_streams(c, &g);
     }
     free_case(&g);
 }

@@ -9,12 +9,13 @@
 
 #include <assert.h>
 #include <immintrin.h>
+#include <stdatomic.h>
 
 #include "kernels/q8b32.h"
 #include "kernels/rows.h"
 #include "kernels/x86/gemm_block_x86.h"
 
-enum { EYE_B512_MR = 6 };
+enum { EYE_B512_MR = 6, EYE_B512_AHEAD = 832 };
 
 /* One row and block as eye_q8b32_quant does it, the same operations in the same order; max of 16 lanes has no order. */
 EYE_INLINE void eye_b512_quant(struct eye_block_row *out, const float *x, size_t n, int32_t offset) {
@@ -156,6 +157,61 @@ EYE_INLINE void eye_b512_tile(const size_t q_bytes, const size_t m, size_t n, si
         EYE_UNROLL
         for (size_t v = 0; v < 2; v++) _mm512_mask_storeu_ps(c + i * c_stride + 16 * v, mask[v], acc[i][v]);
     }
+}
+
+/* A line of weights: 4 k of 16 columns, of q4_0 also those 16 further on. x: the row's groups of 4 k. */
+EYE_INLINE __m512i eye_b512_line(const size_t q_bytes, __m512i sum, const uint8_t *q, const __m512i x[8], const size_t g) {
+    __m512i w = _mm512_load_si512((const __m512i *)q);
+    if (q_bytes == 32) return _mm512_dpbusd_epi32(sum, w, x[g]);
+    const __m512i low = _mm512_set1_epi8(15);
+    sum = _mm512_dpbusd_epi32(sum, _mm512_and_si512(w, low), x[g]);
+    return _mm512_dpbusd_epi32(sum, _mm512_and_si512(_mm512_srli_epi16(w, 4), low), x[4 + g]);
+}
+
+/* One row x a panel of each of n streams. Their blocks take turns, lines are touched in the order of their addresses, each a
+ * little after it was asked for: further ahead (from 1.5 KiB on) and the prefetcher gets in its own way. */
+EYE_INLINE void eye_b512_panels(const size_t q_bytes, size_t n, size_t k, const struct eye_block_row *a, size_t panel,
+                                size_t panel_stride, const struct eye_gemm_stream *s) {
+    const size_t step = EYE_BLOCK_D_BYTES + EYE_BLOCK_NR * q_bytes;
+    __m512 acc[EYE_STREAMS][2];
+    const uint8_t *b[EYE_STREAMS];
+    for (size_t i = 0; i < n; i++) {
+        b[i] = (const uint8_t *)s[i].rhs + panel * panel_stride;
+        for (size_t v = 0; v < 2; v++)
+            acc[i][v] = s[i].bias ? _mm512_loadu_ps(s[i].bias + panel * EYE_BLOCK_NR + 16 * v) : _mm512_setzero_ps();
+    }
+    for (size_t e = 0; e < k; e += EYE_BLOCK_KR, a++) {
+        __m512i x[8];
+        EYE_UNROLL
+        for (size_t g = 0; g < 8; g++) {
+            int32_t four;
+            memcpy(&four, a->q + 4 * g, 4);
+            x[g] = _mm512_set1_epi32(four);
+        }
+        EYE_NO_UNROLL
+        for (size_t i = 0; i < n; i++) {
+            const uint8_t *p = b[i];
+            __m512i sum[2];
+            __m512 d[2], d_a = _mm512_set1_ps(a->d);
+            b[i] += step;
+            sum[0] = sum[1] = _mm512_set1_epi32(a->start);
+            _mm_prefetch((const char *)p + EYE_B512_AHEAD, _MM_HINT_T1);
+            d[0] = _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)p));
+            d[1] = _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)p + 1));
+            EYE_UNROLL
+            for (size_t l = 0; l < q_bytes / 2; l++) {
+                const uint8_t *line = p + EYE_BLOCK_D_BYTES + 64 * l;
+                atomic_signal_fence(memory_order_seq_cst); /* or the compiler mixes them */
+                _mm_prefetch((const char *)line + EYE_B512_AHEAD, _MM_HINT_T1);
+                sum[l % 2] = eye_b512_line(q_bytes, sum[l % 2], line, x, l / 2);
+            }
+            EYE_UNROLL
+            for (size_t v = 0; v < 2; v++)
+                acc[i][v] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[v]), _mm512_mul_ps(d[v], d_a), acc[i][v]);
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        for (size_t v = 0; v < 2; v++) _mm512_storeu_ps(s[i].c + panel * EYE_BLOCK_NR + 16 * v, acc[i][v]);
 }
 
 EYE_INLINE void eye_b512_rows(const size_t q_bytes, const size_t m, size_t n, size_t k, const void *lhs, const uint8_t *rhs,
