@@ -472,7 +472,7 @@ static void test_one_row(void **state) {
         for (int e = 0; e < N_ENGINES; e++) {
             struct rig r = rig_new(&engines[e], &g, 2, 2, EYE_KV_F32);
             if (e == 0) {
-                struct eye_plan_cost cost = eye_plan_cost(r.plan, 1, 0);
+                struct eye_plan_cost cost = eye_plan_cost(r.plan, 1, 0, 0);
                 assert_true(cost.bytes >= (double)(16 << 20));
                 rig_run(&r, &two, 2, 0);
             }
