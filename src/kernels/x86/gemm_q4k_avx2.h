@@ -11,83 +11,53 @@ EYE_INLINE __m256 eye_q4k_floats(const uint8_t *p) {
 }
 EYE_INLINE __m256 eye_q4k_halves(const uint8_t *p) { return _mm256_cvtph_ps(_mm_load_si128((const __m128i *)p)); }
 
-/* acc += one group: m rows x nv vectors of 8 columns from column 8 v0 on. step: d, dmin. */
-EYE_INLINE void eye_q4k_add_group(const enum eye_b256_isa isa, const size_t m, const size_t nv, size_t v0,
-                                  __m256 acc[][4], const struct eye_block_row *a, const uint8_t *step, size_t g) {
-    const uint8_t *scales = step + EYE_Q4K_AT_SCALES + 64 * g, *quants = step + EYE_Q4K_AT_QUANTS + EYE_Q4K_GROUP_QUANTS * g;
-    __m256i sum[EYE_B256_MR][4];
-    EYE_UNROLL
-    for (size_t i = 0; i < m; i++) {
-        EYE_UNROLL
-        for (size_t v = 0; v < nv; v++) sum[i][v] = _mm256_setzero_si256();
-    }
-    EYE_UNROLL
-    for (size_t t = 0; t < 8; t++) {
-        __m256i w[4];
-        EYE_UNROLL
-        for (size_t v = 0; v < nv; v++) w[v] = eye_b256_weights(quants, v0 + v, t, 16);
-        EYE_UNROLL
-        for (size_t i = 0; i < m; i++) {
-            int32_t four;
-            memcpy(&four, a[i].q + 4 * t, 4);
-            __m256i x = _mm256_set1_epi32(four);
+/* A step (n_groups: 8) or nothing (0): m rows x nv vectors from column 8 v0 of the panel on, of which n columns are wanted. */
+EYE_INLINE void eye_q4k_tile(const enum eye_b256_how how, const size_t m, const size_t nv, size_t v0, size_t n,
+                             size_t n_groups, const struct eye_block_row *a, const uint8_t *b, float *c, size_t c_stride,
+                             const float *start, size_t start_stride) {
+    __m256i sums[EYE_Q4K_GROUPS][EYE_B256_SUMS];
+    eye_b256_products(how, m, nv, false, sums, (const uint8_t *)a, b + EYE_Q4K_AT_QUANTS + 32 * v0, EYE_Q4K_GROUP_QUANTS,
+                      n_groups);
+    for (size_t v = 0; v < nv && 8 * v < n; v++) {
+        const uint8_t *scales = b + EYE_Q4K_AT_SCALES + 8 * (v0 + v);
+        const struct eye_block_row *row = a;
+        __m256 acc[EYE_B256_MR];
+        eye_b256_load(m, acc, start ? start + 8 * v : NULL, start_stride, n - 8 * v);
+        for (size_t g = 0; g < n_groups; g++, row += m, scales += 64) {
+            __m256 scale = _mm256_mul_ps(eye_q4k_halves(b + 16 * (v0 + v)), eye_q4k_floats(scales));
+            __m256 min = _mm256_mul_ps(eye_q4k_halves(b + 64 + 16 * (v0 + v)), eye_q4k_floats(scales + 32));
             EYE_UNROLL
-            for (size_t v = 0; v < nv; v++) sum[i][v] = eye_b256_dot(isa, 16, sum[i][v], w[v], w[v], x);
+            for (size_t i = 0; i < m; i++) {
+                __m256i s = sums[g][v * m + i];
+                if (how == EYE_B256_NIBBLES) s = _mm256_madd_epi16(s, _mm256_set1_epi16(1));
+                __m256 d_a = _mm256_broadcast_ss(&row[i].d), minus = _mm256_cvtepi32_ps(_mm256_set1_epi32(row[i].start));
+                acc[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(s), _mm256_mul_ps(d_a, scale), acc[i]);
+                acc[i] = _mm256_fmadd_ps(minus, _mm256_mul_ps(d_a, min), acc[i]);
+            }
         }
-    }
-    EYE_UNROLL
-    for (size_t v = 0; v < nv; v++) {
-        size_t col = 8 * (v0 + v);
-        __m256 scale = _mm256_mul_ps(eye_q4k_halves(step + 2 * col), eye_q4k_floats(scales + col));
-        __m256 min = _mm256_mul_ps(eye_q4k_halves(step + 64 + 2 * col), eye_q4k_floats(scales + 32 + col));
-        EYE_UNROLL
-        for (size_t i = 0; i < m; i++) {
-            __m256i s = sum[i][v];
-            if (isa == EYE_B256_AVX2) s = _mm256_madd_epi16(s, _mm256_set1_epi16(1));
-            __m256 d_a = _mm256_broadcast_ss(&a[i].d), minus = _mm256_set1_ps((float)a[i].start);
-            acc[i][v] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(s), _mm256_mul_ps(d_a, scale), acc[i][v]);
-            acc[i][v] = _mm256_fmadd_ps(minus, _mm256_mul_ps(d_a, min), acc[i][v]);
-        }
-    }
-}
-
-/* m rows x nv vectors from column 8 v0 of the panel on, of which n columns are wanted. */
-EYE_INLINE void eye_q4k_tile(const enum eye_b256_isa isa, const size_t m, const size_t nv, size_t v0, size_t n, size_t k,
-                             const struct eye_block_row *a, const uint8_t *b, float *c, size_t c_stride, const float *bias,
-                             bool accumulate) {
-    __m256 acc[EYE_B256_MR][4];
-    const float *start = accumulate ? c : bias;
-    size_t start_stride = accumulate ? c_stride : 0;
-    EYE_UNROLL
-    for (size_t v = 0; v < nv; v++) {
-        size_t cols = n <= 8 * v ? 0 : n - 8 * v;
-        EYE_UNROLL
-        for (size_t i = 0; i < m; i++)
-            acc[i][v] = start ? eye_load8(start + i * start_stride + 8 * v, cols) : _mm256_setzero_ps();
-    }
-    for (size_t e = 0; e < k; e += EYE_Q4K_KR, b += EYE_Q4K_STEP)
-        for (size_t g = 0; g < EYE_Q4K_GROUPS; g++, a += m) eye_q4k_add_group(isa, m, nv, v0, acc, a, b, g);
-    EYE_UNROLL
-    for (size_t v = 0; v < nv; v++) {
-        size_t cols = n <= 8 * v ? 0 : n - 8 * v;
-        EYE_UNROLL
-        for (size_t i = 0; i < m; i++) eye_store8(c + i * c_stride + 8 * v, cols, acc[i][v]);
+        eye_b256_store(m, acc, c + 8 * v, c_stride, n - 8 * v);
     }
 }
 
 /* One row takes a panel per pass, several rows 8 or 16 columns, as registers allow. */
-EYE_INLINE void eye_q4k_rows(const enum eye_b256_isa isa, const size_t m, const size_t nv, size_t n, size_t k, const void *lhs,
-                             const uint8_t *rhs, size_t panel_stride, float *c, size_t c_stride, const float *bias,
-                             bool accumulate) {
-    for (size_t j = 0; j < n; j += EYE_BLOCK_NR, rhs += panel_stride)
-        for (size_t v = 0; v < 4 && j + 8 * v < n; v += nv)
-            eye_q4k_tile(isa, m, nv, v, n - j - 8 * v, k, lhs, rhs, c + j + 8 * v, c_stride, bias ? bias + j + 8 * v : NULL,
-                         accumulate);
+EYE_INLINE void eye_q4k_rows(const enum eye_b256_how how, const size_t m, const size_t nv, size_t n, size_t k,
+                             const struct eye_block_row *lhs, const uint8_t *rhs, size_t panel_stride, float *c, size_t c_stride,
+                             const float *bias, bool accumulate) {
+    for (size_t j = 0; j < n; j += EYE_BLOCK_NR, rhs += panel_stride) {
+        for (size_t e = 0; e == 0 || e < k; e += EYE_Q4K_KR) {
+            for (size_t v = 0; v < 4 && j + 8 * v < n; v += nv) {
+                size_t at = j + 8 * v;
+                bool go_on = accumulate || e > 0;
+                eye_q4k_tile(how, m, nv, v, n - at, k ? EYE_Q4K_GROUPS : 0, lhs + e / 32 * m,
+                             rhs + e / EYE_Q4K_KR * EYE_Q4K_STEP, c + at, c_stride, go_on ? c + at : bias ? bias + at : NULL, go_on ? c_stride : 0);
+            }
+        }
+    }
 }
 
-#define EYE_Q4K_CASE(isa, m_, nv) \
-    case m_: eye_q4k_rows(isa, m_, nv, n, k, lhs, rhs, rhs_panel_stride, c, c_stride, bias, accumulate); return;
-#define EYE_Q4K_KERNEL(symbol, isa)                                                                                         \
+#define EYE_Q4K_CASE(how, m_, nv) \
+    case m_: eye_q4k_rows(how, m_, nv, n, k, lhs, rhs, rhs_panel_stride, c, c_stride, bias, accumulate); return;
+#define EYE_Q4K_KERNEL(symbol, how)                                                                                         \
     static void pack_lhs(size_t m, size_t k, const float *src, size_t src_stride, void *dst) {                              \
         eye_b256_pack_lhs(m, k, src, src_stride, dst, 1);                                                                   \
         eye_q4k_pad_lhs(m, k, dst);                                                                                         \
@@ -99,7 +69,8 @@ EYE_INLINE void eye_q4k_rows(const enum eye_b256_isa isa, const size_t m, const 
                     size_t c_stride, const float *bias, bool accumulate) {                                                  \
         assert(m <= EYE_B256_MR);                                                                                           \
         switch (m) {                                                                                                        \
-            EYE_Q4K_CASE(isa, 1, 4) EYE_Q4K_CASE(isa, 2, 2) EYE_Q4K_CASE(isa, 3, 1) EYE_Q4K_CASE(isa, 4, 1)                 \
+            EYE_Q4K_CASE(how, 1, 4) EYE_Q4K_CASE(how, 2, 4) EYE_Q4K_CASE(how, 3, 4)                                         \
+            EYE_Q4K_CASE(how, 4, 2) EYE_Q4K_CASE(how, 5, 2) EYE_Q4K_CASE(how, 6, 2)                                         \
         }                                                                                                                   \
     }                                                                                                                       \
     const struct eye_gemm_ukr symbol = {EYE_B256_MR, EYE_BLOCK_NR, EYE_Q4K_KR, EYE_Q4K_GROUPS * sizeof(struct eye_block_row), \

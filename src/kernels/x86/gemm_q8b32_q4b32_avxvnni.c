@@ -7,8 +7,8 @@ static void pack_lhs(size_t m, size_t k, const float *src, size_t src_stride, vo
 static void pack_rhs(size_t n, size_t k, const void *src, size_t src_stride_bytes, void *dst) {
     eye_block_pack_rhs(n, k, src, src_stride_bytes, dst, 16);
 }
-EYE_B256_RUN(run, EYE_B256_CASES_6(EYE_B256_VNNI, 16), EYE_B256_MR_VNNI)
+EYE_B256_RUN(run, EYE_B256_VNNI4)
 
 const struct eye_gemm_ukr eye_gemm_f32_q8b32_q4b32_avxvnni = {
-    EYE_B256_MR_VNNI, EYE_BLOCK_NR, EYE_BLOCK_KR, sizeof(struct eye_block_row), EYE_BLOCK_D_BYTES + EYE_BLOCK_NR * 16,
+    EYE_B256_MR, EYE_BLOCK_NR, EYE_BLOCK_KR, sizeof(struct eye_block_row), EYE_BLOCK_D_BYTES + EYE_BLOCK_NR * 16,
     pack_lhs, pack_rhs, run};

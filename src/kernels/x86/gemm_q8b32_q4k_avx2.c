@@ -1,4 +1,4 @@
 /* GEMM, int8 activations x q4_K weights, AVX2. */
 #include "kernels/x86/gemm_q4k_avx2.h"
 
-EYE_Q4K_KERNEL(eye_gemm_f32_q8b32_q4k_avx2, EYE_B256_AVX2)
+EYE_Q4K_KERNEL(eye_gemm_f32_q8b32_q4k_avx2, EYE_B256_NIBBLES)
