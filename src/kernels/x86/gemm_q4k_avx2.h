@@ -39,17 +39,18 @@ EYE_INLINE void eye_q4k_tile(const enum eye_b256_how how, const size_t m, const 
     }
 }
 
-/* One row takes a panel per pass, several rows 8 or 16 columns, as registers allow. */
+/* Up to three rows take a panel per pass, more of them 16 columns. */
 EYE_INLINE void eye_q4k_rows(const enum eye_b256_how how, const size_t m, const size_t nv, size_t n, size_t k,
-                             const struct eye_block_row *lhs, const uint8_t *rhs, size_t panel_stride, float *c, size_t c_stride,
-                             const float *bias, bool accumulate) {
+                             const struct eye_block_row *lhs, const uint8_t *rhs, size_t panel_stride, float *c,
+                             size_t c_stride, const float *bias, bool accumulate) {
     for (size_t j = 0; j < n; j += EYE_BLOCK_NR, rhs += panel_stride) {
         for (size_t e = 0; e == 0 || e < k; e += EYE_Q4K_KR) {
             for (size_t v = 0; v < 4 && j + 8 * v < n; v += nv) {
                 size_t at = j + 8 * v;
                 bool go_on = accumulate || e > 0;
                 eye_q4k_tile(how, m, nv, v, n - at, k ? EYE_Q4K_GROUPS : 0, lhs + e / 32 * m,
-                             rhs + e / EYE_Q4K_KR * EYE_Q4K_STEP, c + at, c_stride, go_on ? c + at : bias ? bias + at : NULL, go_on ? c_stride : 0);
+                             rhs + e / EYE_Q4K_KR * EYE_Q4K_STEP, c + at, c_stride,
+                             go_on ? c + at : bias ? bias + at : NULL, go_on ? c_stride : 0);
             }
         }
     }
