@@ -5,7 +5,8 @@
 #include "session/batch_impl.h"
 
 #define DEFAULT_SLOTS 8
-#define LANE_SLOTS 4 /* of a lane that nobody waits for; twice as many where its weights come from memory */
+#define LANE_SLOTS 4 /* of a lane that nobody waits for, */
+#define LARGE_LANE_SLOTS 12 /* where its weights come from memory: whole tiles of 2, 3, 4 and 6 rows */
 #define DEFAULT_QUEUED 1024
 #define DEFAULT_PREFILL 128
 #define DEFAULT_CACHE ((int64_t)64 << 20)
@@ -68,8 +69,9 @@ static uint64_t buffer_bytes(const struct eye_model *m) {
 /* n_slots and n_lanes, where they are left to the batch: doc/BATCHING.md, "Lanes". */
 static void share_out(struct eye_batch_opts *o, uint64_t weights, int32_t n_threads) {
     bool in_caches = weights <= IN_CACHE_BYTES, most = o->n_lanes == EYE_LANES_MOST;
-    if (!o->n_slots) o->n_slots = most ? EYE_MIN(n_threads * (in_caches ? 1 : 2) * LANE_SLOTS, MAX_SLOTS) : DEFAULT_SLOTS;
-    if (o->n_lanes <= 0) o->n_lanes = in_caches || (most && o->n_slots >= n_threads) ? n_threads : 1;
+    int32_t lane = in_caches ? LANE_SLOTS : LARGE_LANE_SLOTS;
+    if (!o->n_slots) o->n_slots = most ? EYE_MIN(n_threads * lane, MAX_SLOTS) : DEFAULT_SLOTS;
+    if (o->n_lanes <= 0) o->n_lanes = in_caches || (most && o->n_slots >= n_threads * LANE_SLOTS) ? n_threads : 1;
     o->n_lanes = EYE_MIN(EYE_MIN(o->n_lanes, n_threads), o->n_slots);
 }
 

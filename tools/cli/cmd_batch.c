@@ -13,7 +13,7 @@
 #include "json.h"
 #include "machine.h"
 
-#define ONE_LANE_JOBS 8
+#define ONE_LANE_JOBS 12
 #define USUAL_BEAMS 4 /* of models that search */
 #define MOST_ROWS 512 /* of the head at once */
 #define LOG_US 10000000 /* between lines about progress where no bar can be drawn, with -v */
