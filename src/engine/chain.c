@@ -14,7 +14,7 @@
 #define CHAIN_WEIGHTS ((size_t)640 << 10) /* of all steps: they stay in a thread's own cache while its tasks pass by */
 #define CHAIN_ROWS 192u
 #define WINDOW_ROWS 56u                  /* rows of a product into a window, at least */
-#define WINDOW_BYTES ((size_t)384 << 10) /* of a window, beside weights in a thread's own cache */
+#define WINDOW_BYTES ((size_t)640 << 10) /* of a window, beside weights in a thread's own cache */
 
 /* All of v but its last axis; 0 if that is known in a run only. */
 static size_t fixed_rows(const struct eye_value *v) {

@@ -23,6 +23,7 @@ static inline bool eye_conv_is_depthwise(const struct eye_conv_shape *s) {
 struct eye_conv_patches { /* context of eye_conv_patch_rows: rows are the patches of output pixels of all images */
     const struct eye_conv_shape *s;
     const float *images;
+    size_t first; /* row 0 is the patch of this output pixel */
 };
 /* Patches [row0, row0 + n), each [kh][kw][C], zeros outside the image. */
 void eye_conv_patch_rows(const void *patches, size_t row0, size_t n, float *dst);

@@ -69,6 +69,7 @@ static void make_patch(const struct eye_conv_shape *s, const float *image, int64
 void eye_conv_patch_rows(const void *ctx, size_t row0, size_t n, float *dst) {
     const struct eye_conv_patches *p = ctx;
     const struct eye_conv_shape *s = p->s;
+    row0 += p->first;
     int64_t map = s->oh * s->ow, image = (int64_t)row0 / map, y = (int64_t)row0 % map / s->ow, x = (int64_t)row0 % s->ow;
     for (; n-- > 0; dst += s->kh * s->kw * s->c) { /* no divisions in here: a stem has many rows of little work */
         make_patch(s, p->images + image * s->h * s->w * s->c, y * s->stride - s->top, x * s->stride - s->left, dst);
@@ -82,20 +83,41 @@ void eye_conv_patch_rows(const void *ctx, size_t row0, size_t n, float *dst) {
 
 /* ---- dense ---- */
 
-static enum eye_status run_dense(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+static struct eye_gemm dense_job(const struct eye_exec *x, const struct eye_step *s, struct eye_conv_patches *patches) {
     const struct conv *d = s->data;
-    struct eye_conv_patches patches = {&d->s, eye_exec_ptr(x, s->node->in[0])};
     eye_val y = s->node->out;
     struct eye_gemm j = {.w = &d->w, .m = eye_exec_rows(x, y), .width = eye_exec_width(x, y), .y = eye_exec_ptr(x, y),
                          .act = d->act};
+    *patches = (struct eye_conv_patches){.s = &d->s, .images = eye_exec_ptr(x, s->node->in[0])};
     if (eye_conv_is_plain_1x1(&d->s)) {
-        j.x = patches.images;
+        j.x = patches->images;
     } else {
         j.rows = eye_conv_patch_rows;
-        j.rows_ctx = &patches;
+        j.rows_ctx = patches;
     }
+    return j;
+}
+
+static enum eye_status run_dense(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    struct eye_conv_patches patches;
+    struct eye_gemm j = dense_job(x, s, &patches);
     eye_gemm_run(x, &j);
     return EYE_OK;
+}
+
+static void dense_rows(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, int i_thread) {
+    struct eye_conv_patches patches;
+    struct eye_gemm j = dense_job(x, s, &patches);
+    eye_gemm_rows(x, &j, row, n, i_thread);
+}
+
+static void dense_into(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, float *dst, int i_thread) {
+    struct eye_conv_patches patches;
+    struct eye_gemm j = dense_job(x, s, &patches);
+    if (j.x) j.x += row * j.w->k;
+    patches.first = row;
+    j.y = dst;
+    eye_gemm_rows(x, &j, 0, n, i_thread);
 }
 
 /* Rows of w [O][C][taps] as [O][taps][C]: the patches' order. */
@@ -331,6 +353,13 @@ static enum eye_status lower_dense(struct eye_lower *l, const struct eye_node *n
         s->run = run_dense;
         EYE_TRY(eye_lower_matrix(l, n, n->in[1], bias, eye_lower_wtype(l, n), true, &d->w, err));
         eye_lower_gemm_scratch(l, &d->w, m, !eye_conv_is_plain_1x1(&d->s));
+        if (eye_dim(l->g, n->out, 0) < 1 || !eye_gemm_has_rows(l->e, &d->w, m)) return EYE_OK;
+        s->rows = dense_rows;
+        s->into = dense_into;
+        s->heads = true;
+        s->m = m;
+        s->unit = d->w.ukr->mr;
+        s->weights = eye_ceil_div(d->w.n, d->w.ukr->nr) * d->w.panel_bytes;
         return EYE_OK;
     }
     s->run = run_live_dense;

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#define F_CHUNK_BYTES (192u << 10) /* of w1 or w2 that one hidden piece meets */
+#define F_CHUNK_BYTES (288u << 10) /* of w1 or w2 that one hidden piece meets */
 #define F_CHUNK_COLS 512u
 
 struct ffn {

@@ -82,6 +82,7 @@ struct conv_run {
     const uint8_t *in;
     struct eye_finish_i8 finish;
     size_t rows, parts; /* output image rows of all images; tasks */
+    size_t first;       /* dense: row 0 is the patch of this output pixel */
     bool straight;      /* depthwise, to bytes and nothing between */
 };
 
@@ -120,6 +121,7 @@ static void make_inner_patches(const struct conv *d, const uint8_t *src, int64_t
 static void make_patches(const void *ctx, size_t row0, size_t n_rows, uint8_t *dst) {
     const struct conv_run *r = ctx;
     const struct conv *d = r->d;
+    row0 += r->first;
     int64_t map = d->oh * d->ow, i = (int64_t)row0 / map, y = (int64_t)row0 % map / d->ow, x = (int64_t)row0 % d->ow;
     for (int64_t n = (int64_t)n_rows, bytes = d->kh * d->kw * d->c; n > 0;) {
         const uint8_t *image = r->in + i * d->h * d->w_in * d->c;
@@ -136,14 +138,33 @@ static void make_patches(const void *ctx, size_t row0, size_t n_rows, uint8_t *d
     }
 }
 
-static enum eye_status run_dense(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+static struct eye_gemm_i8 dense_job(struct eye_exec *x, const struct eye_step *s, struct conv_run *r) {
     const struct conv *d = s->data;
     const struct eye_node *n = s->node;
-    struct conv_run r = {.x = x, .d = d, .in = eye_exec_ptr(x, n->in[0])};
-    struct eye_gemm_i8 j = {.w = &d->w, .m = eye_exec_rows(x, n->out), .width = eye_exec_width(x, n->out),
-                            .rows = make_patches, .rows_ctx = &r, .finish = eye_finish_of(x, n, d->act, EYE_NONE)};
+    *r = (struct conv_run){.x = x, .d = d, .in = eye_exec_ptr(x, n->in[0])};
+    return (struct eye_gemm_i8){.w = &d->w, .m = eye_exec_rows(x, n->out), .width = eye_exec_width(x, n->out),
+                                .rows = make_patches, .rows_ctx = r, .finish = eye_finish_of(x, n, d->act, EYE_NONE)};
+}
+
+static enum eye_status run_dense(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    struct conv_run r;
+    struct eye_gemm_i8 j = dense_job(x, s, &r);
     eye_gemm_i8_run(x, &j);
     return EYE_OK;
+}
+
+static void dense_rows(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, int i_thread) {
+    struct conv_run r;
+    struct eye_gemm_i8 j = dense_job(x, s, &r);
+    eye_gemm_i8_rows(x, &j, row, n, i_thread);
+}
+
+static void dense_into(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, float *dst, int i_thread) {
+    struct conv_run r;
+    struct eye_gemm_i8 j = dense_job(x, s, &r);
+    r.first = row;
+    j.finish.y = dst;
+    eye_gemm_i8_rows(x, &j, 0, n, i_thread);
 }
 
 /* Rows [row, row + n) of one image. */
@@ -236,6 +257,12 @@ enum eye_status eye_lower_conv2d_i8(struct eye_lower *l, const struct eye_node *
         s->run = run_dense;
         EYE_TRY(eye_lower_matrix_i8(l, n, &d->w, err));
         eye_lower_gemm_i8_scratch(l, &d->w, true);
+        s->rows = dense_rows;
+        if (!eye_is_bytes(y)) s->into = dense_into;
+        s->heads = true;
+        s->m = y->dims[0] > 0 ? eye_lower_elems(l, n->out) / (size_t)d->o : 0;
+        s->unit = EYE_I8_UNIT_ROWS;
+        s->weights = eye_matrix_i8_bytes(&d->w);
         return EYE_OK;
     }
     struct taps_ctx ctx = {w};
