@@ -668,7 +668,7 @@ prints ' of what rounding explains' doctor -m "$model"
 prints 'gemm_f32_f32_f32 ' doctor -v
 EYE_CPU=base prints 'warning      EYE_CPU allows only base' doctor
 EYE_CPU=quux prints 'a name in it is not known' doctor
-prints 'this process may use ' doctor -t 200
+prints 'this process may use ' doctor -t $(($(nproc) + 2))
 run doctor --json -m "$model"
 for key in '"cpu": {' '"huge_pages": ' '"agree": true' '"kernels": {"gemm_f32' '"opens": true' '"fits": true' '"warnings": ['; do
     if [ "$rc" = 0 ] && [ "$(wc -l <"$tmp/out")" = 1 ] && grep -qF "$key" "$tmp/out"; then good; else bad "doctor --json: $key"; fi
