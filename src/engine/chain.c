@@ -52,11 +52,9 @@ static eye_val root_of(const struct eye_lower *l, eye_val v) {
     return v;
 }
 
-/* s takes over what the chain's first step reads, neighbours' rows too. A maker's input may stay where it is: a map more. */
+/* s takes over what the chain's first step reads, neighbours' rows too. */
 static bool writes_over(const struct eye_lower *l, const struct eye_step *s, const struct eye_step *first) {
-    if (!(first->heads || first->feeds) || root_of(l, s->node->out) != root_of(l, first->node->in[0])) return false;
-    if (first->feeds) l->alias[s->node->out] = EYE_NONE;
-    return !first->feeds;
+    return (first->heads || first->feeds) && root_of(l, s->node->out) == root_of(l, first->node->in[0]);
 }
 
 /* Lines of a window that a step makes at once: some tiles of its kernel, so that these are not for the most part borders. */
@@ -93,8 +91,12 @@ static size_t length(const struct eye_lower *l, struct eye_step *first, size_t n
         if (!s->rows || s->heads || first[n - 1].end || s->m != head->m || s->leads_to != first->leads_to ||
             eye_ceil_div(s->m, longest) < 2 * threads || weights + s->weights > CHAIN_WEIGHTS ||
             (s->whole && whole && s->whole != whole) || !reads_own_rows(p->g, s->node, first->node, s->m) ||
-            feeds(l, s, n_left - n) || writes_over(l, s, first))
+            feeds(l, s, n_left - n))
             break;
+        if (writes_over(l, s, first)) {
+            if (!first->feeds) break;
+            l->alias[s->node->out] = EYE_NONE; /* a map more */
+        }
         weights += s->weights;
         whole = EYE_MAX(whole, s->whole);
     }

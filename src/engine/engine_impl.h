@@ -233,6 +233,9 @@ struct eye_matrix { /* weights [n, k], packed for ukr, and the blocking that sui
     size_t range_cols;  /* columns of one rhs block at most: it and the chunk stay in L2 */
     size_t block_rows;  /* rows a task packs for itself when there are many; a multiple of mr */
 };
+static inline size_t eye_matrix_bytes(const struct eye_matrix *w) { /* of its panels */
+    return eye_ceil_div(w->n, w->ukr->nr) * w->panel_bytes;
+}
 /* w: [n, ..] weight; the rest of its dims is k. conv: reorder k from [C, kh, kw] to [kh, kw, C]. b: bias or EYE_NONE. */
 EYE_MUST_CHECK enum eye_status eye_lower_matrix(struct eye_lower *l, const struct eye_node *n, eye_val w, eye_val b,
                                                 enum eye_wtype wtype, bool conv, struct eye_matrix *out, struct eye_err *err);

@@ -16,7 +16,6 @@
 #define TILE_ROWS 256u  /* rows of a task when the left side is shared */
 #define OWN_ROWS 64u    /* of each thread at least, before rows are shared out in place of columns */
 #define TASKS_PER_THREAD 6u
-#define ROW_STREAMS 3u  /* with one row */
 #define CACHED_BYTES ((size_t)16 << 20) /* a plan's weights below this may still be in a cache from the run before */
 #define SLICE_BYTES ((size_t)1 << 20) /* of weights in such a task at least */
 
@@ -39,8 +38,7 @@ struct gemm_run {
 /* Weights that stay in every thread's own cache: blocks may be short, so that each thread takes the rows that it made. */
 #define OWN_CACHE_BYTES ((size_t)640 << 10)
 static bool short_blocks(const struct eye_engine *e, const struct eye_matrix *w, size_t m) {
-    size_t bytes = eye_ceil_div(w->n, w->ukr->nr) * w->panel_bytes;
-    return bytes <= OWN_CACHE_BYTES && m >= (size_t)w->ukr->mr * (size_t)eye_pool_n_threads(e->pool);
+    return eye_matrix_bytes(w) <= OWN_CACHE_BYTES && m >= (size_t)w->ukr->mr * (size_t)eye_pool_n_threads(e->pool);
 }
 
 static bool by_blocks(const struct eye_engine *e, const struct eye_matrix *w, size_t m) {
@@ -269,25 +267,25 @@ static void row_task(void *ctx, int i_task, int i_thread) {
     size_t own = (size_t)i_task / r->slices, slice = (size_t)i_task % r->slices, all = 0, first;
     struct layout l = thread_layout(r->x->plan->e, w, 1, !r->j->x);
     float *tile = (float *)(eye_exec_thread(r->x, i_thread) + l.tile);
-    size_t room = (l.bytes - l.tile) / sizeof *tile / w->ukr->nr / ROW_STREAMS;
-    struct strand t[ROW_STREAMS];
+    size_t room = (l.bytes - l.tile) / sizeof *tile / w->ukr->nr / EYE_STREAMS;
+    struct strand t[EYE_STREAMS];
     for (size_t i = 0; i < r->n_jobs; i++) all += own_panels(r, &r->j[i], own, &first);
-    for (size_t i = 0; i < ROW_STREAMS; i++) {
-        size_t begin = eye_part(all, ROW_STREAMS, i), len = eye_part(all, ROW_STREAMS, i + 1) - begin;
+    for (size_t i = 0; i < EYE_STREAMS; i++) {
+        size_t begin = eye_part(all, EYE_STREAMS, i), len = eye_part(all, EYE_STREAMS, i + 1) - begin;
         size_t at = eye_part(len, r->slices, slice);
         t[i] = strand_at(r, own, begin + at, eye_part(len, r->slices, slice + 1) - at);
     }
     for (;;) {
-        const struct strand *some[ROW_STREAMS];
+        const struct strand *some[EYE_STREAMS];
         size_t n = 0, panels = room;
-        for (size_t i = 0; i < ROW_STREAMS; i++) {
+        for (size_t i = 0; i < EYE_STREAMS; i++) {
             if (!t[i].left) continue;
             some[n++] = &t[i];
             panels = EYE_MIN(panels, EYE_MIN(t[i].left, t[i].in_job));
         }
         if (!n) break;
         do_strands(r, some, n, panels, tile);
-        for (size_t i = 0; i < ROW_STREAMS; i++)
+        for (size_t i = 0; i < EYE_STREAMS; i++)
             if (t[i].left) strand_next(r, own, panels, &t[i]);
     }
     if (i_task + 1 < (int)(r->threads * r->slices)) return;

@@ -4,9 +4,9 @@
  * to the cache. Without one (vision, training) the keys of the call are laid out the same way in shared scratch, in f32; so are
  * values of images, whose rows lie too far apart for caches, and others are read where they are. A task is a block of up to 16
  * rows of one sequence (of images some blocks: a head's keys and values stay in the second-level cache) and some of the query
- * heads of one kv head; where the block is one row (decode) these heads are the rows, so that keys and values stream once. Never split over
- * keys: a row's sums depend only on the keys it sees, in their order, which makes prefill and single steps, and a sequence
- * alone and among others, agree bit for bit. Scores of a row over all its keys are kept: max_ctx floats a row.
+ * heads of one kv head; where the block is one row (decode) these heads are the rows, so that keys and values stream once.
+ * Never split over keys: a row's sums depend only on the keys it sees, in their order, which makes prefill and single steps,
+ * and a sequence alone and among others, agree bit for bit. Scores of a row over all its keys are kept: max_ctx floats a row.
  *
  * Attention of images, where the tower is bf16 or int8, multiplies bf16 on CPUs that have it, in one kernel that keeps no
  * scores. There a task is one head of neighbouring tiles of rows: its keys and values stay in the second-level cache, and a

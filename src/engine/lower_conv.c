@@ -359,7 +359,7 @@ static enum eye_status lower_dense(struct eye_lower *l, const struct eye_node *n
         s->heads = true;
         s->m = m;
         s->unit = d->w.ukr->mr;
-        s->weights = eye_ceil_div(d->w.n, d->w.ukr->nr) * d->w.panel_bytes;
+        s->weights = eye_matrix_bytes(&d->w);
         return EYE_OK;
     }
     s->run = run_live_dense;

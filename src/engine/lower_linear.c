@@ -175,7 +175,7 @@ enum eye_status eye_lower_linear(struct eye_lower *l, const struct eye_node *n, 
     s->rows = linear_rows;
     if (residual == EYE_NONE) s->into = linear_into;
     s->unit = w.ukr->mr;
-    s->weights = eye_ceil_div(w.n, w.ukr->nr) * w.panel_bytes;
+    s->weights = eye_matrix_bytes(&w);
     return EYE_OK;
 }
 

@@ -78,7 +78,7 @@ static void run_by_outputs(struct eye_exec *x, const struct eye_product *j) {
     eye_matrix_init(&w, j->ukr, j->n, j->k);
     size_t panels = eye_ceil_div(j->n, j->ukr->nr), rhs_at = eye_gemm_shared_bytes(&w, j->m);
     struct pack_run r = {x, j, eye_exec_shared(x) + rhs_at, w.panel_bytes, eye_ceil_div(j->k, pack_k(j))};
-    assert(rhs_at + panels * w.panel_bytes <= x->plan->shared_bytes && pack_scratch(j) <= x->plan->thread_bytes);
+    assert(rhs_at + eye_matrix_bytes(&w) <= x->plan->shared_bytes && pack_scratch(j) <= x->plan->thread_bytes);
     eye_exec_tasks(x, j->n * j->k, panels * r.pieces, pack_task, &r);
     struct eye_gemm g = {.w = &w, .rhs = r.dst, .bias = j->bias, .m = j->m, .x = j->a.p, .x_by_k = j->a.by_k, .rows = j->a.rows,
                          .rows_ctx = j->a.rows_ctx, .y = j->y, .residual = j->residual, .act = j->act};
@@ -119,7 +119,7 @@ struct layout {
     size_t lhs, made, bytes;
 };
 static struct layout part_layout(const struct parts_run *r) {
-    struct layout t = {.lhs = eye_ceil_div(r->j.n, r->j.ukr->nr) * r->w.panel_bytes};
+    struct layout t = {.lhs = eye_matrix_bytes(&r->w)};
     t.made = t.lhs + r->w.lhs_bytes;
     t.bytes = t.made + (r->j.b.rows ? eye_line(r->chunk * r->j.n * sizeof(float)) : 0);
     return t;
@@ -223,5 +223,5 @@ void eye_lower_product_scratch(struct eye_lower *l, const struct eye_product *p)
     eye_matrix_init(&shallow, j.ukr, j.n, 1);
     w.range_cols = EYE_MAX(w.range_cols, shallow.range_cols); /* the widest blocks of columns: a run's k may be any up to j.k */
     eye_lower_gemm_scratch(l, &w, j.m, j.a.rows != NULL);
-    eye_lower_scratch(l, pack_scratch(&j), eye_gemm_shared_bytes(&w, j.m) + eye_ceil_div(j.n, j.ukr->nr) * w.panel_bytes);
+    eye_lower_scratch(l, pack_scratch(&j), eye_gemm_shared_bytes(&w, j.m) + eye_matrix_bytes(&w));
 }

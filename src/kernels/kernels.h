@@ -25,7 +25,7 @@
  * ceil(N/nr) panels in a row, each ceil(k/kr) * rhs_step bytes, 64-byte aligned (rhs_step is a multiple of 64).
  * So a K range [k0, k1), k0 a multiple of kr, of either starts at (k0/kr) steps into its panel.
  */
-#define EYE_STREAMS 4
+#define EYE_STREAMS 3
 struct eye_gemm_stream { /* neighbouring panels and their results */
     const void *rhs;
     float *c;          /* [panels * nr] */

@@ -28,7 +28,8 @@ struct eye_decoder { /* memory of one user; not for two threads at once */
     struct eye_segment *segment; /* [rows] */
     int32_t *wanted;             /* [rows] those of a run that the head gets */
 };
-/* part: the decoder's graph takes picked rows (eye_graph_pick). rows, head_rows: its and the head's largest T. n_slots: of the KV cache. On failure it is cleared. */
+/* part: the decoder's graph takes picked rows (eye_graph_pick). rows, head_rows: its and the head's largest T. n_slots: of the
+ * KV cache. On failure it is cleared. */
 EYE_MUST_CHECK enum eye_status eye_decoder_init(struct eye_decoder *d, const struct eye_part_plan *const part[EYE_N_DECODE],
                                                 size_t rows, size_t head_rows, int64_t n_slots, const struct eye_alloc *alloc,
                                                 struct eye_err *err);

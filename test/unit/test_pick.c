@@ -1,6 +1,6 @@
 /* pick: the rows that nobody asks for end in the last attention. What is asked for must be what it was, bit for bit, for every
  * form of decoder, cache type and weight type, on 1 and more threads; and what comes later must find all keys and values. */
-#include "graph_help.h"
+#include "rig.h"
 
 enum { VOCAB = 97, C = 64, HEADS = 4, KV_HEADS = 2, D = 16, LAYERS = 3, CTX = 320, MAX_ROWS = 150 };
 enum form { QWEN, NORMED, GPT2, N_FORM }; /* NORMED: queries and keys are normed by heads before they turn */
@@ -63,29 +63,13 @@ static void build(struct eye_graph *g, enum form form, enum eye_wtype want) {
     eye_graph_quantize(g, want);
 }
 
-struct rig {
-    struct eye_graph g;
-    struct eye_plan *plan;
-    struct eye_exec *x;
-    struct eye_kv *kv;
-};
-
 static void rig_open(struct rig *r, const struct eye_engine *e, bool picks, enum form form, enum eye_wtype want,
                      enum eye_kv_type type) {
     struct eye_err err;
     build(&r->g, form, want);
     if (picks) ok(eye_graph_pick(&r->g, &err), &err);
     ok(eye_graph_fuse(&r->g, false, &err), &err);
-    struct eye_plan_opts o = {.max_t = MAX_ROWS, .max_ctx = CTX, .kv_type = type};
-    ok(eye_plan_new(&r->plan, e, &r->g, &o, &err), &err);
-    ok(eye_exec_new(&r->x, r->plan, &err), &err);
-    ok(eye_kv_new(&r->kv, r->plan, CTX, &err), &err);
-}
-static void rig_close(struct rig *r) {
-    eye_kv_free(r->kv);
-    eye_exec_free(r->x);
-    eye_plan_free(r->plan);
-    eye_graph_clear(&r->g);
+    rig_plan(r, e, &(struct eye_plan_opts){.max_t = MAX_ROWS, .max_ctx = CTX, .kv_type = type}, CTX);
 }
 
 static enum eye_status try_run(struct rig *r, const struct eye_bind *b, int32_t *ids, int32_t *picked, float *y,

@@ -1,6 +1,6 @@
 /* segments: several sequences in one call. Each must give what it gives alone, bit for bit: whatever else is in the call,
  * wherever its prefix and its own rows lie in the cache, on 1 and 2 threads, for every cache type and weight type. */
-#include "graph_help.h"
+#include "rig.h"
 
 enum { VOCAB = 97, C = 64, HEADS = 4, KV_HEADS = 2, D = 16, LAYERS = 2, CTX = 160, MAX_ROWS = 200, STEPS = 3 };
 
@@ -35,27 +35,10 @@ static void build(struct eye_graph *g, bool cached, enum eye_wtype want) {
     eye_graph_quantize(g, want);
 }
 
-struct rig {
-    struct eye_graph g;
-    struct eye_plan *plan;
-    struct eye_exec *x;
-    struct eye_kv *kv;
-};
-
 static void rig_open(struct rig *r, const struct eye_engine *e, bool cached, enum eye_wtype want, enum eye_kv_type type) {
-    struct eye_err err;
+    int64_t n_ctx = CTX + MAX_ROWS;
     build(&r->g, cached, want);
-    struct eye_plan_opts o = {.max_t = MAX_ROWS, .max_ctx = CTX + MAX_ROWS, .kv_type = type};
-    ok(eye_plan_new(&r->plan, e, &r->g, &o, &err), &err);
-    ok(eye_exec_new(&r->x, r->plan, &err), &err);
-    r->kv = NULL;
-    if (cached) ok(eye_kv_new(&r->kv, r->plan, CTX + MAX_ROWS, &err), &err);
-}
-static void rig_close(struct rig *r) {
-    eye_kv_free(r->kv);
-    eye_exec_free(r->x);
-    eye_plan_free(r->plan);
-    eye_graph_clear(&r->g);
+    rig_plan(r, e, &(struct eye_plan_opts){.max_t = MAX_ROWS, .max_ctx = n_ctx, .kv_type = type}, cached ? n_ctx : 0);
 }
 
 static enum eye_status try_run(struct rig *r, const struct eye_bind *b, int32_t *ids, float *y, struct eye_err *err) {

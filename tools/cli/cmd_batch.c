@@ -91,7 +91,8 @@ static enum eye_status measure(struct batch *b, const struct eye_batch_opts *how
     return st == EYE_E_LIMIT ? EYE_OK : st;
 }
 
-/* A lane a thread, as long as that fits in half of the memory that is free; all threads in one, of fewer slots, where it does not. */
+/* A lane a thread, as long as that fits in half of the memory that is free; where it does not all threads in one, of fewer
+ * slots. */
 static int choose_jobs(struct batch *b) {
     struct system sys;
     struct eye_err err = {0};
