@@ -128,10 +128,11 @@ static void lhs_row(const struct gemm_spec *s, const float *a, size_t k, double 
         float amax = 0.0f;
         for (size_t i = 0; i < len; i++) amax = fmaxf(amax, fabsf(a[e + i]));
         bool zero = amax < 0x1p-119f;
-        float inv = zero ? 0.0f : 127.0f / amax;
-        d[e / 32] = zero ? 0.0 : (double)(amax / 127.0f);
+        int up;
+        double part = frexp((double)(amax / 127.0f), &up); /* in [1/2, 1): a power of two has 1/2 */
+        d[e / 32] = zero ? 0.0 : ldexp(1, part > 0.5 ? up : up - 1);
         for (size_t i = 0; i < len; i++) {
-            x[e + i] = rintf(a[e + i] * inv);
+            x[e + i] = zero ? 0.0 : rint((double)a[e + i] / d[e / 32]);
             /* Not only self-consistent: the quantized value is the value, to half a step. */
             if (!zero && fabs(x[e + i] * d[e / 32] - a[e + i]) > 0.5001 * d[e / 32]) abort();
         }

@@ -347,7 +347,7 @@ static double activation_error(enum eye_wtype run_as, const float *x, const floa
             swx += fabs((double)w[i] * (double)x[i]);
         }
         if (run_as == EYE_W_BF16) err += swx / 256; /* 8 significant bits: half a step is 2^-8 */
-        if (run_as >= EYE_W_Q8_0) err += sw * amax / 254 * 1.01; /* half a step of amax / 127 */
+        if (run_as >= EYE_W_Q8_0) err += sw * amax / 127 * 1.01; /* half a step, a power of two below amax / 63.5 */
     }
     return err;
 }

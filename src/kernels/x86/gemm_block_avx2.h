@@ -55,8 +55,8 @@ EYE_INLINE struct eye_b256_quants eye_b256_quant(const float *x, size_t n) {
     __m128 h = _mm_max_ps(_mm256_castps256_ps128(m), _mm256_extractf128_ps(m, 1));
     h = _mm_max_ps(h, _mm_movehl_ps(h, h));
     float amax = _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
-    bool tiny = amax < EYE_Q8B32_TINY;
-    const __m256 scale = _mm256_set1_ps(tiny ? 0.0f : 127.0f / amax);
+    float d = eye_q8b32_scale(amax);
+    const __m256 scale = _mm256_set1_ps(d > 0.0f ? 1.0f / d : 0.0f);
     __m256i q[4];
     for (size_t i = 0; i < 4; i++) q[i] = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_mul_ps(v[i], scale), top));
     /* The packs work within 128-bit lanes: words of 4 bytes come out as 0 2 4 6 1 3 5 7. */
@@ -67,7 +67,7 @@ EYE_INLINE struct eye_b256_quants eye_b256_quant(const float *x, size_t n) {
     return (struct eye_b256_quants){
         .q = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)),
         .sums = _mm_add_epi16(s, _mm_shuffle_epi32(s, 0xb1)),
-        .d = tiny ? 0.0f : amax / 127.0f,
+        .d = d,
     };
 }
 
@@ -75,27 +75,17 @@ EYE_INLINE int32_t eye_b256_sum(struct eye_b256_quants b) {
     return _mm_cvtsi128_si32(_mm_madd_epi16(b.sums, _mm_set1_epi16(1)));
 }
 
-EYE_INLINE void eye_b256_pack_lhs(size_t m, size_t k, const float *src, size_t src_stride, void *dst, const int32_t offset) {
+/* start: -offset * sum of q; halves: -offset * both sums of 16 bits, as EYE_B256_NIBBLES wants. */
+EYE_INLINE void eye_b256_pack_lhs(size_t m, size_t k, const float *src, size_t src_stride, void *dst, const int16_t offset,
+                                  const bool halves) {
     struct eye_block_row *out = dst;
     for (size_t e = 0; e < k; e += EYE_BLOCK_KR) {
         for (size_t i = 0; i < m; i++, out++) {
             struct eye_b256_quants b = eye_b256_quant(src + i * src_stride + e, k - e);
             _mm256_storeu_si256((__m256i *)out->q, b.q);
             out->d = b.d;
-            out->start = -offset * eye_b256_sum(b);
-        }
-    }
-}
-
-/* For EYE_B256_NIBBLES of q4_0: offset 8. */
-EYE_INLINE void eye_b256_pack_lhs_nibbles(size_t m, size_t k, const float *src, size_t src_stride, void *dst) {
-    struct eye_block_row *out = dst;
-    for (size_t e = 0; e < k; e += EYE_BLOCK_KR) {
-        for (size_t i = 0; i < m; i++, out++) {
-            struct eye_b256_quants b = eye_b256_quant(src + i * src_stride + e, k - e);
-            _mm256_storeu_si256((__m256i *)out->q, b.q);
-            out->d = b.d;
-            out->start = _mm_cvtsi128_si32(_mm_mullo_epi16(b.sums, _mm_set1_epi16(-8)));
+            if (halves) out->start = _mm_cvtsi128_si32(_mm_mullo_epi16(b.sums, _mm_set1_epi16((int16_t)-offset)));
+            else out->start = -offset * eye_b256_sum(b);
         }
     }
 }

@@ -23,7 +23,7 @@ enum { EYE_BLOCK_NR = 32, EYE_BLOCK_KR = 32, EYE_BLOCK_D_BYTES = 64 };
 
 struct eye_block_row { /* lhs: one row of one step */
     int8_t q[32];
-    float d;       /* scale */
+    float d;       /* scale; AVX-512: its exponent, -infinity for 0 */
     int32_t start; /* -offset * sum of q */
 };
 

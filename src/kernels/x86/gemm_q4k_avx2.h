@@ -60,7 +60,7 @@ EYE_INLINE void eye_q4k_rows(const enum eye_b256_how how, const size_t m, const 
     case m_: eye_q4k_rows(how, m_, nv, n, k, lhs, rhs, rhs_panel_stride, c, c_stride, bias, accumulate); return;
 #define EYE_Q4K_KERNEL(symbol, how)                                                                                         \
     static void pack_lhs(size_t m, size_t k, const float *src, size_t src_stride, void *dst) {                              \
-        eye_b256_pack_lhs(m, k, src, src_stride, dst, 1);                                                                   \
+        eye_b256_pack_lhs(m, k, src, src_stride, dst, 1, false);                                                                   \
         eye_q4k_pad_lhs(m, k, dst);                                                                                         \
     }                                                                                                                       \
     static void pack_rhs(size_t n, size_t k, const void *src, size_t src_stride_bytes, void *dst) {                         \

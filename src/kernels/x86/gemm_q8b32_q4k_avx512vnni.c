@@ -39,9 +39,9 @@ EYE_INLINE void add_group(const size_t m, __m512 acc[][2], const struct eye_bloc
         __m512 min = _mm512_mul_ps(dmin[v], bytes_to_floats(scales + 32 + 16 * v));
         EYE_UNROLL
         for (size_t i = 0; i < m; i++) {
-            __m512 d_a = _mm512_set1_ps(a[i].d), minus = _mm512_set1_ps((float)a[i].start);
-            acc[i][v] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[i][v]), _mm512_mul_ps(d_a, scale), acc[i][v]);
-            acc[i][v] = _mm512_fmadd_ps(minus, _mm512_mul_ps(d_a, min), acc[i][v]);
+            __m512 e = _mm512_set1_ps(a[i].d), minus = _mm512_set1_ps((float)a[i].start);
+            acc[i][v] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[i][v]), _mm512_scalef_ps(scale, e), acc[i][v]);
+            acc[i][v] = _mm512_fmadd_ps(minus, _mm512_scalef_ps(min, e), acc[i][v]);
         }
     }
 }
