@@ -10,6 +10,9 @@
 
 #define F_CHUNK_BYTES (288u << 10) /* of w1 or w2 that one hidden piece meets */
 #define F_CHUNK_COLS 512u
+#define F_AT_ONCE_BYTES (1152u << 10) /* the same where hidden values are never f32: passes over results cost more than weights */
+#define F_AT_ONCE_COLS 768u           /* that come from the last-level cache */
+#define OWN_PANELS 16u                /* of rows for each thread, at least, for blocks where hidden values are never f32 */
 
 struct ffn {
     struct eye_matrix w1, w2;
@@ -103,12 +106,17 @@ static void two_products(struct eye_exec *x, const struct ffn_run *r) {
     }
 }
 
+static bool by_blocks(const struct eye_engine *e, const struct ffn *d, size_t m) {
+    if (!d->f_chunk) return false;
+    return eye_by_blocks(e, &d->w1, m) || (d->at_once && m >= OWN_PANELS * d->w1.ukr->mr * (size_t)eye_pool_n_threads(e->pool));
+}
+
 static enum eye_status run_ffn(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
     const struct ffn *d = s->data;
     const struct eye_node *n = s->node;
     struct ffn_run r = {.x = x, .d = d, .in = eye_exec_ptr(x, n->in[0]), .residual = eye_exec_ptr(x, eye_node_in(n, 5)),
                         .y = eye_exec_ptr(x, n->out), .m = eye_exec_rows(x, n->in[0])};
-    if (!d->f_chunk || !eye_by_blocks(x->plan->e, &d->w1, r.m)) {
+    if (!by_blocks(x->plan->e, d, r.m)) {
         two_products(x, &r);
         return EYE_OK;
     }
@@ -125,7 +133,8 @@ static size_t choose_f_chunk(const struct ffn *d) {
     const struct eye_gemm_ukr *u1 = d->w1.ukr, *u2 = d->w2.ukr;
     if (u1->mr != u2->mr || u1->nr % u2->kr != 0) return 0;
     size_t row_bytes = EYE_MAX(d->w1.panel_bytes / u1->nr, 1);
-    size_t cols = EYE_MIN(EYE_MIN(F_CHUNK_BYTES / row_bytes, F_CHUNK_COLS), EYE_ALIGN_UP(d->w1.n, u1->nr));
+    size_t bytes = d->at_once ? F_AT_ONCE_BYTES : F_CHUNK_BYTES, most = d->at_once ? F_AT_ONCE_COLS : F_CHUNK_COLS;
+    size_t cols = EYE_MIN(EYE_MIN(bytes / row_bytes, most), EYE_ALIGN_UP(d->w1.n, u1->nr));
     return EYE_MAX(cols / u1->nr, 1) * u1->nr;
 }
 
@@ -141,14 +150,14 @@ enum eye_status eye_lower_ffn(struct eye_lower *l, const struct eye_node *n, str
         eye_lower_in_place(l, n, residual);
     }
     d->act = eye_act_kernel(&l->e->kernels, n->attr.act);
-    d->f_chunk = choose_f_chunk(d);
     d->at_once = n->attr.act == EYE_ACT_GELU && d->w1.ukr == d->w2.ukr && d->w1.ukr->run_gelu;
     if (d->at_once) d->act = d->w1.ukr->gelu;
+    d->f_chunk = choose_f_chunk(d);
     size_t m = eye_lower_elems(l, n->in[0]) / d->w1.k, rows = EYE_MIN(m, EYE_SHARED_ROWS);
     d->hidden_offset = eye_line(EYE_MAX(eye_gemm_shared_bytes(&d->w1, rows), eye_gemm_shared_bytes(&d->w2, rows)));
     eye_lower_gemm_scratch(l, &d->w1, rows, false);
     eye_lower_gemm_scratch(l, &d->w2, rows, false);
-    eye_lower_scratch(l, d->f_chunk && eye_by_blocks(l->e, &d->w1, m) ? block_layout(d, d->w1.block_rows).bytes : 0,
+    eye_lower_scratch(l, by_blocks(l->e, d, m) ? block_layout(d, d->w1.block_rows).bytes : 0,
                       d->hidden_offset + eye_line(rows * d->w1.n * sizeof(float)));
     s->run = run_ffn;
     return EYE_OK;

@@ -48,7 +48,7 @@ struct eye_gemm_ukr {
      * floats: for products whose both sides change between runs. NULL: not of this kernel (f16 and block weights). */
     void (*pack_lhs_t)(size_t m, size_t k, const float *src, size_t src_stride, void *dst);
     void (*pack_rhs_t)(size_t n, size_t k, const float *src, size_t src_stride, void *dst);
-    /* GELU for what pack_lhs rounds next: |error| <= 2^-12 |gelu(x)| + 4e-7, below -5.3 the result is 0. dst may equal src.
+    /* GELU for what pack_lhs rounds next: |error| <= 2^-12 |gelu(x)| + 8e-7, below -5.2 the result is 0. dst may equal src.
      * And pack_lhs of gelu of run's results, the same bits as the three in turn. Both or neither. */
     void (*gelu)(float *dst, const float *src, size_t n);
     void (*run_gelu)(size_t m, size_t n, size_t k, const void *lhs, const void *rhs, size_t rhs_panel_stride,

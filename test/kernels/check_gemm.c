@@ -354,7 +354,7 @@ static void check_gelu(struct check *c) {
     gbuf_check(c, &y, "gelu");
     for (size_t i = 0; i < N; i++) {
         double want = v[i] * 0.5 * erfc(-(double)v[i] / sqrt(2.0)), got = ((float *)y.p)[i];
-        if (isfinite(v[i])) check_close(c, "gelu", i, want, got, fabs(want) * 0x1p-12 + 4e-7);
+        if (isfinite(v[i])) check_close(c, "gelu", i, want, got, fabs(want) * 0x1p-12 + 8e-7);
         else if (isnan(v[i]) ? !isnan(got) : got != EYE_MAX(v[i], 0.0f)) check_fail(c, "gelu of %g is %g", v[i], got);
     }
     gbuf_free(&x), gbuf_free(&y);

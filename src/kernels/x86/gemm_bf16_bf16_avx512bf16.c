@@ -55,31 +55,42 @@ EYE_F512_RUN(run, EYE_F512_BF16_PAIRS)
  * the four vector units, GELU mostly the others. */
 enum { HALF = EYE_F512_MR / 2, WORDS = 4 /* pairs of k between two rows' GELU */ };
 
-EYE_INLINE __m512 gelu_of(__m512 x, const __m512 c[4]) {
-    const __m512 magic = _mm512_set1_ps(12582912.0f); /* 1.5 x 2^23: adding it rounds to an integer, left in the low bits */
+struct pieces { /* of gelu, [degree]: 32 numbers each */
+    __m512 lo[3], hi[3];
+};
+
+/* Beside products only multiplications cost anything on Zen 4: two here. The piece is |x| in 512ths times 3 by 256. */
+EYE_INLINE __m512 gelu_of(__m512 x, const struct pieces *c) {
+    const __m512 magic = _mm512_set1_ps(16384.0f); /* adding it leaves 512ths in the low bits */
     const __m512i end = _mm512_castps_si512(_mm512_set1_ps(EYE_GELU_ROUNDED_MAX));
     __m512 t = _mm512_castsi512_ps(_mm512_min_epi32(_mm512_castps_si512(_mm512_abs_ps(x)), end));
-    __m512i i = _mm512_castps_si512(_mm512_fmadd_ps(t, _mm512_set1_ps(EYE_GELU_ROUNDED_SCALE), magic));
-    __m512 k = _mm512_fmadd_ps(_mm512_permutexvar_ps(i, c[3]), t, _mm512_permutexvar_ps(i, c[2]));
-    k = _mm512_fmadd_ps(k, t, _mm512_permutexvar_ps(i, c[1]));
-    k = _mm512_fmadd_ps(k, t, _mm512_permutexvar_ps(i, c[0]));
+    __m512i n = _mm512_castps_si512(_mm512_add_ps(t, magic)), i = _mm512_add_epi32(_mm512_add_epi32(n, n), n);
+    i = _mm512_srli_epi32(i, 8); /* magic's bits are above the five that count */
+    __m512 k = _mm512_permutex2var_ps(c->lo[2], i, c->hi[2]);
+    k = _mm512_fmadd_ps(k, t, _mm512_permutex2var_ps(c->lo[1], i, c->hi[1]));
+    k = _mm512_fmadd_ps(k, t, _mm512_permutex2var_ps(c->lo[0], i, c->hi[0]));
     return _mm512_sub_ps(_mm512_max_ps(_mm512_setzero_ps(), x), k); /* this order keeps NaN */
 }
-EYE_INLINE void load_pieces(__m512 c[4]) {
-    for (size_t d = 0; d < 4; d++) c[d] = _mm512_loadu_ps(eye_gelu_rounded[d]);
+EYE_INLINE struct pieces load_pieces(void) {
+    struct pieces c;
+    EYE_UNROLL
+    for (size_t d = 0; d < 3; d++) {
+        c.lo[d] = _mm512_loadu_ps(eye_gelu_rounded[d]);
+        c.hi[d] = _mm512_loadu_ps(eye_gelu_rounded[d] + 16);
+    }
+    return c;
 }
 
 static void gelu(float *dst, const float *src, size_t n) {
-    __m512 c[4];
-    load_pieces(c);
+    const struct pieces c = load_pieces();
     for (size_t i = 0; i < n; i += 16) {
         __mmask16 t = n - i < 16 ? eye_tail16(n - i) : 0xffff;
-        _mm512_mask_storeu_ps(dst + i, t, gelu_of(_mm512_maskz_loadu_ps(t, src + i), c));
+        _mm512_mask_storeu_ps(dst + i, t, gelu_of(_mm512_maskz_loadu_ps(t, src + i), &c));
     }
 }
 
 /* 32 results of a row: one step of a left side. */
-EYE_INLINE void finish_row(const float *x, const __m512 c[4], uint8_t *dst) {
+EYE_INLINE void finish_row(const float *x, const struct pieces *c, uint8_t *dst) {
     __m512 lo = gelu_of(_mm512_load_ps(x), c), hi = gelu_of(_mm512_load_ps(x + 16), c);
     _mm512_store_si512(dst, (__m512i)_mm512_cvtne2ps_pbh(hi, lo));
 }
@@ -103,19 +114,19 @@ EYE_INLINE void some_words(const uint8_t *a, const uint8_t *b, size_t ahead, __m
 
 /* Sums of a tile to out, and the GELU of `done` to dst. k whole steps, two at least. */
 EYE_INLINE void half_tile(size_t k, const uint8_t *a, const uint8_t *b, size_t ahead, const float *bias, float *out,
-                          const float *done, const __m512 c[4], uint8_t *dst) {
+                          const float *done, const struct pieces *c, uint8_t *dst) {
     const size_t per_step = KR / 2 / WORDS, n = k / 2 / WORDS;
     __m512 sum[HALF][2];
     __m512 b0 = bias ? _mm512_loadu_ps(bias) : _mm512_setzero_ps(), b1 = bias ? _mm512_loadu_ps(bias + 16) : _mm512_setzero_ps();
     EYE_UNROLL
     for (size_t r = 0; r < HALF; r++) sum[r][0] = b0, sum[r][1] = b1;
     size_t g = 0;
-    for (; g < HALF; g++, b += WORDS * 128, done += EYE_F512_NR, dst += 64) {
+    for (; g < n - HALF; g++, b += WORDS * 128)
+        some_words(a + g / per_step * EYE_F512_MR * 64 + g % per_step * WORDS * 4, b, ahead, sum);
+    for (; g < n; g++, b += WORDS * 128, done += EYE_F512_NR, dst += 64) { /* last, when `done` is out of the store buffers */
         some_words(a + g / per_step * EYE_F512_MR * 64 + g % per_step * WORDS * 4, b, ahead, sum);
         finish_row(done, c, dst);
     }
-    for (; g < n; g++, b += WORDS * 128)
-        some_words(a + g / per_step * EYE_F512_MR * 64 + g % per_step * WORDS * 4, b, ahead, sum);
     EYE_UNROLL
     for (size_t r = 0; r < HALF; r++) {
         _mm512_store_ps(out + r * EYE_F512_NR, sum[r][0]);
@@ -127,15 +138,14 @@ static void run_gelu(size_t m, size_t n, size_t k, const void *lhs, const void *
                      const float *bias, void *dst) {
     const uint8_t *b = rhs;
     uint8_t *out = dst, *q = dst; /* of the tile before; the first has none: zeros go where its own results will */
-    __m512 c[4];
-    load_pieces(c);
+    const struct pieces c = load_pieces();
     if (m < EYE_F512_MR || n % EYE_F512_NR || k % KR || k < 2 * KR) {
         _Alignas(64) float tile[EYE_F512_MR * EYE_F512_NR] = {0};
         for (size_t j = 0; j < n; j += EYE_F512_NR, b += rhs_panel_stride) {
             size_t cols = n - j < EYE_F512_NR ? n - j : EYE_F512_NR;
             if (cols < EYE_F512_NR) memset(tile, 0, sizeof tile);
             run(m, cols, k, lhs, b, rhs_panel_stride, tile, EYE_F512_NR, bias ? bias + j : NULL, false);
-            for (size_t i = 0; i < m; i++, out += 64) finish_row(tile + i * EYE_F512_NR, c, out);
+            for (size_t i = 0; i < m; i++, out += 64) finish_row(tile + i * EYE_F512_NR, &c, out);
         }
         return;
     }
@@ -144,11 +154,11 @@ static void run_gelu(size_t m, size_t n, size_t k, const void *lhs, const void *
     for (size_t j = 0; j < n; j += EYE_F512_NR, b += rhs_panel_stride, out += EYE_F512_MR * 64) {
         size_t ahead = j + EYE_F512_NR < n ? rhs_panel_stride : 0;
         const float *bj = bias ? bias + j : NULL;
-        half_tile(k, lhs, b, 0, bj, tile[0], tile[1], c, q);
-        half_tile(k, (const uint8_t *)lhs + HALF * 64, b, ahead, bj, tile[1], tile[0], c, out);
+        half_tile(k, lhs, b, 0, bj, tile[0], tile[1], &c, q);
+        half_tile(k, (const uint8_t *)lhs + HALF * 64, b, ahead, bj, tile[1], tile[0], &c, out);
         q = out + HALF * 64;
     }
-    for (size_t r = 0; r < HALF; r++) finish_row(tile[1] + r * EYE_F512_NR, c, q + r * 64);
+    for (size_t r = 0; r < HALF; r++) finish_row(tile[1] + r * EYE_F512_NR, &c, q + r * 64);
 }
 
 const struct eye_gemm_ukr eye_gemm_f32_bf16_bf16_avx512bf16 = {EYE_F512_MR, EYE_F512_NR, KR, KR * 2, EYE_F512_NR * KR * 2,

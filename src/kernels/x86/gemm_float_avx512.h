@@ -71,8 +71,9 @@ EYE_INLINE void eye_f512_unit(const enum eye_f512_weights t, const size_t m, con
     }
 }
 
-/* m rows x nv vectors of columns (two a panel), of which n columns are wanted. units: of the last step, the others are full. */
-EYE_INLINE void eye_f512_tile(const enum eye_f512_weights t, const size_t m, const size_t nv, size_t n, size_t k,
+/* m rows x nv vectors of columns (two a panel), of which n columns are wanted; whole: all of them, without masks. units: of the
+ * last step, the others are full. */
+EYE_INLINE void eye_f512_tile(const enum eye_f512_weights t, const size_t m, const size_t nv, const bool whole, size_t n, size_t k,
                               const float *a, const uint8_t *b, size_t panel_stride, float *c, size_t c_stride,
                               const float *bias, bool accumulate) {
     const size_t per_word = t == EYE_F512_BF16_PAIRS ? 2 : 1;       /* k per 4 bytes of lhs */
@@ -87,8 +88,9 @@ EYE_INLINE void eye_f512_tile(const enum eye_f512_weights t, const size_t m, con
     for (size_t i = 0; i < m; i++) {
         EYE_UNROLL
         for (size_t v = 0; v < nv; v++) {
-            if (accumulate) acc[i][v] = _mm512_maskz_loadu_ps(mask[v], c + i * c_stride + 16 * v);
-            else acc[i][v] = bias ? _mm512_maskz_loadu_ps(mask[v], bias + 16 * v) : _mm512_setzero_ps();
+            const float *from = accumulate ? c + i * c_stride : bias;
+            if (!from) acc[i][v] = _mm512_setzero_ps();
+            else acc[i][v] = whole ? _mm512_loadu_ps(from + 16 * v) : _mm512_maskz_loadu_ps(mask[v], from + 16 * v);
         }
     }
     for (; k >= step_k; k -= step_k, a += m * EYE_PACK_KR) {
@@ -100,7 +102,10 @@ EYE_INLINE void eye_f512_tile(const enum eye_f512_weights t, const size_t m, con
     EYE_UNROLL
     for (size_t i = 0; i < m; i++) {
         EYE_UNROLL
-        for (size_t v = 0; v < nv; v++) _mm512_mask_storeu_ps(c + i * c_stride + 16 * v, mask[v], acc[i][v]);
+        for (size_t v = 0; v < nv; v++) {
+            if (whole) _mm512_storeu_ps(c + i * c_stride + 16 * v, acc[i][v]);
+            else _mm512_mask_storeu_ps(c + i * c_stride + 16 * v, mask[v], acc[i][v]);
+        }
     }
 }
 
@@ -111,11 +116,13 @@ EYE_INLINE void eye_f512_rows(const enum eye_f512_weights t, const size_t m, con
     const uint8_t *b = rhs;
     size_t j = 0;
     for (; np > 1 && j + (np - 1) * EYE_F512_NR < n; j += np * EYE_F512_NR, b += np * panel_stride)
-        eye_f512_tile(t, m, 2 * np, n - j, k, lhs, b, panel_stride, c + j, c_stride, bias ? bias + j : NULL, accumulate);
+        eye_f512_tile(t, m, 2 * np, false, n - j, k, lhs, b, panel_stride, c + j, c_stride, bias ? bias + j : NULL, accumulate);
+    for (; j + EYE_F512_NR <= n; j += EYE_F512_NR, b += panel_stride)
+        eye_f512_tile(t, m, 2, true, n - j, k, lhs, b, panel_stride, c + j, c_stride, bias ? bias + j : NULL, accumulate);
     for (; j + EYE_F512_NR / 2 < n; j += EYE_F512_NR, b += panel_stride)
-        eye_f512_tile(t, m, 2, n - j, k, lhs, b, panel_stride, c + j, c_stride, bias ? bias + j : NULL, accumulate);
+        eye_f512_tile(t, m, 2, false, n - j, k, lhs, b, panel_stride, c + j, c_stride, bias ? bias + j : NULL, accumulate);
     if (j < n) /* half a panel */
-        eye_f512_tile(t, m, 1, n - j, k, lhs, b, panel_stride, c + j, c_stride, bias ? bias + j : NULL, accumulate);
+        eye_f512_tile(t, m, 1, false, n - j, k, lhs, b, panel_stride, c + j, c_stride, bias ? bias + j : NULL, accumulate);
 }
 
 /* The run function of a kernel: one instance per number of rows, since registers are not indexable. */
