@@ -12,6 +12,10 @@
 #define TILE_ROWS 24u /* a multiple of EYE_I8_UNIT_ROWS */
 #define TILE_COLS 256u
 #define RANGE_BYTES (256u << 10) /* of panels that pass by each tile */
+#define SPLIT_TILE_ROWS EYE_I8_SPLIT_ROWS /* of split panels */
+#define SPLIT_TILE_COLS 192u
+#define SPLIT_LEAST_ROWS 8u /* fewer take the panels that are not split */
+#define SPLIT_RANGE_BYTES (512u << 10) /* a tile's rows are turned again for each range */
 #define TASK_ROWS 192u
 #define TASKS_PER_THREAD 4u
 
@@ -75,7 +79,7 @@ struct run {
 };
 
 /* A thread's scratch: [tile of results][made rows]. */
-static size_t tile_bytes(const struct eye_matrix_i8 *w) { return TILE_ROWS * w->range_cols * sizeof(float); }
+static size_t tile_bytes(const struct eye_matrix_i8 *w) { return w->tile_rows * w->range_cols * sizeof(float); }
 
 static void tile(const struct run *r, size_t row, size_t rows, size_t col, size_t cols, uint8_t *scratch) {
     const struct eye_gemm_i8 *j = r->j;
@@ -85,9 +89,11 @@ static void tile(const struct run *r, size_t row, size_t rows, size_t col, size_
     const uint8_t *a = j->x ? (const uint8_t *)j->x + row * w->k * size : scratch + tile_bytes(w);
     if (!j->x) j->rows(j->rows_ctx, row, rows, scratch + tile_bytes(w));
     float *c = (float *)scratch;
+    bool split = w->split != EYE_NO_BLOB && rows >= SPLIT_LEAST_ROWS;
+    size_t panel = split ? eye_i8_split_bytes(w->k) : eye_i8_panel_bytes(w->k);
     struct eye_gemm_i8_args args = {
         .m = rows, .n = cols, .k = w->k, .a = a, .a_stride = w->k,
-        .w = (const uint8_t *)eye_blob_ptr(p, w->blob) + col / EYE_I8_NR * eye_i8_panel_bytes(w->k),
+        .w = (const uint8_t *)eye_blob_ptr(p, split ? w->split : w->blob) + col / EYE_I8_NR * panel,
         .scale = (const float *)eye_blob_ptr(p, w->scale) + col, .bias = (const float *)eye_blob_ptr(p, w->bias) + col,
         .c = c, .c_stride = cols,
     };
@@ -98,7 +104,8 @@ static void tile(const struct run *r, size_t row, size_t rows, size_t col, size_
         p->e->kernels.gemm_i8_gelu(&to_bytes);
         return;
     }
-    (j->wide ? p->e->kernels.gemm_i16 : p->e->kernels.gemm_i8)(&args);
+    if (split) p->e->kernels.gemm_i8_split(&args);
+    else (j->wide ? p->e->kernels.gemm_i16 : p->e->kernels.gemm_i8)(&args);
     if (cols == w->n) { /* whole rows lie side by side on both sides */
         eye_finish_i8(r->x, f, c, row, w->n, 0, rows * cols);
         return;
@@ -111,16 +118,16 @@ static void task(void *ctx, int i_task, int i_thread) {
     const struct run *r = ctx;
     size_t row = (size_t)i_task / r->n_ranges * r->block_rows, end = EYE_MIN(row + r->block_rows, r->j->m);
     size_t col = (size_t)i_task % r->n_ranges * r->range_cols, cols = EYE_MIN(r->range_cols, r->j->w->n - col);
-    for (; row < end; row += TILE_ROWS)
-        tile(r, row, EYE_MIN(TILE_ROWS, end - row), col, cols, eye_exec_thread(r->x, i_thread));
+    for (size_t n = r->j->w->tile_rows; row < end; row += n)
+        tile(r, row, EYE_MIN(n, end - row), col, cols, eye_exec_thread(r->x, i_thread));
 }
 
 void eye_gemm_i8_rows(struct eye_exec *x, const struct eye_gemm_i8 *j, size_t row, size_t n, int i_thread) {
     struct run r = {.x = x, .j = j};
-    size_t cols = j->w->range_cols;
+    size_t rows = j->w->tile_rows, cols = j->w->range_cols;
     for (size_t col = 0; col < j->w->n; col += cols)
-        for (size_t i = 0; i < n; i += TILE_ROWS)
-            tile(&r, row + i, EYE_MIN(TILE_ROWS, n - i), col, EYE_MIN(cols, j->w->n - col), eye_exec_thread(x, i_thread));
+        for (size_t i = 0; i < n; i += rows)
+            tile(&r, row + i, EYE_MIN(rows, n - i), col, EYE_MIN(cols, j->w->n - col), eye_exec_thread(x, i_thread));
 }
 
 static void rows_task(void *ctx, int i_task, int i_thread) {
@@ -138,8 +145,8 @@ static void choose_grid(struct run *r) {
     r->range_cols = w->range_cols;
     r->block_rows = TASK_ROWS;
     while (eye_ceil_div(r->j->m, r->block_rows) * eye_ceil_div(w->n, r->range_cols) < want) {
-        if (r->block_rows > TILE_ROWS && r->block_rows > r->j->m / 2) r->block_rows -= TILE_ROWS;
-        else if (r->block_rows > TILE_ROWS) r->block_rows = EYE_ALIGN_UP(r->block_rows / 2, TILE_ROWS);
+        if (r->block_rows > w->tile_rows && r->block_rows > r->j->m / 2) r->block_rows -= w->tile_rows;
+        else if (r->block_rows > w->tile_rows) r->block_rows = eye_ceil_div(r->block_rows / 2, w->tile_rows) * w->tile_rows;
         else if (r->range_cols > EYE_I8_NR) r->range_cols = EYE_ALIGN_UP(r->range_cols / 2, EYE_I8_NR);
         else break;
     }
@@ -181,6 +188,46 @@ static void fill_panels(const struct eye_packer *p, void *dst, const void *ctx) 
                 for (size_t t = 0; t < c->taps; t++) rows[i * c->k + t * c->channels + ch] = src[ch * c->taps + t];
         eye_i8_pack_panel(n, c->k, rows, c->k, panel);
     }
+}
+
+/* ---- split panels ---- */
+
+struct split_ctx {
+    size_t panels, n_panels, k; /* panels: the blob */
+};
+struct split_job {
+    const struct split_ctx *c;
+    const uint8_t *src;
+    uint8_t *dst;
+};
+
+static void split_task(void *ctx, int i_task, int i_thread) {
+    const struct split_job *j = ctx;
+    size_t k = j->c->k, i = (size_t)i_task;
+    eye_i8_split_panel(k, j->src + i * eye_i8_panel_bytes(k), j->dst + i * eye_i8_split_bytes(k));
+}
+
+/* Of panels that are there: blobs are filled in the order they were asked for. */
+static void fill_split(const struct eye_packer *p, void *dst, const void *ctx) {
+    const struct split_ctx *c = ctx;
+    struct split_job j = {c, eye_blob_ptr(p->plan, c->panels), dst};
+    eye_pool_run(p->pool, (int)c->n_panels, split_task, &j);
+}
+
+/* Rows are turned for rests, and these sums: few columns, short rows and few of them do not pay that. */
+#define SPLIT_COLS 32u
+#define SPLIT_K 96u
+
+static bool splits(const struct eye_lower *l, const struct eye_node *n, const struct eye_matrix_i8 *m) {
+    return l->e->kernels.gemm_i8_split && !eye_value_at(l->g, n->in[0])->quant.wide && m->n >= SPLIT_COLS && m->k >= SPLIT_K &&
+           m->k <= EYE_I8_MAX_K;
+}
+
+static enum eye_status lower_split(struct eye_lower *l, struct eye_matrix_i8 *m, struct eye_err *err) {
+    struct split_ctx c = {m->blob, eye_ceil_div(m->n, EYE_I8_NR), m->k};
+    size_t bytes;
+    if (!eye_mul_ok(c.n_panels, eye_i8_split_bytes(m->k), &bytes)) return eye_fail_nomem(err, SIZE_MAX);
+    return eye_lower_blob(l, bytes, fill_split, &c, sizeof c, 0, &m->split, err);
 }
 
 struct scales_ctx {
@@ -234,16 +281,20 @@ enum eye_status eye_lower_matrix_i8(struct eye_lower *l, const struct eye_node *
     c.channels = (size_t)c.w->dims[1];
     c.taps = c.w->rank == 4 ? (size_t)(c.w->dims[2] * c.w->dims[3]) : 1;
     c.k = c.channels * c.taps;
-    *out = (struct eye_matrix_i8){.n = c.n, .k = c.k};
-    size_t panels = eye_ceil_div(c.n, EYE_I8_NR), cols = RANGE_BYTES / EYE_MAX(c.k, 1) / EYE_I8_NR * EYE_I8_NR, bytes;
-    out->range_cols = EYE_MIN(EYE_MIN(EYE_MAX(cols, EYE_I8_NR), TILE_COLS), panels * EYE_I8_NR);
+    *out = (struct eye_matrix_i8){.n = c.n, .k = c.k, .split = EYE_NO_BLOB};
+    bool split = splits(l, n, out);
+    size_t range = split ? SPLIT_RANGE_BYTES : RANGE_BYTES, top = split ? SPLIT_TILE_COLS : TILE_COLS;
+    size_t panels = eye_ceil_div(c.n, EYE_I8_NR), cols = range / EYE_MAX(c.k, 1) / EYE_I8_NR * EYE_I8_NR, bytes;
+    out->range_cols = EYE_MIN(EYE_MIN(EYE_MAX(cols, EYE_I8_NR), top), panels * EYE_I8_NR);
+    out->tile_rows = split ? SPLIT_TILE_ROWS : TILE_ROWS;
     if (!eye_mul_ok(panels, eye_i8_panel_bytes(c.k), &bytes))
         return eye_fail(err, EYE_E_LIMIT, "engine: weight \"%s\" is too large", c.w->name);
     EYE_TRY(eye_lower_scales_i8(l, n, true, &out->scale, &out->bias, err));
     EYE_TRY(eye_lower_cost(l, n, EYE_COST_I8, (double)c.n * (double)c.k, bytes, err));
-    return eye_lower_ready(l, EYE_FORM_I8, c.w, bytes, fill_panels, &c, sizeof c, EYE_I8_NR * c.k, &out->blob, err);
+    EYE_TRY(eye_lower_ready(l, EYE_FORM_I8, c.w, bytes, fill_panels, &c, sizeof c, EYE_I8_NR * c.k, &out->blob, err));
+    return split ? lower_split(l, out, err) : EYE_OK;
 }
 
 void eye_lower_gemm_i8_scratch(struct eye_lower *l, const struct eye_matrix_i8 *w, bool made_rows) {
-    eye_lower_scratch(l, tile_bytes(w) + (made_rows ? TILE_ROWS * w->k + EYE_ROWS_SLACK : 0), 0);
+    eye_lower_scratch(l, tile_bytes(w) + (made_rows ? w->tile_rows * w->k + EYE_ROWS_SLACK : 0), 0);
 }

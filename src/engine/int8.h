@@ -7,8 +7,10 @@
 struct eye_matrix_i8 { /* weights [n, k] in panels (kernels/int8.h), and what makes floats of their sums */
     size_t n, k;
     size_t blob;        /* panels */
+    size_t split;       /* the same split, of u8 activations where the CPU has a kernel for that; or EYE_NO_BLOB */
     size_t scale, bias; /* [n] f32: activation scale times row scale; bias with the zero point's share */
     size_t range_cols;  /* columns of a task at most: panels in L2, the tile of results in L1 */
+    size_t tile_rows;   /* of which */
 };
 /* Weights and bias of n (a linear, or a dense convolution) for its input. */
 EYE_MUST_CHECK enum eye_status eye_lower_matrix_i8(struct eye_lower *l, const struct eye_node *n, struct eye_matrix_i8 *out,

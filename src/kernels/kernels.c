@@ -13,6 +13,8 @@ void eye_kernels_init(struct eye_kernels *k, uint32_t cpu_flags) {
 #define FN(op, needs, type, sym) \
     if (((needs) & ~cpu_flags) == 0) k->op = sym;
 #define FN_ORACLE(op, type, sym) k->op = NULL;
+#define FN_NONE(op, needs) \
+    if (((needs) & ~cpu_flags) == 0) k->op = NULL;
 #include "kernels/kernels.def"
 }
 
@@ -31,6 +33,7 @@ bool eye_kernels_choice(size_t i, uint32_t cpu_flags, const char **op, const cha
 #define UKR(op, needs, sym) {#op, #sym, needs},
 #define FN(op, needs, type, sym) {#op, #sym, needs},
 #define FN_ORACLE(op, type, sym) {#op, "none", 0},
+#define FN_NONE(op, needs) {#op, "none", needs},
 #include "kernels/kernels.def"
     };
     if (i >= EYE_COUNT(ops)) return false;

@@ -230,6 +230,39 @@ void bench_eye_gemm_i8_gelu_fn(struct check *c) {
     bench_gemm_i8(c, step_gemm_i8_gelu, 24, 256, 192);
     bench_gemm_i8(c, step_gemm_i8_gelu, 24, 256, 768);
 }
+/* Weights as they are: nearly normal, the largest of a column at the end of the range. */
+static void bench_split(struct check *c, size_t m, size_t n, size_t k) {
+    size_t split = eye_i8_split_bytes(k), w_bytes = n / EYE_I8_NR * split, c_bytes = m * n * sizeof(float);
+    size_t plain = EYE_I8_NR * k, bytes = w_bytes + c_bytes + n * sizeof(float) + m * k + eye_i8_panel_bytes(k) + plain;
+    uint8_t *mem = eye_alloc_zero(NULL, bytes);
+    if (!mem) check_fail(c, "no memory");
+    float *scale = (float *)(mem + w_bytes + c_bytes);
+    uint8_t *x = (uint8_t *)(scale + n), *panel = x + m * k;
+    int8_t *w = (int8_t *)panel + eye_i8_panel_bytes(k);
+    for (size_t i = 0; i < m * k; i++) x[i] = (uint8_t)check_below(c, 256);
+    for (size_t j = 0; j < n; j += EYE_I8_NR) {
+        for (size_t i = 0; i < plain; i++) {
+            int sum = 0;
+            for (size_t t = 0; t < 6; t++) sum += (int)check_below(c, 57) - 28;
+            w[i] = (int8_t)EYE_MAX(-127, EYE_MIN(127, sum));
+        }
+        eye_i8_pack_panel(EYE_I8_NR, k, w, k, panel);
+        eye_i8_split_panel(k, panel, mem + j / EYE_I8_NR * split);
+    }
+    struct eye_gemm_i8_args a = {.m = m, .n = n, .k = k, .a = x, .a_stride = k, .w = mem, .scale = scale,
+                                 .bias = scale, .c = (float *)(mem + w_bytes), .c_stride = n};
+    char shape[64];
+    snprintf(shape, sizeof shape, "m %zu n %zu k %zu", m, n, k);
+    report(c, step_gemm_i8, &a, shape, 2.0 * (double)(m * n * k), "GOP/s");
+    eye_alloc_free(NULL, mem, bytes);
+}
+void bench_eye_gemm_i8_split_fn(struct check *c) {
+    bench_split(c, 32, 192, 96);
+    bench_split(c, 32, 192, 192);
+    bench_split(c, 32, 192, 384);
+    bench_split(c, 32, 192, 768);
+    bench_split(c, 32, 128, 3072);
+}
 void bench_eye_gemm_i16_fn(struct check *c) { bench_eye_gemm_i8_fn(c); }
 
 static void step_dwconv_u8(const struct check_row *r, void *p) { ((eye_dwconv_u8_fn *)r->fn)(p); }

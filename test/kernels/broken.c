@@ -42,6 +42,17 @@ static void gemm_i8_gelu_forgets_tile(const struct eye_gemm_i8_gelu_args *a) {
     for (size_t i = a->gemm.m / 8 * 8; i < a->gemm.m; i++) a->q[i * a->q_stride] = (uint8_t)a->q_zero;
 }
 
+/* The last of the rests missing. */
+static void gemm_i8_split_forgets_rest(const struct eye_gemm_i8_args *a) {
+    eye_gemm_i8_split_ref(a);
+    const uint16_t *at = eye_i8_split_at(a->w, a->k);
+    if (eye_i8_split_whole(a->w) || at[1] == at[0]) return;
+    const struct eye_i8_rest *last = eye_i8_split_rests(a->w, a->k) + at[1] - 1;
+    int sum = 0;
+    for (size_t t = 0; t < 4; t++) sum += ((const uint8_t *)a->a)[last->at[t] / EYE_I8_SPLIT_ROWS] * last->w[t];
+    if (last->column < a->n) a->c[last->column] -= (float)sum * a->scale[last->column];
+}
+
 /* ---- training ---- */
 
 static void pv_starts_anew(size_t m, size_t d, size_t n_keys, const float *p, size_t p_stride, const void *v, size_t v_stride,
@@ -117,6 +128,7 @@ const struct check_row check_broken_rows[] = {
     BAD_FN(silu_f32, eye_map_fn, silu_not_in_place),
     BAD_FN(gemm_i8, eye_gemm_i8_fn, gemm_i8_saturates),
     BAD_FN(gemm_i8_gelu, eye_gemm_i8_gelu_fn, gemm_i8_gelu_forgets_tile),
+    BAD_FN(gemm_i8_split, eye_gemm_i8_split_fn, gemm_i8_split_forgets_rest),
     BAD_FN(attn_pv_f32, eye_attn_pv_fn, pv_starts_anew),
     BAD_FN(layer_norm_dx_f32, eye_norm_dx_fn, norm_dx_forgets_mean),
     BAD_FN(layer_norm_dw_f32, eye_norm_dw_fn, norm_dw_overwrites),

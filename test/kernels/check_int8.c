@@ -6,14 +6,15 @@
 
 #include "check.h"
 
-/* Bytes of one kind: any, or all at an end of the range, where sums in 16 bits would overflow. */
-enum bytes { ANY, LOW, HIGH, ENDS, N_BYTES };
-static const char *const bytes_name[] = {"any", "low", "high", "ends"};
+/* Bytes of one kind: any, or all at an end of the range, where sums in 16 bits would overflow; or as weights are, small. */
+enum bytes { ANY, LOW, HIGH, ENDS, N_BYTES, USUAL = N_BYTES };
+static const char *const bytes_name[] = {"any", "low", "high", "ends", "usual"};
 
 static void fill_bytes(struct check *c, enum bytes kind, uint8_t *p, size_t n, uint8_t low, uint8_t high) {
     for (size_t i = 0; i < n; i++) {
         uint8_t any = (uint8_t)eye_rng_u64(&c->rng);
         p[i] = kind == LOW ? low : kind == HIGH ? high : kind == ENDS ? (any & 1 ? high : low) : any;
+        if (kind == USUAL) p[i] = (uint8_t)((int)check_below(c, 86) + (int)check_below(c, 86) + (int)check_below(c, 86) - 128);
     }
 }
 
@@ -22,8 +23,11 @@ static void fill_bytes(struct check *c, enum bytes kind, uint8_t *p, size_t n, u
 struct gemm_case {
     size_t m, n, k, a_stride, c_stride;
     struct gbuf a, w, packed, scale, bias;
-    bool wide; /* a is i16, as large as sums allow */
+    bool wide;  /* a is i16, as large as sums allow */
+    bool split; /* panels */
 };
+
+enum side { BYTES, WIDE, SPLIT };
 
 static int widest(size_t k) { return (int)EYE_MIN(INT32_MAX / 127 / k, (size_t)INT16_MAX); }
 
@@ -36,6 +40,15 @@ static void fill_a(struct check *c, struct gemm_case *g, enum bytes kind) {
         int any = (int)check_below(c, 2 * (size_t)top + 1) - top;
         ((int16_t *)g->a.p)[i] = (int16_t)(kind == LOW ? -top : kind == HIGH ? top : kind == ENDS ? (any & 1 ? top : -top) : any);
     }
+}
+
+static void split_panels(struct check *c, struct gemm_case *g) {
+    size_t panel = eye_i8_panel_bytes(g->k), split = eye_i8_split_bytes(g->k), n = (g->n + EYE_I8_NR - 1) / EYE_I8_NR;
+    struct gbuf to = gbuf_new(n * split, 64);
+    for (size_t i = 0; i < n; i++) eye_i8_split_panel(g->k, (uint8_t *)g->packed.p + i * panel, (uint8_t *)to.p + i * split);
+    gbuf_check(c, &to, "the split panels");
+    gbuf_free(&g->packed);
+    g->packed = to;
 }
 
 static void make_gemm(struct check *c, struct gemm_case *g, enum bytes ka, enum bytes kw) {
@@ -56,6 +69,7 @@ static void make_gemm(struct check *c, struct gemm_case *g, enum bytes ka, enum 
         eye_i8_pack_panel(EYE_MIN(g->n - j, EYE_I8_NR), g->k, (int8_t *)g->w.p + j * g->k, g->k,
                           (uint8_t *)g->packed.p + j / EYE_I8_NR * panel);
     gbuf_check(c, &g->packed, "the panels");
+    if (g->split) split_panels(c, g);
     gbuf_freeze(&g->a), gbuf_freeze(&g->packed), gbuf_freeze(&g->scale), gbuf_freeze(&g->bias);
 }
 
@@ -68,8 +82,8 @@ static float expected(const struct gemm_case *g, size_t i, size_t j) {
     return fmaf((float)sum, ((float *)g->scale.p)[j], ((float *)g->bias.p)[j]);
 }
 
-static void gemm_case(struct check *c, bool wide, size_t m, size_t n, size_t k, enum bytes ka, enum bytes kw) {
-    struct gemm_case g = {.m = m, .n = n, .k = k, .wide = wide};
+static void gemm_case(struct check *c, enum side side, size_t m, size_t n, size_t k, enum bytes ka, enum bytes kw) {
+    struct gemm_case g = {.m = m, .n = n, .k = k, .wide = side == WIDE, .split = side == SPLIT};
     check_where(c, "m %zu n %zu k %zu, a %s, w %s", m, n, k, bytes_name[ka], bytes_name[kw]);
     make_gemm(c, &g, ka, kw);
     struct gbuf out = gbuf_new(((m - 1) * g.c_stride + n) * 4, 4);
@@ -88,16 +102,16 @@ static void gemm_case(struct check *c, bool wide, size_t m, size_t n, size_t k, 
     gbuf_free(&g.a), gbuf_free(&g.w), gbuf_free(&g.packed), gbuf_free(&g.scale), gbuf_free(&g.bias), gbuf_free(&out);
 }
 
-static void gemm_cases(struct check *c, bool wide) {
-    for (size_t m = 1; m <= 27; m++) gemm_case(c, wide, m, check_between(c, 1, 70), check_between(c, 1, 40), ANY, ANY);
+static void gemm_cases(struct check *c, enum side side) {
+    for (size_t m = 1; m <= 27; m++) gemm_case(c, side, m, check_between(c, 1, 70), check_between(c, 1, 40), ANY, ANY);
     for (size_t n = 1; n <= 70; n += c->quick ? 7 : 1)
-        gemm_case(c, wide, check_between(c, 1, 14), n, check_between(c, 1, 40), ANY, ANY);
+        gemm_case(c, side, check_between(c, 1, 14), n, check_between(c, 1, 40), ANY, ANY);
     for (size_t k = 1; k <= 70; k += c->quick ? 7 : 1)
-        gemm_case(c, wide, check_between(c, 1, 14), check_between(c, 1, 40), k, ANY, ANY);
+        gemm_case(c, side, check_between(c, 1, 14), check_between(c, 1, 40), k, ANY, ANY);
     for (int ka = 0; ka < N_BYTES; ka++)
-        for (int kw = 0; kw < N_BYTES; kw++) gemm_case(c, wide, 13, 33, 259, (enum bytes)ka, (enum bytes)kw);
-    gemm_case(c, wide, 2, 33, EYE_I8_MAX_K, HIGH, LOW);
-    gemm_case(c, wide, 2, 33, EYE_I8_MAX_K, HIGH, HIGH);
+        for (int kw = 0; kw < N_BYTES; kw++) gemm_case(c, side, 13, 33, 259, (enum bytes)ka, (enum bytes)kw);
+    gemm_case(c, side, 2, 33, EYE_I8_MAX_K, HIGH, LOW);
+    gemm_case(c, side, 2, 33, EYE_I8_MAX_K, HIGH, HIGH);
 }
 /* The bytes of the plain C version. Sums of some thousands, so that most results lie where GELU bends. */
 static void gemm_gelu_case(struct check *c, size_t m, size_t n, size_t k) {
@@ -131,8 +145,17 @@ void check_eye_gemm_i8_gelu_fn(struct check *c) {
     for (size_t m = 1; m <= 27; m++) gemm_gelu_case(c, m, 32 * check_between(c, 1, 3), 16 * check_between(c, 3, 14));
     for (size_t k = 60; k <= 200; k += c->quick ? 7 : 1) gemm_gelu_case(c, 17, check_between(c, 1, 70), k);
 }
-void check_eye_gemm_i8_fn(struct check *c) { gemm_cases(c, false); }
-void check_eye_gemm_i16_fn(struct check *c) { gemm_cases(c, true); }
+void check_eye_gemm_i8_fn(struct check *c) { gemm_cases(c, BYTES); }
+/* Panels of the weights that there are, whose rests have room, and of others, which stay whole; several pieces of k. */
+void check_eye_gemm_i8_split_fn(struct check *c) {
+    gemm_cases(c, SPLIT);
+    for (size_t m = 1; m <= 50; m += c->quick ? 7 : 1)
+        gemm_case(c, SPLIT, m, check_between(c, 1, 70), check_between(c, 1, 900), ANY, USUAL);
+    for (size_t k = 1; k <= 70; k += c->quick ? 7 : 1) gemm_case(c, SPLIT, 25, check_between(c, 1, 40), k, ANY, USUAL);
+    for (int ka = 0; ka < N_BYTES; ka++) gemm_case(c, SPLIT, 26, 65, EYE_I8_SPLIT_K + 13, (enum bytes)ka, USUAL);
+    gemm_case(c, SPLIT, 2, 33, EYE_I8_MAX_K, HIGH, USUAL);
+}
+void check_eye_gemm_i16_fn(struct check *c) { gemm_cases(c, WIDE); }
 
 /* ---- depthwise convolution ---- */
 

@@ -57,19 +57,20 @@ static eye_val weight(struct net *t, const char *name, int rank, const int64_t *
 }
 #define W(name, ...) weight(t, name, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
 
-/* Dense, expanded, depthwise of either multiplier, projected, added; then a norm and a linear, as transformers have them. */
+/* Dense, expanded, depthwise of either multiplier, projected (of a size that split panels take), added; then a norm and a
+ * linear, as transformers have them. */
 static void build(struct net *t, enum eye_act_kind act) {
     struct eye_graph *g = &t->g;
     eye_graph_init(g, NULL);
     eye_rng_seed(&t->rng, 5);
     eye_val x = eye_input(g, "pixels", EYE_F32, 4, (int64_t[]){1, SIDE, SIDE, 3});
-    x = eye_act(g, eye_conv2d(g, x, W("stem.weight", 24, 3, 3, 3), W("stem.bias", 24), eye_conv_same(3, 2, 1)), act);
-    eye_val y = eye_act(g, eye_linear(g, x, W("up.weight", 70, 24), W("up.bias", 70)), act);
-    y = eye_act(g, eye_conv2d(g, y, W("dw.weight", 70, 1, 5, 5), W("dw.bias", 70), eye_conv_same(5, 1, 70)), act);
-    x = eye_add(g, x, eye_linear(g, y, W("down.weight", 24, 70), W("down.bias", 24)));
-    y = eye_act(g, eye_conv2d(g, x, W("twice.weight", 48, 1, 3, 3), W("twice.bias", 48), eye_conv_same(3, 1, 24)), act);
-    y = eye_layer_norm(g, y, W("norm.weight", 48), W("norm.bias", 48), 1e-5f);
-    eye_output(g, eye_linear(g, y, W("last.weight", 20, 48), EYE_NONE));
+    x = eye_act(g, eye_conv2d(g, x, W("stem.weight", 40, 3, 3, 3), W("stem.bias", 40), eye_conv_same(3, 2, 1)), act);
+    eye_val y = eye_act(g, eye_linear(g, x, W("up.weight", 100, 40), W("up.bias", 100)), act);
+    y = eye_act(g, eye_conv2d(g, y, W("dw.weight", 100, 1, 5, 5), W("dw.bias", 100), eye_conv_same(5, 1, 100)), act);
+    x = eye_add(g, x, eye_linear(g, y, W("down.weight", 40, 100), W("down.bias", 40)));
+    y = eye_act(g, eye_conv2d(g, x, W("twice.weight", 80, 1, 3, 3), W("twice.bias", 80), eye_conv_same(3, 1, 40)), act);
+    y = eye_layer_norm(g, y, W("norm.weight", 80), W("norm.bias", 80), 1e-5f);
+    eye_output(g, eye_linear(g, y, W("last.weight", 20, 80), EYE_NONE));
     ok(eye_graph_finish(g, &err));
     ok(eye_graph_fold(g, &err));
 }
@@ -187,7 +188,7 @@ static void same_everywhere(enum bits bits) {
     t.g.output[0] = before_norm;
     t.g.value[before_norm].n_uses++;
     ok(eye_graph_compact(&t.g, &err));
-    size_t n = 7 * 7 * 48;
+    size_t n = 7 * 7 * 80;
     float *a = malloc(n * sizeof *a), *b = malloc(n * sizeof *b);
     run(&t.g, pixels, a, 1, eye_cpu_flags());
     run(&t.g, pixels, b, 4, eye_cpu_flags());
@@ -245,11 +246,11 @@ static void test_equalize(void **state) {
     ok(eye_graph_equalize(&t.g, most, n_values, &err));
     eval(&t.g, pixels, t.g.output[0], after);
     assert_true(snr_db(before, after, N_OUT) > 120);
-    float x[49 * 70], low = INFINITY, high = 0;
+    float x[49 * 100], low = INFINITY, high = 0;
     eval(&t.g, pixels, at[0], x);
-    for (int c = 0; c < 70; c++) {
+    for (int c = 0; c < 100; c++) {
         float top = 0;
-        for (int k = 0; k < 49; k++) top = fmaxf(top, x[k * 70 + c]);
+        for (int k = 0; k < 49; k++) top = fmaxf(top, x[k * 100 + c]);
         if (top > 0) low = fminf(low, top);
         high = fmaxf(high, top);
     }
