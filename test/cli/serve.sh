@@ -21,6 +21,7 @@ fails() { # code, text of the error, arguments
     check "$*: says $says" grep -qF -- "$says" "$tmp/err"
 }
 start() { # arguments; waits for the address
+    : >"$tmp/out" >"$tmp/err" # what came before is not this one's
     # shellcheck disable=SC2086
     $wrapper "$eyelet" serve -m "$tmp/model" --port 0 "$@" >"$tmp/out" 2>"$tmp/err" </dev/null &
     child=$!
