@@ -1,7 +1,8 @@
 /* On-the-fly int8 quantization of activations (q8b32), one definition for every CPU: integer sums are then exact across
  * instruction sets. The vector packers do the same IEEE operations (multiply, round to nearest even), so give the same bytes.
  *
- * Scales are powers of two, as in MXINT8 of the OCP Microscaling Formats (v1.0): d is the least with amax <= 127 d, q = rint(x / d).
+ * Scales are powers of two, as in MXINT8 of the OCP Microscaling Formats (v1.0): d is the least with amax <= 127 d (but for that
+ * product's rounding), q = rint(x / d).
  * Products with d are exact, and where a multiplication would share its unit with the integer products (AVX-512) an exponent
  * is added instead; doc/SPEED.md has what both cost: a tenth of the products' time, half a bit of 8. */
 #ifndef EYE_KERNEL_Q8B32_H
@@ -12,14 +13,15 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Blocks whose largest value is below this count as zero: 1 / d must not overflow, nor amax / 127 become denormal. */
+/* Blocks whose largest value is below this count as zero: 1 / d must not overflow, nor d become denormal. */
 #define EYE_Q8B32_TINY 0x1p-119f
-#define EYE_Q8B32_UP 0x7fffffu /* added to the bits of amax / 127, then the fraction cut off: the power of two from there on */
+#define EYE_Q8B32_PART (1.0f / 127.0f)
+#define EYE_Q8B32_UP 0x7fffffu /* added to the bits of amax * PART, then the fraction cut off: the power of two from there on */
 
 /* d of a block; 0 where that counts as zero, infinite where amax is. */
 static inline float eye_q8b32_scale(float amax) {
     if (amax < EYE_Q8B32_TINY) return 0.0f;
-    float d = amax / 127.0f;
+    float d = amax * EYE_Q8B32_PART;
     uint32_t bits;
     memcpy(&bits, &d, sizeof bits);
     bits = (bits + EYE_Q8B32_UP) & ~EYE_Q8B32_UP;

@@ -129,7 +129,7 @@ static void lhs_row(const struct gemm_spec *s, const float *a, size_t k, double 
         for (size_t i = 0; i < len; i++) amax = fmaxf(amax, fabsf(a[e + i]));
         bool zero = amax < 0x1p-119f;
         int up;
-        double part = frexp((double)(amax / 127.0f), &up); /* in [1/2, 1): a power of two has 1/2 */
+        double part = frexp((double)(amax * (1.0f / 127.0f)), &up); /* in [1/2, 1): a power of two has 1/2 */
         d[e / 32] = zero ? 0.0 : ldexp(1, part > 0.5 ? up : up - 1);
         for (size_t i = 0; i < len; i++) {
             x[e + i] = zero ? 0.0 : rint((double)a[e + i] / d[e / 32]);
@@ -285,6 +285,31 @@ static void check_column_alone(struct check *c, const struct gemm_case *g) {
     gbuf_free(&out);
 }
 
+/* Blocks of 32 with a number in them that is none: an infinity spoils every result, a NaN, taken as 127, none; numbers too
+ * small for a scale count as zeros. */
+static void check_odd_blocks(struct check *c, const struct gemm_case *g) {
+    const struct eye_gemm_ukr *u = c->row->ukr;
+    static const struct { const char *what; float x; } odd[] = {{"inf", INFINITY}, {"-inf", -INFINITY}, {"nan", NAN}, {"tiny", 0x1p-120f}};
+    size_t at = check_below(c, g->k), first = at / 32 * 32;
+    struct gbuf lhs = gbuf_new(steps(u, g->k) * u->lhs_step, 64), out = gbuf_new(g->n * 4, 4), zero = gbuf_new(g->n * 4, 4);
+    float *row = malloc(g->k * sizeof *row);
+    memcpy(row, g->a.p, g->k * sizeof *row);
+    for (size_t i = 0; i < EYE_COUNT(odd); i++) {
+        if (odd[i].x == 0x1p-120f) memset(row + first, 0, EYE_MIN(g->k - first, 32) * sizeof *row);
+        row[at] = 0.0f;
+        u->pack_lhs(1, g->k, row, g->k, lhs.p);
+        u->run(1, g->n, g->k, lhs.p, g->rhs.p, g->panel_bytes, zero.p, g->n, NULL, false);
+        row[at] = odd[i].x;
+        u->pack_lhs(1, g->k, row, g->k, lhs.p);
+        u->run(1, g->n, g->k, lhs.p, g->rhs.p, g->panel_bytes, out.p, g->n, NULL, false);
+        for (size_t j = 0; j < g->n; j++)
+            if (isfinite(((float *)out.p)[j]) != !isinf(odd[i].x)) check_fail(c, "with %s: %g", odd[i].what, ((float *)out.p)[j]);
+        if (odd[i].x == 0x1p-120f) check_same_bits(c, "tiny as zero", zero.p, out.p, g->n);
+    }
+    free(row);
+    gbuf_free(&lhs), gbuf_free(&out), gbuf_free(&zero);
+}
+
 static void check_again(struct check *c, const struct gemm_case *g) {
     struct gbuf out = gbuf_new(g->m * g->n * 4, 4);
     c->row->ukr->run(g->m, g->n, g->k, g->lhs.p, g->rhs.p, g->panel_bytes, out.p, g->n, g->bias ? g->b.p : NULL, false);
@@ -378,6 +403,7 @@ static void check_case(struct check *c, const struct gemm_spec *spec, size_t m, 
         if (c->row->ukr->pack_lhs_t) check_turned(c, &g);
         if (c->row->ukr->run_gelu) check_run_gelu(c, &g);
         if (c->row->ukr->run_streams) check_streams(c, &g);
+        if (spec->lhs == LHS_Q8B32 && k && pa == PAT_RANDOM && pw == PAT_RANDOM) check_odd_blocks(c, &g);
     }
     free_case(&g);
 }

@@ -75,17 +75,23 @@ EYE_INLINE int32_t eye_b256_sum(struct eye_b256_quants b) {
     return _mm_cvtsi128_si32(_mm_madd_epi16(b.sums, _mm_set1_epi16(1)));
 }
 
-/* start: -offset * sum of q; halves: -offset * both sums of 16 bits, as EYE_B256_NIBBLES wants. */
+enum eye_b256_start { /* -offset * sum of q as */
+    EYE_B256_WHOLE,
+    EYE_B256_HALVES, /* two sums of 16 bits, for EYE_B256_NIBBLES */
+    EYE_B256_SCALED, /* a float, times d */
+};
 EYE_INLINE void eye_b256_pack_lhs(size_t m, size_t k, const float *src, size_t src_stride, void *dst, const int16_t offset,
-                                  const bool halves) {
+                                  const enum eye_b256_start as) {
     struct eye_block_row *out = dst;
     for (size_t e = 0; e < k; e += EYE_BLOCK_KR) {
         for (size_t i = 0; i < m; i++, out++) {
             struct eye_b256_quants b = eye_b256_quant(src + i * src_stride + e, k - e);
             _mm256_storeu_si256((__m256i *)out->q, b.q);
             out->d = b.d;
-            if (halves) out->start = _mm_cvtsi128_si32(_mm_mullo_epi16(b.sums, _mm_set1_epi16((int16_t)-offset)));
+            if (as == EYE_B256_HALVES) out->start = _mm_cvtsi128_si32(_mm_mullo_epi16(b.sums, _mm_set1_epi16((int16_t)-offset)));
             else out->start = -offset * eye_b256_sum(b);
+            float scaled = (float)out->start * b.d;
+            if (as == EYE_B256_SCALED) memcpy(&out->start, &scaled, sizeof scaled);
         }
     }
 }

@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <immintrin.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "kernels/q8b32.h"
 #include "kernels/rows.h"
@@ -18,7 +19,7 @@
 enum { EYE_B512_MR = 6, EYE_B512_AHEAD = 832 };
 
 /* One row and block as eye_q8b32_quant does it, the same operations in the same order; max of 16 lanes has no order. */
-EYE_INLINE void eye_b512_quant(struct eye_block_row *out, const float *x, size_t n, int32_t offset) {
+EYE_INLINE void eye_b512_quant(struct eye_block_row *out, const float *x, size_t n, int32_t offset, const bool scaled) {
     __mmask16 lo = n >= 16 ? 0xffff : (__mmask16)((1u << n) - 1);
     __mmask16 hi = n >= 32 ? 0xffff : n <= 16 ? 0 : (__mmask16)((1u << (n - 16)) - 1);
     __m512 a = _mm512_maskz_loadu_ps(lo, x), b = _mm512_maskz_loadu_ps(hi, x + 16);
@@ -33,6 +34,9 @@ EYE_INLINE void eye_b512_quant(struct eye_block_row *out, const float *x, size_t
     _mm_storeu_si128((__m128i *)out->q + 1, _mm512_cvtepi32_epi8(qb));
     out->d = _mm_cvtss_f32(_mm_getexp_ps(_mm_set_ss(d)));
     out->start = -offset * _mm512_reduce_add_epi32(_mm512_add_epi32(qa, qb));
+    if (!scaled) return;
+    float start = (float)out->start * d;
+    memcpy(&out->start, &start, sizeof start);
 }
 
 /* Largest of each of four vectors. */
@@ -56,7 +60,7 @@ EYE_INLINE __m128i eye_b512_sum4(__m512i ab, __m512i cd) {
 }
 
 /* Four whole blocks of a row, to every m-th of out, all their lengths and sums at once: the same bytes. */
-EYE_INLINE void eye_b512_quant4(struct eye_block_row *out, size_t m, const float *x, int32_t offset) {
+EYE_INLINE void eye_b512_quant4(struct eye_block_row *out, size_t m, const float *x, int32_t offset, const bool scaled) {
     const __m512 top = _mm512_set1_ps(127.0f);
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15); /* packs: 128 bits */
     __m512 v[8], most[4];
@@ -69,9 +73,12 @@ EYE_INLINE void eye_b512_quant4(struct eye_block_row *out, size_t m, const float
     }
     __m128 amax = eye_b512_max4(most);
     __mmask8 some = _mm_cmp_ps_mask(amax, _mm_set1_ps(EYE_Q8B32_TINY), _CMP_NLT_UQ);
-    __m128i up = _mm_set1_epi32(EYE_Q8B32_UP), bits = _mm_castps_si128(_mm_maskz_div_ps(some, amax, _mm_set1_ps(127.0f)));
-    __m128 d = _mm_castsi128_ps(_mm_andnot_si128(up, _mm_add_epi32(bits, up))), e = _mm_getexp_ps(d);
-    __m512 scale = _mm512_castps128_ps512(_mm_maskz_div_ps(some, _mm_set1_ps(1.0f), d));
+    const __m128i up = _mm_set1_epi32(EYE_Q8B32_UP);
+    __m128i bits = _mm_castps_si128(_mm_maskz_mul_ps(some, amax, _mm_set1_ps(EYE_Q8B32_PART)));
+    bits = _mm_andnot_si128(up, _mm_add_epi32(bits, up));
+    __m128 d = _mm_castsi128_ps(bits), e = _mm_getexp_ps(d);
+    some &= _mm_cmp_ps_mask(d, _mm_set1_ps(INFINITY), _CMP_LT_OQ);
+    __m512 scale = _mm512_castsi512_ps(_mm512_castsi128_si512(_mm_maskz_sub_epi32(some, _mm_set1_epi32(0x7f000000), bits))); /* 1 / d */
     __m512i q[8], bytes[2];
     EYE_UNROLL
     for (size_t b = 0; b < 8; b++) {
@@ -84,6 +91,7 @@ EYE_INLINE void eye_b512_quant4(struct eye_block_row *out, size_t m, const float
         bytes[b] = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(lo, hi));
     }
     __m128i sum = eye_b512_sum4(bytes[0], bytes[1]), start = _mm_mullo_epi32(sum, _mm_set1_epi32(-offset));
+    if (scaled) start = _mm_castps_si128(_mm_mul_ps(_mm_cvtepi32_ps(start), d));
     __m128i ab = _mm_unpacklo_epi32(_mm_castps_si128(e), start), cd = _mm_unpackhi_epi32(_mm_castps_si128(e), start);
     EYE_UNROLL
     for (size_t b = 0; b < 4; b++, out += m) {
@@ -95,12 +103,14 @@ EYE_INLINE void eye_b512_quant4(struct eye_block_row *out, size_t m, const float
     }
 }
 
-EYE_INLINE void eye_b512_pack_lhs(size_t m, size_t k, const float *src, size_t src_stride, void *dst, const int32_t offset) {
+/* scaled: a row's start is a float, times its scale. */
+EYE_INLINE void eye_b512_pack_lhs(size_t m, size_t k, const float *src, size_t src_stride, void *dst, const int32_t offset,
+                                  const bool scaled) {
     for (size_t i = 0; i < m; i++, src += src_stride) {
         struct eye_block_row *out = (struct eye_block_row *)dst + i;
         size_t e = 0;
-        for (; e + 4 * EYE_BLOCK_KR <= k; e += 4 * EYE_BLOCK_KR, out += 4 * m) eye_b512_quant4(out, m, src + e, offset);
-        for (; e < k; e += EYE_BLOCK_KR, out += m) eye_b512_quant(out, src + e, k - e, offset);
+        for (; e + 4 * EYE_BLOCK_KR <= k; e += 4 * EYE_BLOCK_KR, out += 4 * m) eye_b512_quant4(out, m, src + e, offset, scaled);
+        for (; e < k; e += EYE_BLOCK_KR, out += m) eye_b512_quant(out, src + e, k - e, offset, scaled);
     }
 }
 

@@ -30,9 +30,9 @@ EYE_INLINE void eye_q4k_tile(const enum eye_b256_how how, const size_t m, const 
             for (size_t i = 0; i < m; i++) {
                 __m256i s = sums[g][v * m + i];
                 if (how == EYE_B256_NIBBLES) s = _mm256_madd_epi16(s, _mm256_set1_epi16(1));
-                __m256 d_a = _mm256_broadcast_ss(&row[i].d), minus = _mm256_cvtepi32_ps(_mm256_set1_epi32(row[i].start));
+                __m256 d_a = _mm256_broadcast_ss(&row[i].d), minus = _mm256_castsi256_ps(_mm256_set1_epi32(row[i].start));
                 acc[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(s), _mm256_mul_ps(d_a, scale), acc[i]);
-                acc[i] = _mm256_fmadd_ps(minus, _mm256_mul_ps(d_a, min), acc[i]);
+                acc[i] = _mm256_fmadd_ps(minus, min, acc[i]);
             }
         }
         eye_b256_store(m, acc, c + 8 * v, c_stride, n - 8 * v);
@@ -60,7 +60,7 @@ EYE_INLINE void eye_q4k_rows(const enum eye_b256_how how, const size_t m, const 
     case m_: eye_q4k_rows(how, m_, nv, n, k, lhs, rhs, rhs_panel_stride, c, c_stride, bias, accumulate); return;
 #define EYE_Q4K_KERNEL(symbol, how)                                                                                         \
     static void pack_lhs(size_t m, size_t k, const float *src, size_t src_stride, void *dst) {                              \
-        eye_b256_pack_lhs(m, k, src, src_stride, dst, 1, false);                                                                   \
+        eye_b256_pack_lhs(m, k, src, src_stride, dst, 1, EYE_B256_SCALED);                                                         \
         eye_q4k_pad_lhs(m, k, dst);                                                                                         \
     }                                                                                                                       \
     static void pack_rhs(size_t n, size_t k, const void *src, size_t src_stride_bytes, void *dst) {                         \

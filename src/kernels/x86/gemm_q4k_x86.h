@@ -6,7 +6,8 @@
  *   64      64    f16 dmin
  *   128     512   [8 groups][32 columns] scale, [32 columns] min, a byte each: unpacking 6 bits would cost more than it saves
  *   640     4096  [8 groups] quants as gemm_block_x86.h has those of q4_0
- * lhs step: [8 groups][m] struct eye_block_row, whose start is minus the sum of the group's activations. */
+ * lhs step: [8 groups][m] struct eye_block_row, whose start is minus the sum of the group's activations times d, a
+ * float: exact, d being a power of two. */
 #ifndef EYE_GEMM_Q4K_X86_H
 #define EYE_GEMM_Q4K_X86_H
 

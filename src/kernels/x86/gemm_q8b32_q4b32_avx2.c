@@ -2,7 +2,7 @@
 #include "kernels/x86/gemm_block_avx2.h"
 
 static void pack_lhs(size_t m, size_t k, const float *src, size_t src_stride, void *dst) {
-    eye_b256_pack_lhs(m, k, src, src_stride, dst, 8, true);
+    eye_b256_pack_lhs(m, k, src, src_stride, dst, 8, EYE_B256_HALVES);
 }
 static void pack_rhs(size_t n, size_t k, const void *src, size_t src_stride_bytes, void *dst) {
     eye_block_pack_rhs(n, k, src, src_stride_bytes, dst, 16);

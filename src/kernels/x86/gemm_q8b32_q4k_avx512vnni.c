@@ -4,7 +4,7 @@
 #include "kernels/x86/gemm_q4k_x86.h"
 
 static void pack_lhs(size_t m, size_t k, const float *src, size_t src_stride, void *dst) {
-    eye_b512_pack_lhs(m, k, src, src_stride, dst, 1);
+    eye_b512_pack_lhs(m, k, src, src_stride, dst, 1, true);
     eye_q4k_pad_lhs(m, k, dst);
 }
 static void pack_rhs(size_t n, size_t k, const void *src, size_t src_stride_bytes, void *dst) {
@@ -39,9 +39,9 @@ EYE_INLINE void add_group(const size_t m, __m512 acc[][2], const struct eye_bloc
         __m512 min = _mm512_mul_ps(dmin[v], bytes_to_floats(scales + 32 + 16 * v));
         EYE_UNROLL
         for (size_t i = 0; i < m; i++) {
-            __m512 e = _mm512_set1_ps(a[i].d), minus = _mm512_set1_ps((float)a[i].start);
+            __m512 e = _mm512_set1_ps(a[i].d), minus = _mm512_castsi512_ps(_mm512_set1_epi32(a[i].start));
             acc[i][v] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[i][v]), _mm512_scalef_ps(scale, e), acc[i][v]);
-            acc[i][v] = _mm512_fmadd_ps(minus, _mm512_scalef_ps(min, e), acc[i][v]);
+            acc[i][v] = _mm512_fmadd_ps(minus, min, acc[i][v]);
         }
     }
 }
