@@ -80,11 +80,22 @@ static void ffn_task(void *ctx, int i_task, int i_thread) {
         for (size_t i = 0; i < rows; i += mr)
             hidden_piece(r, mem + i / mr * w1->lhs_bytes, EYE_MIN(mr, rows - i), f0, f, (float *)(mem + t.hidden),
                          mem + t.hidden_lhs + i / mr * t.hidden_lhs_bytes);
-        for (size_t i = 0; i < rows; i += mr)
-            w2->ukr->run(EYE_MIN(mr, rows - i), w2->n, f, mem + t.hidden_lhs + i / mr * t.hidden_lhs_bytes,
-                         rhs + f0 / w2->ukr->kr * w2->ukr->rhs_step, w2->panel_bytes, out + i * w2->n, w2->n, bias, f0 > 0);
+        bool adds = r->residual && w2->ukr->run_add && f0 + f == w1->n;
+        for (size_t i = 0; i < rows; i += mr) {
+            size_t m = EYE_MIN(mr, rows - i), at = (row + i) * w2->n, next = (row + rows + i) * w1->k;
+            const void *lhs = mem + t.hidden_lhs + i / mr * t.hidden_lhs_bytes, *part = rhs + f0 / w2->ukr->kr * w2->ukr->rhs_step;
+            float *c = out + i * w2->n;
+            if (!adds) {
+                w2->ukr->run(m, w2->n, f, lhs, part, w2->panel_bytes, c, w2->n, bias, f0 > 0);
+                continue;
+            }
+            struct eye_gemm_add add = {.y = r->y + at, .x = r->residual + at}; /* and what the next block packs */
+            if (w1->k == w2->n && row + rows + i + m <= r->m) add.next = r->in + next;
+            w2->ukr->run_add(m, w2->n, f, lhs, part, w2->panel_bytes, c, w2->n, bias, f0 > 0, &add);
+        }
     }
     float *y = r->y + row * w2->n;
+    if (r->residual && w2->ukr->run_add) return;
     if (r->residual)
         r->x->plan->e->kernels.add_f32(y, out, r->residual + row * w2->n, rows * w2->n);
     else

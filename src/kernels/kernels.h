@@ -31,6 +31,11 @@ struct eye_gemm_stream { /* neighbouring panels and their results */
     float *c;          /* [panels * nr] */
     const float *bias; /* the same, or NULL */
 };
+struct eye_gemm_add { /* y = results + x */
+    float *y;          /* may be x */
+    const float *x;
+    const float *next; /* as many numbers that are read soon, to be fetched; or NULL */
+};
 struct eye_gemm_ukr {
     uint16_t mr, nr, kr;
     uint16_t lhs_step; /* bytes per row and step */
@@ -53,6 +58,9 @@ struct eye_gemm_ukr {
     void (*gelu)(float *dst, const float *src, size_t n);
     void (*run_gelu)(size_t m, size_t n, size_t k, const void *lhs, const void *rhs, size_t rhs_panel_stride,
                      const float *bias, void *dst);
+    /* run, then add->y = c + add->x: the same bits. Rows of all are c_stride apart; c is scratch. NULL: not of this kernel. */
+    void (*run_add)(size_t m, size_t n, size_t k, const void *lhs, const void *rhs, size_t rhs_panel_stride, float *c,
+                    size_t c_stride, const float *bias, bool accumulate, const struct eye_gemm_add *add);
     /* One row (packed as m = 1) times so many whole panels of each of n <= EYE_STREAMS streams, the same bits as run's. They are
      * read side by side: a core gets more from memory out of several streams. NULL: run does as well. */
     void (*run_streams)(size_t n, size_t panels, size_t k, const void *lhs, size_t rhs_panel_stride,

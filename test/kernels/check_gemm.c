@@ -367,6 +367,31 @@ static void check_run_gelu(struct check *c, const struct gemm_case *g) {
     gbuf_free(&tile), gbuf_free(&want), gbuf_free(&got);
 }
 
+/* The bits of a product and an addition in turn, over what was added too. */
+static void check_run_add(struct check *c, const struct gemm_case *g) {
+    const struct eye_gemm_ukr *u = c->row->ukr;
+    size_t numbers = ((g->m - 1) * g->c_stride + g->n);
+    struct gbuf tile = gbuf_new(numbers * 4, 4), x = gbuf_new(numbers * 4, 4), y = gbuf_new(numbers * 4, 4);
+    bool more = check_below(c, 2), over = check_below(c, 2);
+    check_fill(c, PAT_RANDOM, x.p, numbers, 1.0f);
+    for (int first = more; first >= 0; first--) { /* more: the product again on top of itself */
+        struct eye_gemm_add add = {.y = over ? x.p : y.p, .x = x.p, .next = check_below(c, 2) ? g->a.p : NULL};
+        float *want = malloc(numbers * 4), *sum = malloc(numbers * 4);
+        memcpy(sum, tile.p, numbers * 4);
+        u->run(g->m, g->n, g->k, g->lhs.p, g->rhs.p, g->panel_bytes, sum, g->c_stride, g->bias ? g->b.p : NULL, more && !first);
+        memcpy(want, x.p, numbers * 4);
+        for (size_t i = 0; i < numbers; i++) want[i] += sum[i];
+        u->run_add(g->m, g->n, g->k, g->lhs.p, g->rhs.p, g->panel_bytes, tile.p, g->c_stride, g->bias ? g->b.p : NULL,
+                   more && !first, &add);
+        gbuf_check(c, &tile, "the sums"), gbuf_check(c, &y, "the sums and what is added"), gbuf_check(c, &x, "what is added");
+        for (size_t i = 0; i < g->m; i++)
+            check_same_bits(c, "a product and an addition", want + i * g->c_stride, add.y + i * g->c_stride, g->n);
+        memcpy(tile.p, sum, numbers * 4); /* what c holds then is nobody's business */
+        free(want), free(sum);
+    }
+    gbuf_free(&tile), gbuf_free(&x), gbuf_free(&y);
+}
+
 static void check_gelu(struct check *c) {
     enum { N = 1003 };
     const float special[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1e-30f, -1e-30f, -1e30f, 5.27f, -5.28f};
@@ -402,6 +427,7 @@ static void check_case(struct check *c, const struct gemm_spec *spec, size_t m, 
         check_again(c, &g);
         if (c->row->ukr->pack_lhs_t) check_turned(c, &g);
         if (c->row->ukr->run_gelu) check_run_gelu(c, &g);
+        if (c->row->ukr->run_add) check_run_add(c, &g);
         if (c->row->ukr->run_streams) check_streams(c, &g);
         if (spec->lhs == LHS_Q8B32 && k && pa == PAT_RANDOM && pw == PAT_RANDOM) check_odd_blocks(c, &g);
     }

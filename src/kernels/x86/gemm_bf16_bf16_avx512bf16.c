@@ -161,5 +161,55 @@ static void run_gelu(size_t m, size_t n, size_t k, const void *lhs, const void *
     for (size_t r = 0; r < HALF; r++) finish_row(tile[1] + r * EYE_F512_NR, &c, q + r * 64);
 }
 
+/* ---- the last products and a residual ----
+ * What is added comes from memory: it is asked for before a tile's products, which take longer. So is what is read next. */
+EYE_INLINE void fetch_rows(const float *x, size_t stride) {
+    EYE_UNROLL
+    for (size_t r = 0; r < EYE_F512_MR; r++) {
+        _mm_prefetch((const char *)(x + r * stride), _MM_HINT_T0);
+        _mm_prefetch((const char *)(x + r * stride + 16), _MM_HINT_T0);
+    }
+}
+
+/* A whole tile of whole steps; acc: its sums so far, or the bias. */
+EYE_INLINE void add_tile(size_t k, const uint8_t *a, const uint8_t *b, __m512 acc[][8], const float *x, float *y, size_t stride) {
+    for (; k; k -= KR, a += EYE_F512_MR * 64) {
+        EYE_UNROLL_4
+        for (size_t u = 0; u < KR / 2; u++, b += 128)
+            eye_f512_unit(EYE_F512_BF16_PAIRS, EYE_F512_MR, 2, (const float *)(const void *)a + u, b, 0, acc);
+    }
+    EYE_UNROLL
+    for (size_t r = 0; r < EYE_F512_MR; r++) {
+        EYE_UNROLL
+        for (size_t v = 0; v < 2; v++)
+            _mm512_storeu_ps(y + r * stride + 16 * v, _mm512_add_ps(acc[r][v], _mm512_loadu_ps(x + r * stride + 16 * v)));
+    }
+}
+
+static void run_add(size_t m, size_t n, size_t k, const void *lhs, const void *rhs, size_t rhs_panel_stride, float *c,
+                    size_t stride, const float *bias, bool accumulate, const struct eye_gemm_add *add) {
+    const uint8_t *b = rhs;
+    size_t j = 0;
+    for (; m == EYE_F512_MR && k % KR == 0 && j + EYE_F512_NR <= n; j += EYE_F512_NR, b += rhs_panel_stride) {
+        __m512 acc[EYE_F512_MR][8];
+        fetch_rows(add->x + j, stride);
+        if (add->next) fetch_rows(add->next + j, stride);
+        EYE_UNROLL
+        for (size_t r = 0; r < EYE_F512_MR; r++) {
+            EYE_UNROLL
+            for (size_t v = 0; v < 2; v++) {
+                const float *from = accumulate ? c + r * stride + j : bias ? bias + j : NULL;
+                acc[r][v] = from ? _mm512_loadu_ps(from + 16 * v) : _mm512_setzero_ps();
+            }
+        }
+        add_tile(k, lhs, b, acc, add->x + j, add->y + j, stride);
+    }
+    if (j == n) return;
+    run(m, n - j, k, lhs, b, rhs_panel_stride, c + j, stride, bias ? bias + j : NULL, accumulate);
+    for (size_t i = 0; i < m; i++)
+        for (size_t e = j; e < n; e++) add->y[i * stride + e] = c[i * stride + e] + add->x[i * stride + e];
+}
+
 const struct eye_gemm_ukr eye_gemm_f32_bf16_bf16_avx512bf16 = {EYE_F512_MR, EYE_F512_NR, KR, KR * 2, EYE_F512_NR * KR * 2,
-                                                               pack_lhs, pack_rhs, run, pack_lhs_t, pack_rhs_t, gelu, run_gelu};
+                                                               pack_lhs, pack_rhs, run, pack_lhs_t, pack_rhs_t, gelu, run_gelu,
+                                                               .run_add = run_add};
