@@ -41,8 +41,15 @@ static bool short_blocks(const struct eye_engine *e, const struct eye_matrix *w,
     return eye_matrix_bytes(w) <= OWN_CACHE_BYTES && m >= (size_t)w->ukr->mr * (size_t)eye_pool_n_threads(e->pool);
 }
 
+/* Rows of each thread from which on blocks cost less than meeting twice in EYE_SHARED_ROWS. Weights, of 2 bytes at most, are then
+ * read from the last-level cache once a block: more of them would take longer than that. */
+#define OWN_BLOCK_ROWS 224u
+static bool own_blocks(const struct eye_engine *e, const struct eye_matrix *w, size_t m) {
+    return w->panel_bytes <= 2 * w->ukr->nr * w->steps * w->ukr->kr && m >= OWN_BLOCK_ROWS * (size_t)eye_pool_n_threads(e->pool);
+}
+
 static bool by_blocks(const struct eye_engine *e, const struct eye_matrix *w, size_t m) {
-    return eye_by_blocks(e, w, m) || short_blocks(e, w, m);
+    return eye_by_blocks(e, w, m) || short_blocks(e, w, m) || own_blocks(e, w, m);
 }
 
 /* A thread's scratch: [made rows: mr x k f32][lhs block][tile]. The same arithmetic for planning and running. */

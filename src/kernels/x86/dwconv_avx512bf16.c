@@ -44,16 +44,26 @@ static void mix_weights(struct tile *t) {
             for (int v = 0; v < K; v++) t->w[late][g][v] = mix(weight(t, 2 * g - late, v), weight(t, 2 * g + 1 - late, v));
 }
 
+/* Columns inside the image. Lanes that l0 or l1 leaves out are zero; whole: none is. */
+EYE_INLINE void mix_columns(__m512i *out, size_t n, const float *r0, const float *r1, size_t step, __mmask16 l0, __mmask16 l1,
+                            const bool whole) {
+    for (size_t j = 0; j < n; j++, r0 += step, r1 += step)
+        out[j] = whole ? mix(_mm512_loadu_ps(r0), _mm512_loadu_ps(r1))
+                       : mix(_mm512_maskz_loadu_ps(l0, r0), _mm512_maskz_loadu_ps(l1, r1));
+}
+
 static void mix_row(__m512i *out, const struct tile *t, const float *r0, const float *r1, size_t columns) {
     const struct eye_dwconv_bf16_args *a = t->a;
-    const size_t first = t->x - a->pad_left; /* left of the image wraps to a huge number */
-    const __m512 none = _mm512_setzero_ps();
-    for (size_t j = 0; j < columns; j++) {
-        const size_t x = first + j, at = x * a->channels + t->c;
-        const bool inside = x < a->width_in;
-        out[j] = mix(inside && r0 ? _mm512_maskz_loadu_ps(t->lanes, r0 + at) : none,
-                     inside && r1 ? _mm512_maskz_loadu_ps(t->lanes, r1 + at) : none);
-    }
+    const bool any = r0 || r1;
+    size_t j = 0, first = t->x - a->pad_left; /* left of the image wraps to a huge number */
+    for (; j < columns && (!any || first + j >= a->width_in); j++) out[j] = _mm512_setzero_si512();
+    if (j == columns) return;
+    const size_t at = (first + j) * a->channels + t->c, inside = a->width_in - (first + j);
+    const size_t n = inside < columns - j ? inside : columns - j;
+    const float *p0 = (r0 ? r0 : r1) + at, *p1 = (r1 ? r1 : r0) + at;
+    if (r0 && r1 && t->lanes == 0xffff) mix_columns(out + j, n, p0, p1, a->channels, 0xffff, 0xffff, true);
+    else mix_columns(out + j, n, p0, p1, a->channels, r0 ? t->lanes : 0, r1 ? t->lanes : 0, false);
+    for (j += n; j < columns; j++) out[j] = _mm512_setzero_si512();
 }
 
 /* Output r meets column j at tap j - r. All are constants: dead taps vanish. */
