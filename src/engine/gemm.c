@@ -2,7 +2,7 @@
  *
  * Two ways of sharing the work, by the number of rows:
  *   many rows   a task is a block of rows: it packs them for itself and runs through all columns; nothing is shared but w. Also
- *               for fewer rows if w is small.
+ *               for fewer rows if w is small, or if each thread has many.
  *   fewer rows  the left side is packed once for everybody, then a task is (a tile of rows) x (a range of columns). If there are
  *               enough rows each thread has its own, the same ones in every product, norm and activation: what it makes it
  *               also reads.

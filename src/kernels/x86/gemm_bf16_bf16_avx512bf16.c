@@ -194,14 +194,7 @@ static void run_add(size_t m, size_t n, size_t k, const void *lhs, const void *r
         __m512 acc[EYE_F512_MR][8];
         fetch_rows(add->x + j, stride);
         if (add->next) fetch_rows(add->next + j, stride);
-        EYE_UNROLL
-        for (size_t r = 0; r < EYE_F512_MR; r++) {
-            EYE_UNROLL
-            for (size_t v = 0; v < 2; v++) {
-                const float *from = accumulate ? c + r * stride + j : bias ? bias + j : NULL;
-                acc[r][v] = from ? _mm512_loadu_ps(from + 16 * v) : _mm512_setzero_ps();
-            }
-        }
+        eye_f512_start(EYE_F512_MR, 2, true, NULL, acc, accumulate ? c + j : bias ? bias + j : NULL, accumulate ? stride : 0);
         add_tile(k, lhs, b, acc, add->x + j, add->y + j, stride);
     }
     if (j == n) return;

@@ -71,6 +71,23 @@ EYE_INLINE void eye_f512_unit(const enum eye_f512_weights t, const size_t m, con
     }
 }
 
+/* Sums begin with x's rows, or 0. */
+EYE_INLINE void eye_f512_start(const size_t m, const size_t nv, const bool whole, const __mmask16 mask[8], __m512 acc[][8],
+                               const float *x, size_t stride) {
+    EYE_UNROLL
+    for (size_t i = 0; i < m; i++) {
+        EYE_UNROLL
+        for (size_t v = 0; v < nv; v++) acc[i][v] = _mm512_setzero_ps();
+    }
+    if (!x) return;
+    EYE_UNROLL
+    for (size_t i = 0; i < m; i++) {
+        EYE_UNROLL
+        for (size_t v = 0; v < nv; v++)
+            acc[i][v] = whole ? _mm512_loadu_ps(x + i * stride + 16 * v) : _mm512_maskz_loadu_ps(mask[v], x + i * stride + 16 * v);
+    }
+}
+
 /* m rows x nv vectors of columns (two a panel), of which n columns are wanted; whole: all of them, without masks. units: of the
  * last step, the others are full. */
 EYE_INLINE void eye_f512_tile(const enum eye_f512_weights t, const size_t m, const size_t nv, const bool whole, size_t n, size_t k,
@@ -84,15 +101,7 @@ EYE_INLINE void eye_f512_tile(const enum eye_f512_weights t, const size_t m, con
     EYE_UNROLL
     for (size_t v = 0; v < nv; v++)
         mask[v] = n >= 16 * v + 16 ? 0xffff : n <= 16 * v ? 0 : (__mmask16)((1u << (n - 16 * v)) - 1);
-    EYE_UNROLL
-    for (size_t i = 0; i < m; i++) {
-        EYE_UNROLL
-        for (size_t v = 0; v < nv; v++) {
-            const float *from = accumulate ? c + i * c_stride : bias;
-            if (!from) acc[i][v] = _mm512_setzero_ps();
-            else acc[i][v] = whole ? _mm512_loadu_ps(from + 16 * v) : _mm512_maskz_loadu_ps(mask[v], from + 16 * v);
-        }
-    }
+    eye_f512_start(m, nv, whole, mask, acc, accumulate ? c : bias, accumulate ? c_stride : 0);
     for (; k >= step_k; k -= step_k, a += m * EYE_PACK_KR) {
         EYE_UNROLL_4
         for (size_t u = 0; u < step_units; u++, b += unit_bytes) eye_f512_unit(t, m, nv, a + u * words, b, panel_stride, acc);
