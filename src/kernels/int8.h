@@ -32,13 +32,15 @@ static inline size_t eye_i8_panel_bytes(size_t k) {
 /* src: n <= 32 rows of k, stride in elements; dst one panel. */
 void eye_i8_pack_panel(size_t n, size_t k, const int8_t *src, size_t stride, void *dst);
 
-/* The same weights split, for processors that add two products of u8 and s8 in 16 bits, with saturation. Of eight of k from a
- * multiple of 8 on, 0, 1, 4, 5 and 2, 3, 6, 7 are a group each. A group's positive weights come to 128 at most, its negative ones
- * to -128: times 255 that is an int16. What is taken off to get there is kept as rests: few numbers, each with its k.
+/* The same weights split, for processors that add two products of u8 and s8 in 16 bits, with saturation. Steps of 4 of k go in
+ * twos; of their eight numbers 0, 1, 4, 5 and 2, 3, 6, 7 are a group each. A group's positive weights come to 128 at most, its
+ * negative ones to -128: times 255 that is an int16. What is taken off to get there is kept as rests, each with its k; which
+ * steps are a two is chosen so that there are few.
  *
- * A panel: int32 1 if it is left whole (more rests than there is room for), then as above with k up to a multiple of 8; then
- * uint16 at[pieces of EYE_I8_SPLIT_K of k][halves of 16 columns] and the end, where each half's rests begin; rests, four of a
- * column at a time, the columns by turns. */
+ * A panel: int32 1 if it is left whole (more rests than there is room for), then as above with k up to a multiple of 8 and, in
+ * pieces of EYE_I8_SPLIT_K, each half's (16 columns) steps in its order; uint16 order[halves][steps], the k that each begins
+ * with, in its piece; uint16 at[pieces][halves] and the end, where each half's rests begin; rests, four of a column at a time,
+ * the columns by turns. */
 enum { EYE_I8_SPLIT_K = 384, EYE_I8_SPLIT_NR = 16, EYE_I8_SPLIT_ROWS = 32 };
 struct eye_i8_rest {
     uint16_t at[4]; /* k in the piece times EYE_I8_SPLIT_ROWS */
@@ -49,16 +51,18 @@ static inline size_t eye_i8_split_halves(size_t k) {
     return (k + EYE_I8_SPLIT_K - 1) / EYE_I8_SPLIT_K * (EYE_I8_NR / EYE_I8_SPLIT_NR);
 }
 static inline size_t eye_i8_split_room(size_t k) { /* fours of rests; below 65536 */
-    return k / 4 * 3 + EYE_I8_SPLIT_NR * eye_i8_split_halves(k);
+    return k / 2 + EYE_I8_SPLIT_NR * eye_i8_split_halves(k);
 }
 static inline size_t eye_i8_split_weights(size_t k) { return EYE_I8_SUMS_BYTES + (k + 7) / 8 * 8 * EYE_I8_NR; } /* and flag */
+static inline size_t eye_i8_split_steps(size_t k) { return (k + 7) / 8 * 2; }
 static inline size_t eye_i8_split_bytes(size_t k) {
-    size_t at = (eye_i8_split_halves(k) + 1) * sizeof(uint16_t);
-    return (eye_i8_split_weights(k) + at + eye_i8_split_room(k) * sizeof(struct eye_i8_rest) + 63) / 64 * 64;
+    size_t lists = (2 * eye_i8_split_steps(k) + eye_i8_split_halves(k) + 1) * sizeof(uint16_t);
+    return (eye_i8_split_weights(k) + lists + eye_i8_split_room(k) * sizeof(struct eye_i8_rest) + 63) / 64 * 64;
 }
-static inline const uint16_t *eye_i8_split_at(const void *panel, size_t k) {
-    return (const uint16_t *)(const void *)((const uint8_t *)panel + eye_i8_split_weights(k));
+static inline const uint16_t *eye_i8_split_order(const void *panel, size_t k, size_t half) {
+    return (const uint16_t *)(const void *)((const uint8_t *)panel + eye_i8_split_weights(k)) + half * eye_i8_split_steps(k);
 }
+static inline const uint16_t *eye_i8_split_at(const void *panel, size_t k) { return eye_i8_split_order(panel, k, 2); }
 static inline const struct eye_i8_rest *eye_i8_split_rests(const void *panel, size_t k) {
     return (const struct eye_i8_rest *)(const void *)(eye_i8_split_at(panel, k) + eye_i8_split_halves(k) + 1);
 }

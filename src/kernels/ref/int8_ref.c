@@ -34,28 +34,103 @@ void eye_gemm_i8_ref(const struct eye_gemm_i8_args *a) {
 
 /* ---- split panels ---- */
 
-enum { SPLIT_MOST = 128 }; /* times 255 an int16 */
-
-struct rest {
-    int k, w;
+enum {
+    SPLIT_MOST = 128, /* times 255 an int16 */
+    STEPS = EYE_I8_SPLIT_K / EYE_I8_KR,
+    STEP_BYTES = EYE_I8_SPLIT_NR * EYE_I8_KR, /* of a half */
+    NEXT_STEP = EYE_I8_NR * EYE_I8_KR
 };
 
+struct rest {
+    int16_t k, w;
+};
+struct step {
+    int load, i;
+};
+struct half {
+    uint64_t sum[STEPS][STEP_BYTES / 8]; /* bytes: of pairs of weights, positive and negative ones; 127 stands for more */
+    int8_t w[STEPS][STEP_BYTES];
+    size_t n_rests[EYE_I8_SPLIT_NR];
+    struct rest rest[EYE_I8_SPLIT_NR][EYE_I8_SPLIT_K];
+    struct eye_i8_rest fours[EYE_I8_SPLIT_NR][EYE_I8_SPLIT_K / 2];
+};
+
+static int pair_sum(int a, int b) {
+    int sum = (a > 0 ? a : 0) + (b > 0 ? b : 0);
+    return sum < 127 ? sum : 127;
+}
+
+/* How many groups two steps would fill, or make too large: bytes of 128 and more. */
+static size_t overfull(const uint64_t *a, const uint64_t *b) {
+    const uint64_t ones = UINT64_MAX / 255;
+    uint64_t n = 0;
+    for (size_t i = 0; i < STEP_BYTES / 8; i++) n += (a[i] + b[i]) >> 7 & ones;
+    return (size_t)(n * ones >> 56);
+}
+
+static int by_load(const void *a, const void *b) { return ((const struct step *)b)->load - ((const struct step *)a)->load; }
+
+/* Twos of n steps: the heaviest that is left takes what suits it best. */
+static void choose_twos(struct half *h, size_t n, uint16_t *order) {
+    struct step left[STEPS];
+    for (size_t s = 0; s < n; s++) {
+        left[s] = (struct step){0, (int)s};
+        for (size_t i = 0; i < STEP_BYTES / 8; i++) {
+            h->sum[s][i] = 0;
+            for (size_t t = 0; t < 8; t++) {
+                const int8_t *pair = &h->w[s][i * 8 + t / 2 * 2];
+                int sum = t % 2 ? pair_sum(-pair[0], -pair[1]) : pair_sum(pair[0], pair[1]);
+                h->sum[s][i] = h->sum[s][i] << 8 | (uint64_t)sum;
+                left[s].load += sum;
+            }
+        }
+    }
+    qsort(left, n, sizeof *left, by_load);
+    for (; n > 0; n -= 2) {
+        size_t best = 1;
+        for (size_t i = 1, least = SIZE_MAX; i < n && least > 0; i++) {
+            size_t over = overfull(h->sum[left[0].i], h->sum[left[i].i]);
+            if (over < least) best = i, least = over;
+        }
+        *order++ = (uint16_t)(left[0].i * EYE_I8_KR), *order++ = (uint16_t)(left[best].i * EYE_I8_KR);
+        memmove(left + best, left + best + 1, (n - best - 1) * sizeof *left);
+        memmove(left, left + 1, (n - 2) * sizeof *left);
+    }
+}
+
 /* Takes what is too much off a group's largest weights of one sign; returns how many rests that makes. */
-static size_t take_off(int sign, size_t k, int8_t *const at[4], struct rest *rest) {
+static size_t take_off(int sign, const int k[4], int8_t *const at[4], struct rest *rest) {
     int sum = -SPLIT_MOST;
     size_t n = 0;
-    for (size_t i = 0; i < 4; i++)
-        if (at[i] && sign * *at[i] > 0) sum += sign * *at[i];
+    for (size_t i = 0; i < 4; i++) sum += sign * *at[i] > 0 ? sign * *at[i] : 0;
     while (sum > 0) {
         size_t top = 0;
         for (size_t i = 1; i < 4; i++)
-            if (at[i] && sign * *at[i] > sign * *at[top]) top = i;
+            if (sign * *at[i] > sign * *at[top]) top = i;
         int off = sign * *at[top] < sum ? sign * *at[top] : sum;
         *at[top] = (int8_t)(*at[top] - sign * off);
         sum -= off;
-        rest[n++] = (struct rest){(int)(k + top % 2 + top / 2 * 4), sign * off};
+        rest[n++] = (struct rest){(int16_t)k[top], (int16_t)(sign * off)};
     }
     return n;
+}
+
+/* Takes off what is too much in a two of steps; pairs of 127 and more, or of 128 together, are looked at. */
+static void split_two(struct half *h, const uint16_t *order, int8_t *w) {
+    const uint64_t ones = UINT64_MAX / 255;
+    for (size_t i = 0; i < STEP_BYTES / 8; i++) {
+        uint64_t a = h->sum[order[0] / EYE_I8_KR][i], b = h->sum[order[1] / EYE_I8_KR][i];
+        uint64_t full = (a + b) | (a + ones) | (b + ones);
+        for (size_t t = 0; t < 8; t++, full <<= 8) {
+            if (!(full >> 63)) continue;
+            int pair = (int)(t / 2 % 2 * 2);
+            size_t j = i * 2 + t / 4;
+            int8_t *low = w + j * EYE_I8_KR + pair;
+            int8_t *const at[4] = {low, low + 1, low + NEXT_STEP, low + NEXT_STEP + 1};
+            const int k[4] = {order[0] + pair, order[0] + pair + 1, order[1] + pair, order[1] + pair + 1};
+            h->n_rests[j] += take_off(t % 2 ? -1 : 1, k, at, h->rest[j] + h->n_rests[j]);
+        }
+    }
 }
 
 static int pair_fits(int a, int b) { return a + b <= SPLIT_MOST && a + b >= -SPLIT_MOST; }
@@ -81,56 +156,47 @@ static size_t pair_up(struct rest *rest, size_t n, size_t column, struct eye_i8_
     return (pairs + 1) / 2;
 }
 
-/* One column of a piece of k from k0 on: its weights are split in place. */
-static size_t split_column(size_t k0, size_t k, int8_t *w, struct rest rest[EYE_I8_SPLIT_K]) {
-    size_t n = 0;
-    for (size_t e = 0; e < k; e += 8) {
-        for (size_t half = 0; half < 4; half += 2) {
-            int8_t *at[4];
-            for (size_t i = 0; i < 4; i++) {
-                size_t in = e + half + i % 2 + i / 2 * 4;
-                at[i] = in < k ? w + ((k0 + in) / EYE_I8_KR * EYE_I8_NR) * EYE_I8_KR + in % EYE_I8_KR : NULL;
-            }
-            n += take_off(1, e + half, at, rest + n);
-            n += take_off(-1, e + half, at, rest + n);
-        }
-    }
-    return n;
-}
-
-/* A half's columns, of a piece of k from k0 on; at most `room` fours, or one more. */
-static size_t split_half(size_t k0, size_t k, int8_t *w, struct eye_i8_rest *dst, size_t room) {
-    struct eye_i8_rest fours[EYE_I8_SPLIT_NR][EYE_I8_SPLIT_K / 2];
-    struct rest rest[EYE_I8_SPLIT_K];
-    size_t n[EYE_I8_SPLIT_NR], n_all = 0, most = 0;
+/* n steps of a half's columns, in place; at most `room` fours, or one more. */
+static size_t split_half(struct half *h, size_t n, int8_t *w, uint16_t *order, struct eye_i8_rest *dst, size_t room) {
+    size_t fours[EYE_I8_SPLIT_NR], n_all = 0, most = 0;
+    for (size_t s = 0; s < n; s++) memcpy(h->w[s], w + s * NEXT_STEP, STEP_BYTES);
+    choose_twos(h, n, order);
+    memset(h->n_rests, 0, sizeof h->n_rests);
+    for (size_t s = 0; s < n; s++) memcpy(w + s * NEXT_STEP, h->w[order[s] / EYE_I8_KR], STEP_BYTES);
+    for (size_t s = 0; s < n; s += 2) split_two(h, order + s, w + s * NEXT_STEP);
     for (size_t j = 0; j < EYE_I8_SPLIT_NR; j++) {
-        n[j] = pair_up(rest, split_column(k0, k, w + j * EYE_I8_KR, rest), j, fours[j]);
-        most = n[j] > most ? n[j] : most;
+        fours[j] = pair_up(h->rest[j], h->n_rests[j], j, h->fours[j]);
+        most = fours[j] > most ? fours[j] : most;
     }
     for (size_t i = 0; i < most; i++) {
         for (size_t j = 0; j < EYE_I8_SPLIT_NR; j++) {
-            if (i >= n[j]) continue;
+            if (i >= fours[j]) continue;
             if (n_all == room) return room + 1;
-            dst[n_all++] = fours[j][i];
+            dst[n_all++] = h->fours[j][i];
         }
     }
     return n_all;
 }
 
 void eye_i8_split_panel(size_t k, const void *panel, void *dst) {
+    struct half h;
     struct eye_i8_rest *all = (struct eye_i8_rest *)(uintptr_t)eye_i8_split_rests(dst, k);
     uint16_t *at = (uint16_t *)(uintptr_t)eye_i8_split_at(dst, k);
+    const uint8_t *src = (const uint8_t *)panel + EYE_I8_SUMS_BYTES;
     int8_t *w = (int8_t *)dst + EYE_I8_SUMS_BYTES;
-    size_t done = 0, room = eye_i8_split_room(k), bytes = eye_i8_panel_bytes(k) - EYE_I8_SUMS_BYTES;
+    size_t done = 0, room = eye_i8_split_room(k), steps = eye_i8_split_steps(k);
+    size_t bytes = eye_i8_panel_bytes(k) - EYE_I8_SUMS_BYTES;
     memset(dst, 0, eye_i8_split_bytes(k));
-    memcpy(w, (const uint8_t *)panel + EYE_I8_SUMS_BYTES, bytes);
-    for (size_t k0 = 0; k0 < k; k0 += EYE_I8_SPLIT_K) {
-        size_t n_k = k - k0 < EYE_I8_SPLIT_K ? k - k0 : EYE_I8_SPLIT_K;
-        for (size_t j = 0; j < EYE_I8_NR; j += EYE_I8_SPLIT_NR) {
+    memcpy(w, src, bytes);
+    for (size_t s = 0; s < steps; s += STEPS) {
+        size_t n = steps - s < STEPS ? steps - s : STEPS;
+        for (size_t i = 0; i < 2; i++) {
+            uint16_t *order = (uint16_t *)(uintptr_t)eye_i8_split_order(dst, k, i) + s;
             *at++ = (uint16_t)done;
-            done += split_half(k0, n_k, w + j * EYE_I8_KR, all + done, room - done);
+            done += split_half(&h, n, w + s * NEXT_STEP + i * STEP_BYTES, order, all + done, room - done);
             if (done <= room) continue;
-            memcpy(w, (const uint8_t *)panel + EYE_I8_SUMS_BYTES, bytes);
+            memset(dst, 0, eye_i8_split_bytes(k));
+            memcpy(w, src, bytes);
             *(int32_t *)dst = 1;
             return;
         }
@@ -139,22 +205,31 @@ void eye_i8_split_panel(size_t k, const void *panel, void *dst) {
 }
 
 /* Bytes and rests, as they are. */
+static int32_t split_sum(const uint8_t *panel, const uint8_t *x, size_t k, size_t j) {
+    const int8_t *w = (const int8_t *)panel + EYE_I8_SUMS_BYTES + j * EYE_I8_KR;
+    const struct eye_i8_rest *rest = eye_i8_split_rests(panel, k);
+    const size_t half = j / EYE_I8_SPLIT_NR;
+    const uint16_t *at = eye_i8_split_at(panel, k) + half, *order = eye_i8_split_order(panel, k, half);
+    const bool whole = eye_i8_split_whole(panel);
+    int32_t sum = 0;
+    for (size_t s = 0; s < eye_i8_split_steps(k); s++, w += NEXT_STEP) {
+        size_t k0 = whole ? s * EYE_I8_KR : s / STEPS * EYE_I8_SPLIT_K + order[s];
+        for (size_t i = 0; i < EYE_I8_KR && k0 + i < k; i++) sum += x[k0 + i] * w[i];
+    }
+    for (size_t k0 = 0; k0 < k && !whole; k0 += EYE_I8_SPLIT_K, at += 2) {
+        for (size_t r = at[0]; r < at[1]; r++) {
+            if (rest[r].column != j % EYE_I8_SPLIT_NR) continue;
+            for (size_t t = 0; t < 4; t++) sum += x[k0 + rest[r].at[t] / EYE_I8_SPLIT_ROWS] * rest[r].w[t];
+        }
+    }
+    return sum;
+}
+
 void eye_gemm_i8_split_ref(const struct eye_gemm_i8_args *a) {
     for (size_t j = 0; j < a->n; j++) {
         const uint8_t *panel = (const uint8_t *)a->w + j / EYE_I8_NR * eye_i8_split_bytes(a->k);
-        const int8_t *w = (const int8_t *)panel + EYE_I8_SUMS_BYTES + j % EYE_I8_NR * EYE_I8_KR;
-        const uint16_t *at = eye_i8_split_at(panel, a->k) + j % EYE_I8_NR / EYE_I8_SPLIT_NR;
-        const struct eye_i8_rest *rest = eye_i8_split_rests(panel, a->k);
         for (size_t i = 0; i < a->m; i++) {
-            const uint8_t *x = (const uint8_t *)a->a + i * a->a_stride;
-            int32_t sum = 0;
-            for (size_t e = 0; e < a->k; e++) sum += x[e] * w[e / EYE_I8_KR * EYE_I8_NR * EYE_I8_KR + e % EYE_I8_KR];
-            for (size_t k0 = 0, h = 0; k0 < a->k && !eye_i8_split_whole(panel); k0 += EYE_I8_SPLIT_K, h += 2) {
-                for (size_t r = at[h]; r < at[h + 1]; r++) {
-                    if (rest[r].column != j % EYE_I8_SPLIT_NR) continue;
-                    for (size_t t = 0; t < 4; t++) sum += x[k0 + rest[r].at[t] / EYE_I8_SPLIT_ROWS] * rest[r].w[t];
-                }
-            }
+            int32_t sum = split_sum(panel, (const uint8_t *)a->a + i * a->a_stride, a->k, j % EYE_I8_NR);
             a->c[i * a->c_stride + j] = fmaf((float)sum, a->scale[j], a->bias[j]);
         }
     }

@@ -101,12 +101,19 @@ EYE_INLINE void start_sums(const struct eye_gemm_i8_args *a, struct piece *p, co
     for (size_t v = 0; v < 4; v++) turn_sums(p, v, 0), turn_sums(p, v, 8);
 }
 
-/* Rows r0 to r0 + m (constant) of the piece, nv times 8 columns (constant) from j on; w: theirs; c is row 0's. */
+struct half { /* 16 columns of a panel */
+    const int8_t *w;
+    const uint16_t *order;
+};
+
+/* Rows r0 to r0 + m (constant) of the piece, nv times 8 columns (constant) from j on; c is row 0's. */
 EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const struct piece *p, const size_t m, const size_t nv, size_t r0,
-                     const int8_t *w, float *c, size_t j) {
+                     const struct half *h, float *c, size_t j) {
     const size_t n = a->n - j, next = EYE_I8_KR * EYE_I8_NR;
     const __m256i ones = _mm256_set1_epi16(1);
     const uint8_t *x = p->row[r0];
+    const uint16_t *order = h->order, *end = order + 2 * p->k8;
+    const int8_t *w = h->w;
     __m256i sum[MR][2];
     c += r0 * a->c_stride + j;
     EYE_UNROLL
@@ -122,7 +129,8 @@ EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const struct piece *p, co
                 sum[r][v] = _mm256_add_epi32(sum[r][v], _mm256_castps_si256(eye_load8(c + r * a->c_stride + 8 * v, n - 8 * v)));
         }
     }
-    for (size_t s = 0; s < p->k8; s++, x += 8, w += 2 * next) {
+    for (; order < end; order += 2, w += 2 * next) {
+        const uint8_t *at0 = x + order[0], *at1 = x + order[1];
         __m256i w0[2], w1[2];
         EYE_UNROLL
         for (size_t v = 0; v < nv; v++) {
@@ -132,8 +140,8 @@ EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const struct piece *p, co
         EYE_UNROLL
         for (size_t r = 0; r < m; r++) {
             int32_t four0, four1;
-            memcpy(&four0, x + r * ROW_BYTES, sizeof four0);
-            memcpy(&four1, x + r * ROW_BYTES + 4, sizeof four1);
+            memcpy(&four0, at0 + r * ROW_BYTES, sizeof four0);
+            memcpy(&four1, at1 + r * ROW_BYTES, sizeof four1);
             __m256i x0 = _mm256_set1_epi32(four0), x1 = _mm256_set1_epi32(four1);
             EYE_UNROLL
             for (size_t v = 0; v < nv; v++) {
@@ -153,12 +161,12 @@ EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const struct piece *p, co
     }
 }
 
-EYE_INLINE void tiles(const struct eye_gemm_i8_args *a, const struct piece *p, const size_t nv, const int8_t *w, float *c,
+EYE_INLINE void tiles(const struct eye_gemm_i8_args *a, const struct piece *p, const size_t nv, const struct half *h, float *c,
                       size_t j) {
     size_t r = 0;
-    for (; r + MR <= p->m; r += MR) tile(a, p, MR, nv, r, w, c, j);
-    if (r + 2 <= p->m) tile(a, p, 2, nv, r, w, c, j), r += 2;
-    if (r < p->m) tile(a, p, 1, nv, r, w, c, j);
+    for (; r + MR <= p->m; r += MR) tile(a, p, MR, nv, r, h, c, j);
+    if (r + 2 <= p->m) tile(a, p, 2, nv, r, h, c, j), r += 2;
+    if (r < p->m) tile(a, p, 1, nv, r, h, c, j);
 }
 
 /* A panel with too many rests: rows i to i + m, in 16 bits. */
@@ -174,18 +182,19 @@ EYE_INLINE void panel_piece(const struct eye_gemm_i8_args *a, struct piece *p, c
     const int8_t *w = (const int8_t *)panel + EYE_I8_SUMS_BYTES + p->k0 * EYE_I8_NR;
     float *c = a->c + p->i * a->c_stride;
     for (size_t j = j0; j < a->n && j < j0 + EYE_I8_NR; j += NR) {
-        const int8_t *half = w + j % EYE_I8_NR * EYE_I8_KR;
+        const uint16_t *order = eye_i8_split_order(panel, a->k, j % EYE_I8_NR / NR);
+        struct half h = {w + j % EYE_I8_NR * EYE_I8_KR, order + p->k0 / EYE_I8_KR};
         start_sums(a, p, panel, j);
-        if (a->n - j > 8) tiles(a, p, 2, half, c, j);
-        else tiles(a, p, 1, half, c, j);
+        if (a->n - j > 8) tiles(a, p, 2, &h, c, j);
+        else tiles(a, p, 1, &h, c, j);
     }
 }
 
 void eye_gemm_i8_split_avx2(const struct eye_gemm_i8_args *a) {
     struct piece p;
-    memset(p.row, 0, sizeof p.row); /* rows that are not there are turned as well */
     for (p.i = 0; p.i < a->m; p.i += ROWS) {
         p.m = a->m - p.i < ROWS ? a->m - p.i : ROWS;
+        memset(p.row[0] + p.m * ROW_BYTES, 0, (ROWS - p.m) * ROW_BYTES); /* rows that are not there are turned as well */
         p.k0 = 0;
         do { /* once at least: without k there are biases */
             p.k = a->k - p.k0 < EYE_I8_SPLIT_K ? a->k - p.k0 : EYE_I8_SPLIT_K;
