@@ -35,6 +35,8 @@ enum eye_range_method { /* of int8 activations, out of what calibration saw */
     EYE_RANGE_PERCENTILE  /* 1 in 10,000 on either side is */
 };
 
+#define EYE_MAX_DECODER_SNR_DB 80
+
 struct eye_convert_opts { /* all zero = everything, as stored: nothing is lost */
     enum eye_convert_part part;
     const char *mmproj;                /* as eye_model_opts.mmproj */
@@ -46,6 +48,9 @@ struct eye_convert_opts { /* all zero = everything, as stored: nothing is lost *
     enum eye_range_method range_method; /* vision_type INT8, which needs calibration as well */
     double vision_snr_db;      /* vision_type INT8: inputs whose rounding costs the features most get 16 bits until, by an
                                   estimate on calibration pictures, this is met; 0 = bytes everywhere. See doc/QUANTIZATION.md */
+    double decoder_snr_db;     /* decoder_type Q4_0 or Q4_K with calibration: matrices whose outputs, rounded to 4 bits, are
+                                  farther from the checkpoint's than this (signal to noise, on the calibration pairs) become
+                                  q8_0; up to EYE_MAX_DECODER_SNR_DB; 0 = none. See doc/QUANTIZATION.md */
     uint32_t max_pairs;        /* of it at most, spread evenly; 0 = 64. Every fourth is kept for eye_quality_measure */
     const struct eye_convert_text *text; /* [n_text], borrowed for the call */
     size_t n_text;
@@ -64,6 +69,7 @@ struct eye_convert_tensor { /* what rounding did to one matrix */
     double rel_rms;            /* |w - v| / |w|; 0 = as stored */
     double weighted;           /* the same of its products with the calibration inputs; negative = not calibrated */
     double weighted_plain;     /* of these, what plain rounding would have cost */
+    double weighted_4bit;      /* with decoder_snr_db: weighted in the 4-bit type, by which it was chosen; else negative */
 };
 
 struct eye_convert_report {
@@ -72,6 +78,7 @@ struct eye_convert_report {
     char first_fallback[64];   /* the name of one of them, or "" */
     char warning[256];         /* what eye_model_open would log, or "" */
     uint64_t n_pairs, n_rows;  /* the decoder was calibrated on; 0 = it was not */
+    uint64_t n_raised, n_could_raise; /* matrices that decoder_snr_db made q8_0, of so many */
     uint64_t n_unreadable;     /* pictures of the calibration set that were left out */
     char first_unreadable[256]; /* why, of one of them, or "" */
     uint64_t n_pictures;       /* the tower was calibrated on */
@@ -89,7 +96,8 @@ void eye_convert_report_clear(struct eye_convert_report *report);
  * Memory: the checkpoint is mapped, rows are converted as they are written; folded convolutions and the tokenizer are in
  * memory; with calibration also the decoder as stored while pictures become rows, then its rounded matrices and one layer.
  * Returns EYE_OK; ARG (out is part of path, a type that is none, calibration: a folder without pictures, a decoder type
- * that is not of blocks); what eye_model_open returns; IO (disk full, no such folder); CANCELLED (nothing is left behind). */
+ * that is not of blocks; decoder_snr_db: out of range, without calibration, a decoder type not of 4 bits); what
+ * eye_model_open returns; IO (disk full, no such folder); CANCELLED (nothing is left behind). */
 EYE_MUST_CHECK enum eye_status eye_convert(const char *path, const char *out, const struct eye_convert_opts *opts,
                                            struct eye_convert_report *report, struct eye_err *err);
 

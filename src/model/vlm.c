@@ -219,8 +219,13 @@ static enum eye_status read_metadata(struct eye_vlm *m, struct eye_err *err) {
     m->vision_folded = true;
     EYE_TRY(read_type(m, "eyelet.vision.type", &m->vision_type, err));
     EYE_TRY(read_type(m, "eyelet.decoder.type", &m->decoder_type, err));
-    if (m->decoder_type != EYE_W_I8) return EYE_OK;
-    return eye_fail(err, EYE_E_UNSUPPORTED, "%s: eyelet.decoder.type is \"int8\": only vision towers are", m->ckpt->path);
+    EYE_TRY(read_type(m, EYE_BASE_TYPE_KEY, &m->decoder_base, err));
+    if (m->decoder_base == EYE_W_EXACT) m->decoder_base = m->decoder_type;
+    if (m->decoder_type == EYE_W_I8 || m->decoder_base == EYE_W_I8)
+        return eye_fail(err, EYE_E_UNSUPPORTED, "%s: eyelet.decoder.type is \"int8\": only vision towers are", m->ckpt->path);
+    if (m->decoder_type == EYE_W_EXACT || m->decoder_base == m->decoder_type) return EYE_OK;
+    return eye_fail(err, EYE_E_UNSUPPORTED, "%s: eyelet.decoder.type is \"%s\" and " EYE_BASE_TYPE_KEY " \"%s\"; expected one",
+                    m->ckpt->path, eye_wtype_name(m->decoder_type), eye_wtype_name(m->decoder_base));
 }
 
 enum eye_status eye_vlm_open(struct eye_vlm *m, const struct eye_checkpoint *ckpt, const struct eye_alloc *alloc,

@@ -31,8 +31,9 @@ struct eye_vlm {
     bool tied;                          /* the head reads token_embd.weight */
     bool vision_folded;                 /* a converted file: see struct eye_build */
     /* How a converted file wants its matrices multiplied, so that it computes what its folder did under the same options;
-     * EYE_W_EXACT for folders. */
-    enum eye_wtype vision_type, decoder_type;
+     * EYE_W_EXACT for folders, and for a decoder whose matrices have several types: decoder_base is the one it was converted
+     * to, from which some of them depart (else it is decoder_type). */
+    enum eye_wtype vision_type, decoder_type, decoder_base;
     char warning[256];                  /* "" or one line for the log */
 };
 
@@ -77,6 +78,8 @@ enum eye_wtype eye_vlm_part_type(enum eye_part part, enum eye_wtype vision, enum
 
 /* A converted file of some parts alone: what net-run runs. */
 #define EYE_PARTS_KEY "eyelet.parts"
+/* A decoder of several types: the one most were converted to; eyelet.decoder.type is "exact" then. */
+#define EYE_BASE_TYPE_KEY "eyelet.decoder.base"
 #define EYE_PARTS_VISION "vision" /* VISION and PROJECTOR */
 #define EYE_PARTS_EMBED "embed"   /* EMBED */
 

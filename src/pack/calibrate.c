@@ -1,6 +1,7 @@
 /* calibrate: layers as sections, their linears in groups, each group's statistics, the rounded matrices. */
 #include "pack/calibrate.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -58,6 +59,10 @@ struct eye_value eye_calibrated_value(const struct eye_calibrated *c, const stru
     v.pair_rows = 0;
     v.transposed = false;
     return v;
+}
+
+bool eye_round_is_near(const struct eye_round_cost *c, double snr_db) {
+    return c->weighted_err * pow(10, snr_db / 10) <= c->weighted_all;
 }
 
 static enum eye_status add_tensor(struct eye_calibrated *c, const struct eye_value *w, enum eye_dtype dtype,
@@ -191,6 +196,24 @@ static bool rounded_to(const struct walk *w, const struct eye_graph *g, const st
     return eye_grid_has(*dtype) && !eye_calibrated_find(w->c, v->name);
 }
 
+/* The same matrix once more, in 8 bits. f [n, k]: the checkpoint's. */
+static enum eye_status to_8_bits(struct eye_calibrated *c, struct eye_calibrated_tensor *t, const struct eye_rounder *r,
+                                 const float *f, struct eye_err *err) {
+    size_t row_bytes;
+    eye_pages_free(t->rows, t->bytes);
+    t->rows = NULL;
+    t->dtype = EYE_Q8_0;
+    t->raised = true;
+    c->n_raised++;
+    if (!eye_dtype_row_bytes(t->dtype, (uint64_t)t->k, &row_bytes) || !eye_mul_ok(row_bytes, (size_t)t->n, &t->bytes))
+        return eye_fail_nomem(err, SIZE_MAX);
+    t->rows = eye_pages_alloc(t->bytes);
+    if (!t->rows) return eye_fail_nomem(err, t->bytes);
+    t->cost = t->plain = (struct eye_round_cost){0};
+    EYE_TRY(eye_rounder_plain(r, t->dtype, (size_t)t->n, f, t->rows, &t->plain, err));
+    return eye_rounder_run(r, t->dtype, (size_t)t->n, f, t->rows, &t->cost, err);
+}
+
 static enum eye_status round_matrix(struct walk *w, const struct eye_value *v, enum eye_dtype dtype,
                                     const struct eye_rounder *r, struct eye_err *err) {
     struct eye_calibrated_tensor *t = NULL;
@@ -202,6 +225,9 @@ static enum eye_status round_matrix(struct walk *w, const struct eye_value *v, e
     for (size_t i = 0; i < n; i++) eye_weight_row(v, (int64_t)i, f + i * k);
     enum eye_status st = eye_rounder_plain(r, dtype, n, f, t->rows, &t->plain, err);
     if (st == EYE_OK) st = eye_rounder_run(r, dtype, n, f, t->rows, &t->cost, err);
+    t->narrow = t->cost;
+    if (st == EYE_OK && dtype != EYE_Q8_0 && w->opts->snr_db > 0 && !eye_round_is_near(&t->cost, w->opts->snr_db))
+        st = to_8_bits(w->c, t, r, f, err);
     eye_pages_free(f, n * k * sizeof *f);
     return st;
 }

@@ -23,21 +23,26 @@ struct eye_calibrated_tensor {
     void *rows;            /* [n] rows of dtype */
     size_t bytes;
     struct eye_round_cost cost, plain; /* plain: what plain rounding would have cost on the same inputs */
+    bool raised;           /* q8_0, because in the type asked for it would have cost: */
+    struct eye_round_cost narrow; /* = cost if it was not raised */
 };
 struct eye_calibrated {
     const struct eye_alloc *alloc;
     struct eye_arena arena;
     struct eye_strmap by_name;
     struct eye_calibrated_tensor *tensor;
-    size_t n, cap;
+    size_t n, cap, n_raised;
 };
 struct eye_calibrate_opts {
     enum eye_wtype type; /* of the decoder: q8_0, q4_0, q4_k; matrices whose rows fall back to f16 are left alone */
+    double snr_db;       /* > 0: matrices whose outputs are farther from the checkpoint's than this become q8_0 */
     void (*progress)(void *ctx, double done_0_to_1);
     void *progress_ctx;
     bool (*cancel)(void *ctx);
     void *cancel_ctx;
 };
+/* weighted_all is more than snr_db above weighted_err. */
+bool eye_round_is_near(const struct eye_round_cost *c, double snr_db);
 /* rows: of all pairs one after the other, as the decoder gets them, [p->n_ids, hidden]; spoilt. */
 EYE_MUST_CHECK enum eye_status eye_calibrate_decoder(struct eye_calibrated *c, const struct eye_vlm *m,
                                                      const struct eye_pairs *p, float *rows,

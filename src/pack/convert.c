@@ -122,13 +122,15 @@ static enum eye_status add_entry(struct convert *c, const char *name, const stru
     r->tensor = list;
     r->tensor_cap = cap;
     struct eye_convert_tensor *e = &r->tensor[r->n_matrices];
-    *e = (struct eye_convert_tensor){.type = eye_dtype_info(dtype)->name, .weighted = -1, .weighted_plain = -1};
+    *e = (struct eye_convert_tensor){.type = eye_dtype_info(dtype)->name, .weighted = -1, .weighted_plain = -1,
+                                     .weighted_4bit = -1};
     snprintf(e->name, sizeof e->name, "%s", name);
     if (eye_dtype_row_bytes(dtype, (uint64_t)w->dims[1], &row_bytes)) e->bytes = row_bytes * (uint64_t)w->dims[0];
     if (t) {
         e->rel_rms = ratio(t->cost.err, t->cost.all);
         e->weighted = ratio(t->cost.weighted_err, t->cost.weighted_all);
         e->weighted_plain = ratio(t->plain.weighted_err, t->plain.weighted_all);
+        if (c->opts->decoder_snr_db > 0) e->weighted_4bit = ratio(t->narrow.weighted_err, t->narrow.weighted_all);
     }
     *i_cost = (int64_t)r->n_matrices++;
     return EYE_OK;
@@ -171,7 +173,8 @@ static enum eye_status add_int8_entry(struct convert *c, const char *name, const
     r->tensor = list;
     r->tensor_cap = cap;
     struct eye_convert_tensor *e = &r->tensor[r->n_matrices++];
-    *e = (struct eye_convert_tensor){.type = "int8", .rel_rms = (double)w->rel_rms, .weighted = -1, .weighted_plain = -1};
+    *e = (struct eye_convert_tensor){.type = "int8", .rel_rms = (double)w->rel_rms, .weighted = -1, .weighted_plain = -1,
+                                     .weighted_4bit = -1};
     e->bytes = (uint64_t)w->dims[0] * sizeof(float);
     uint64_t n = 1;
     for (int i = 0; i < w->rank; i++) n *= (uint64_t)w->dims[i];
@@ -194,8 +197,10 @@ static enum eye_status add_int8(struct convert *c, const char *name, const struc
     return eye_gguf_add_tensor(&c->writer, scales, &s, NULL, NULL, err);
 }
 
-/* The file's type of a matrix: what the engine would make of it; as stored when nothing was asked for. */
+/* The file's type of a matrix: what calibration chose, what the engine would make of it; as stored when nothing was asked. */
 static enum eye_dtype matrix_dtype(struct convert *c, const char *name, const struct eye_value *w, enum eye_wtype asked) {
+    const struct eye_calibrated_tensor *of_pairs = eye_calibrated_find(&c->calibrated, w->name);
+    if (of_pairs && of_pairs->raised) return of_pairs->dtype;
     if (asked == EYE_W_I8) return w->row_scale || w->dtype == EYE_F32 ? EYE_F16 : w->dtype; /* what is not int8 by now */
     enum eye_wtype t = eye_wtype_for(asked, w->dims[1]);
     if (t == EYE_W_EXACT) return w->row_scale ? EYE_F32 : w->dtype;
@@ -265,8 +270,8 @@ static enum eye_status read_pairs(struct convert *c, struct eye_pairs *p, float 
 }
 
 static enum eye_status calibrate(struct convert *c, enum eye_wtype decoder, struct eye_err *err) {
-    struct eye_calibrate_opts opts = {.type = decoder, .progress = on_calibration, .progress_ctx = c, .cancel = c->opts->cancel,
-                                      .cancel_ctx = c->opts->cancel_ctx};
+    struct eye_calibrate_opts opts = {.type = decoder, .snr_db = c->opts->decoder_snr_db, .progress = on_calibration,
+                                      .progress_ctx = c, .cancel = c->opts->cancel, .cancel_ctx = c->opts->cancel_ctx};
     struct eye_pairs p = {.n = 0};
     float *rows = NULL;
     if (!eye_grid_has(eye_wtype_dtype(decoder)))
@@ -278,6 +283,8 @@ static enum eye_status calibrate(struct convert *c, enum eye_wtype decoder, stru
         c->report.n_unreadable = p.n_unreadable;
         c->report.n_pairs = p.nothing_held_out ? p.n : p.n - p.n_held_out;
         for (size_t i = 0; i < p.n; i++) c->report.n_rows += p.pair[i].held_out ? 0 : p.pair[i].n;
+        c->report.n_raised = c->calibrated.n_raised;
+        c->report.n_could_raise = opts.snr_db > 0 ? c->calibrated.n : 0;
         c->progress_from = 0.95;
     }
     if (rows) eye_pages_free(rows, p.n_ids * (size_t)c->m.config.text.hidden * sizeof *rows);
@@ -313,7 +320,9 @@ static enum eye_status int8_parts(struct convert *c, struct eye_err *err) {
     return eye_int8_put_ranges(&c->writer, vision, projector, err);
 }
 
-static enum eye_status put_keys(struct convert *c, enum eye_wtype vision, enum eye_wtype decoder, struct eye_err *err) {
+/* decoder: of its matrices or, where they are of several types, of most. */
+static enum eye_status put_keys(struct convert *c, enum eye_wtype vision, enum eye_wtype decoder, bool mixed,
+                                struct eye_err *err) {
     enum eye_convert_part part = c->opts->part;
     bool all = part == EYE_CONVERT_ALL, some = part == EYE_CONVERT_VISION || part == EYE_CONVERT_EMBED;
     if (some) {
@@ -322,10 +331,24 @@ static enum eye_status put_keys(struct convert *c, enum eye_wtype vision, enum e
     } else {
         EYE_TRY(eye_pack_llama_keys(&c->writer, &c->m, decoder, all, err));
     }
-    if (all || some) EYE_TRY(eye_pack_own_keys(&c->writer, &c->m, vision, decoder, all, err));
+    if (all || some) EYE_TRY(eye_pack_own_keys(&c->writer, &c->m, vision, decoder, mixed, all, err));
     for (size_t i = 0; i < c->opts->n_text; i++)
         EYE_TRY(eye_gguf_put_text(&c->writer, c->opts->text[i].key, c->opts->text[i].value, err));
     return EYE_OK;
+}
+
+static enum eye_status check_decoder_snr(const struct convert *c, enum eye_wtype decoder, struct eye_err *err) {
+    double db = c->opts->decoder_snr_db;
+    if (db == 0) return EYE_OK;
+    if (!(db > 0 && db <= EYE_MAX_DECODER_SNR_DB))
+        return eye_fail(err, EYE_E_ARG, "decoder_snr_db (--decoder-snr) is %g; expected 0 to %d", db,
+                        EYE_MAX_DECODER_SNR_DB);
+    if (!c->opts->calibration)
+        return eye_fail(err, EYE_E_ARG, "decoder_snr_db (--decoder-snr): what matrices lose is measured on pairs of picture "
+                        "and text: give a folder of them (--calibration DIR)");
+    if (decoder == EYE_W_Q4_0 || decoder == EYE_W_Q4_K) return EYE_OK;
+    return eye_fail(err, EYE_E_ARG, "decoder_snr_db (--decoder-snr): the decoder's type is %s; expected q4_0 or q4_k, which "
+                    "some of its matrices leave for q8_0", eye_wtype_name(decoder));
 }
 
 static enum eye_status convert(struct convert *c, const char *out, struct eye_err *err) {
@@ -338,9 +361,13 @@ static enum eye_status convert(struct convert *c, const char *out, struct eye_er
         return eye_fail(err, EYE_E_ARG, "%s: a model of text: it has no vision tower", c->m.ckpt->path);
     if (decoder == EYE_W_I8)
         return eye_fail(err, EYE_E_ARG, "decoder int8: int8 is for vision towers; q8_0 is the decoder's type of 8 bits");
+    if (decodes) EYE_TRY(check_decoder_snr(c, decoder, err));
     if (int8) EYE_TRY(int8_parts(c, err));
     if (decodes && c->opts->calibration && (!int8 || eye_grid_has(eye_wtype_dtype(decoder)))) EYE_TRY(calibrate(c, decoder, err));
-    EYE_TRY(put_keys(c, vision, decoder, err));
+    if (c->report.n_raised && c->report.n_raised == c->calibrated.n) decoder = EYE_W_Q8_0;
+    bool as_stored = decoder == EYE_W_EXACT, mixed = as_stored ? c->m.decoder_base != EYE_W_EXACT
+                                                               : c->report.n_raised && decoder != EYE_W_Q8_0;
+    EYE_TRY(put_keys(c, vision, as_stored ? c->m.decoder_base : decoder, mixed, err));
     /* decoder first: embedding, layers, head; then what llama.cpp does not know */
     static const enum eye_part order[EYE_N_PART] = {EYE_PART_EMBED, EYE_PART_DECODER, EYE_PART_HEAD, EYE_PART_PROJECTOR,
                                                     EYE_PART_VISION};

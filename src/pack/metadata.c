@@ -256,14 +256,15 @@ enum eye_status eye_pack_llama_keys(struct eye_gguf_writer *w, const struct eye_
 }
 
 enum eye_status eye_pack_own_keys(struct eye_gguf_writer *w, const struct eye_vlm *m, enum eye_wtype vision_type,
-                                  enum eye_wtype decoder_type, bool text, struct eye_err *err) {
+                                  enum eye_wtype decoder_type, bool mixed, bool text, struct eye_err *err) {
     bool has_json = side_file(m, "tokenizer.json").p != NULL;
     if (eye_vlm_sees(m)) {
         EYE_TRY(eye_gguf_put_text(w, "eyelet.vision.family", m->config.vision.family, err));
         EYE_TRY(eye_gguf_put_text(w, "eyelet.vision.form", "folded", err));
         EYE_TRY(eye_gguf_put_text(w, "eyelet.vision.type", eye_wtype_name(vision_type), err));
     }
-    EYE_TRY(eye_gguf_put_text(w, "eyelet.decoder.type", eye_wtype_name(decoder_type), err));
+    EYE_TRY(eye_gguf_put_text(w, "eyelet.decoder.type", eye_wtype_name(mixed ? EYE_W_EXACT : decoder_type), err));
+    if (mixed) EYE_TRY(eye_gguf_put_text(w, EYE_BASE_TYPE_KEY, eye_wtype_name(decoder_type), err));
     for (size_t i = 0; eye_checkpoint_side_name(i); i++) {
         const char *name = eye_checkpoint_side_name(i);
         struct eye_bytes b = side_file(m, name);

@@ -11,8 +11,8 @@
 EYE_MUST_CHECK enum eye_status eye_pack_llama_keys(struct eye_gguf_writer *w, const struct eye_vlm *m,
                                                    enum eye_wtype decoder_type, bool whole, struct eye_err *err);
 /* eyelet.*: form and types of the parts, and the checkpoint's side files as strings eyelet.file.NAME; those of the tokenizer
- * only with text. */
+ * only with text. mixed: matrices of the decoder are of several types, most of decoder_type. */
 EYE_MUST_CHECK enum eye_status eye_pack_own_keys(struct eye_gguf_writer *w, const struct eye_vlm *m, enum eye_wtype vision_type,
-                                                 enum eye_wtype decoder_type, bool text, struct eye_err *err);
+                                                 enum eye_wtype decoder_type, bool mixed, bool text, struct eye_err *err);
 
 #endif

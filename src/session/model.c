@@ -167,8 +167,13 @@ static enum eye_status check_int8(struct eye_model *m, struct eye_err *err) {
     return EYE_OK;
 }
 
+/* The same by name: of matrices of several types the one that they were converted to. */
+static enum eye_wtype decoder_named(const struct eye_model *m) {
+    return m->opts.decoder_type != EYE_WEIGHT_STORED ? (enum eye_wtype)m->opts.decoder_type : m->vlm.decoder_base;
+}
+
 static void resolve_cache(struct eye_model *m) {
-    enum eye_wtype t = part_type(m, EYE_PART_DECODER);
+    enum eye_wtype t = decoder_named(m);
     if (m->opts.cache_type != EYE_CACHE_AUTO) return;
     m->opts.cache_type = t == EYE_W_EXACT || t == EYE_W_F32 ? EYE_CACHE_F32 : EYE_CACHE_F16;
 }
@@ -436,7 +441,7 @@ void eye_model_get_info(const struct eye_model *m, struct eye_model_info *out) {
         .image_tokens = (int32_t)m->image_tokens,
         .vision_channels = (int32_t)c->vision.channels,
         .n_threads = m->opts.n_threads ? m->opts.n_threads : eye_cpu_count(),
-        .decoder_type = (enum eye_weight_type)part_type(m, EYE_PART_DECODER),
+        .decoder_type = (enum eye_weight_type)decoder_named(m),
         .vision_type = (enum eye_weight_type)part_type(m, EYE_PART_VISION),
         .cache_type = m->opts.cache_type,
         .fit = m->opts.fit,

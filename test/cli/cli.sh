@@ -399,11 +399,36 @@ done
 usage '--judge shows in --report only; see "eyelet help convert"' convert "$model" -o "$tmp/c.gguf" --judge "$tmp/pictures"
 fails 'no pictures; expected ' convert "$model" -o "$tmp/c.gguf" --decoder q4_0 --calibration "$tmp/no-pictures"
 fails "the decoder's type is exact; expected q8_0, q4_0 or q4_k" convert "$model" -o "$tmp/c.gguf" --calibration "$tmp/pictures"
-for line in 'blk.0.attn_q.weight  *q4_0 .* %.* %.* %$' 'calibrated on  *4 pairs, ' 'judged on  *1 pairs held out, ' 'KL divergence  *[0-9]' \
+fails 'decoder_snr_db (--decoder-snr): what matrices lose is measured on pairs of picture and text: give a folder of them (--calibration DIR)' \
+    convert "$model" -o "$tmp/c.gguf" --decoder q4_0 --decoder-snr 30
+fails "(--decoder-snr): the decoder's type is q8_0; expected q4_0 or q4_k" \
+    convert "$model" -o "$tmp/c.gguf" --decoder q8_0 --calibration "$tmp/pictures" --decoder-snr 30
+usage '--decoder-snr is "81", expected a number from 0 to 80; see "eyelet help convert"' \
+    convert "$model" -o "$tmp/c.gguf" --decoder q4_0 --decoder-snr 81
+usage '--decoder-snr is "-1", expected a number from 0 to 80; see "eyelet help convert"' \
+    convert "$model" -o "$tmp/c.gguf" --decoder q4_0 --decoder-snr -1
+for line in 'blk.0.attn_q.weight  *q4_0 .* %.* %.* % *[0-9.]* dB$' 'calibrated on  *4 pairs, ' 'judged on  *1 pairs held out, ' 'KL divergence  *[0-9]' \
     'greedy answers ' 'vision features  *cosine 1.000000, SNR inf dB' 'matrices as stored$'; do
     [ -s "$tmp/report" ] || run convert "$model" -o "$tmp/c.gguf" --decoder q4_0 --calibration "$tmp/pictures" --report "$tmp/report" -q
     if grep -q -- "$line" "$tmp/report"; then good; else bad "a report without $line"; cat "$tmp/report"; fi
 done
+run convert "$model" -o "$tmp/c.gguf" --decoder q4_0 --calibration "$tmp/pictures" --decoder-snr 31 --report "$tmp/report"
+if [ "$rc" = 0 ] && grep -q '[0-9] of 14 matrices of the decoder.s layers are q8_0: in 4 bits their outputs would have less than 31 dB' "$tmp/err"
+then good; else bad 'matrices in 8 bits are counted'; fi
+for line in 'blk.0.attn_k.weight  *q8_0 .* [3-9][0-9]\.[0-9] dB  *2[0-9]\.[0-9] dB$' 'in 8 bits  *[0-9]* of 14 matrices' \
+    'blk.0.ffn_down.weight  *q4_0 .* 3[1-9]\.[0-9] dB  *3[1-9]\.[0-9] dB$'; do
+    if grep -q -- "$line" "$tmp/report"; then good; else bad "a report without $line"; cat "$tmp/report"; fi
+done
+prints 'q4_0 x ' inspect "$tmp/c.gguf"
+prints 'q8_0 x ' inspect "$tmp/c.gguf"
+prints 'decoder q4_0' doctor -m "$tmp/c.gguf"
+run compile "$tmp/c.gguf" -o "$tmp/c.eyelet" -q
+same 'a decoder of two types, 1 thread = compiled, 3' "run -m $tmp/c.gguf -i $tmp/a.ppm -n 12 --ignore-eos -t 1" \
+    "run -m $tmp/c.eyelet -i $tmp/a.ppm -n 12 --ignore-eos -t 3"
+fails 'only as its kernels want it' run -m "$tmp/c.eyelet" -p x --decoder q4_0
+run export onnx "$tmp/c.gguf" -o "$tmp/two-types"
+if [ "$rc" = 0 ] && [ -s "$tmp/two-types/decoder_kv.onnx" ]; then good; else bad 'a decoder of two types as ONNX'; cat "$tmp/err"; fi
+prints '"output_snr_db_4bit": ' convert "$model" -o "$tmp/c.gguf" --decoder q4_k --calibration "$tmp/pictures" --decoder-snr 31 --report - --json -q
 echo broken >"$tmp/pictures/p0.jpg"
 run convert "$model" -o "$tmp/i8.gguf" --vision int8 --calibration "$tmp/pictures" --calibration-method minmax --max-pairs 3
 if [ "$rc" = 0 ] && grep -q 'warning: 1 pictures could not be read and were left out; the first: .*p0.jpg' "$tmp/err"; then good; else bad 'a broken picture'; fi

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,6 +172,42 @@ static void test_int8(void **state) {
         snprintf(gguf, sizeof gguf, "%s/int8.gguf", eye_scratch_dir());
         ok(eye_convert(model_folder(models[i]), gguf, &o, NULL, &err));
         same(models[i], gguf, (struct eye_model_opts){0}, compiled(gguf, NULL, NULL), (struct eye_model_opts){0});
+    }
+}
+
+/* A decoder of several types: run and compiled as it is, not rounded again. */
+static void test_mixed(void **state) {
+    char gguf[1024];
+    struct eye_convert_report r;
+    struct eye_convert_opts o = {.decoder_type = EYE_WEIGHT_Q4_0, .calibration = pictures(), .per_tensor = true};
+    double most = 0, least = 1;
+    (void)state;
+    snprintf(gguf, sizeof gguf, "%s/mixed.gguf", eye_scratch_dir());
+    ok(eye_convert(model_folder("tiny"), gguf, &o, &r, &err));
+    for (size_t i = 0; i < r.n_matrices; i++) {
+        if (r.tensor[i].weighted < 0) continue;
+        most = fmax(most, r.tensor[i].weighted);
+        least = fmin(least, r.tensor[i].weighted);
+    }
+    eye_convert_report_clear(&r);
+    o.decoder_snr_db = -10 * log10(most * least);
+    o.per_tensor = false;
+    ok(eye_convert(model_folder("tiny"), gguf, &o, &r, &err));
+    assert_true(r.n_raised > 0 && r.n_raised < r.n_could_raise);
+    const char *file = compiled(gguf, NULL, NULL);
+    same("mixed", gguf, (struct eye_model_opts){.n_threads = 1}, file, (struct eye_model_opts){.n_threads = 3});
+    struct eye_model_opts narrow = {.decoder_type = EYE_WEIGHT_Q4_0};
+    struct said a = listen_to(gguf, (struct eye_model_opts){0}), b = listen_to(gguf, narrow);
+    assert_true(memcmp(a.logits, b.logits, a.n_logits * sizeof *a.logits) != 0);
+    free_said(&a), free_said(&b);
+    const char *const path[] = {gguf, file};
+    for (int i = 0; i < 2; i++) { /* and by name it is what it was converted to */
+        struct eye_model *m;
+        struct eye_model_info info;
+        ok(eye_model_open(path[i], NULL, &m, &err));
+        eye_model_get_info(m, &info);
+        assert_true(info.decoder_type == EYE_WEIGHT_Q4_0 && info.cache_type == EYE_CACHE_F16);
+        eye_model_close(m);
     }
 }
 
@@ -570,6 +607,7 @@ int main(void) {
         cmocka_unit_test(test_lists), cmocka_unit_test(test_other_cpus), cmocka_unit_test(test_layouts),
         cmocka_unit_test(test_only_runs), cmocka_unit_test(test_refused), cmocka_unit_test(test_sums),
         cmocka_unit_test(test_mutations), cmocka_unit_test(test_faults), cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_mixed),
     };
     return cmocka_run_group_tests_name("compile", tests, NULL, teardown);
 }

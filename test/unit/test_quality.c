@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "base/sys.h"
 #include "eyelet/convert.h"
 #include "eyelet/experimental.h"
+#include "pack/calibrate.h"
 #include "pack/pairs.h"
 #include "support/make_checkpoint.h"
 #include "support/support.h"
@@ -127,6 +129,63 @@ static void every_matrix_is_rounded_for_its_inputs(void **state) {
     }
 }
 
+/* A matrix's type and size by what it loses in 4 bits; the middle one's loss is the bound, so there are both kinds. */
+static void sensitive_matrices_get_8_bits(void **state) {
+    static const enum eye_weight_type types[] = {EYE_WEIGHT_Q4_0, EYE_WEIGHT_Q4_K};
+    const char *dir = pictures("pictures", 8, 8), *out = path("mixed.gguf"), *one = path("one-thread.gguf");
+    for (size_t t = 0; t < EYE_COUNT(types); t++) {
+        struct eye_convert_report r = convert(tiny(), out, types[t], dir);
+        struct eye_convert_opts o = {.decoder_type = types[t], .calibration = dir, .per_tensor = true};
+        double most = 0, least = 1;
+        for (size_t i = 0; i < r.n_matrices; i++) {
+            if (r.tensor[i].weighted < 0) continue;
+            assert_true(r.tensor[i].weighted_4bit < 0);
+            most = fmax(most, r.tensor[i].weighted);
+            least = fmin(least, r.tensor[i].weighted);
+        }
+        assert_true(r.n_raised == 0 && r.n_could_raise == 0);
+        uint64_t bytes = r.bytes_out;
+        eye_convert_report_clear(&r);
+        o.decoder_snr_db = -10 * log10(most * least); /* halfway, in decibels */
+        ok(eye_convert(tiny(), out, &o, &r, &err));
+        uint64_t n_raised = 0;
+        for (size_t i = 0; i < r.n_matrices; i++) {
+            const struct eye_convert_tensor *m = &r.tensor[i];
+            if (m->weighted < 0) continue;
+            bool raised = strcmp(m->type, "q8_0") == 0;
+            assert_true(raised == (-20 * log10(m->weighted_4bit) < o.decoder_snr_db));
+            assert_true(raised ? m->weighted < m->weighted_4bit : m->weighted == m->weighted_4bit);
+            n_raised += raised;
+        }
+        assert_true(n_raised > 0 && n_raised < 14 && r.n_raised == n_raised && r.n_could_raise == 14 && r.bytes_out > bytes);
+        eye_convert_report_clear(&r);
+        cpu_set_t all, first; /* as many threads as there are processors */
+        assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+        CPU_ZERO(&first);
+        for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&first) == 0; i++)
+            if (CPU_ISSET(i, &all)) CPU_SET(i, &first);
+        assert_int_equal(sched_setaffinity(0, sizeof first, &first), 0);
+        ok(eye_convert(tiny(), one, &o, NULL, &err));
+        assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+        assert_true(same_bytes(out, one));
+        ok(eye_convert(out, one, NULL, NULL, &err)); /* converted on: as it is */
+        assert_true(same_bytes(out, one));
+        o.decoder_snr_db = EYE_MAX_DECODER_SNR_DB; /* all of them: the file of 8 bits */
+        ok(eye_convert(tiny(), out, &o, NULL, &err));
+        r = convert(tiny(), one, EYE_WEIGHT_Q8_0, dir);
+        eye_convert_report_clear(&r);
+        assert_true(same_bytes(out, one));
+    }
+}
+
+static void snr_is_a_share_of_what_comes_out(void **state) {
+    const struct eye_round_cost c = {.weighted_err = 1, .weighted_all = 1000}, none = {0}, broken = {.weighted_err = NAN};
+    assert_true(eye_round_is_near(&c, 29.9));
+    assert_false(eye_round_is_near(&c, 30.1));
+    assert_true(eye_round_is_near(&none, 80)); /* nothing ever came in */
+    assert_false(eye_round_is_near(&broken, 1));
+}
+
 static void families_are_calibrated(void **state) {
     static const char *const model[] = {"llava/clip", "llava/siglip", "llava/qwen2", "llava/llama", "llava/llama-bias",
                                         "compose/gpt2", "compose/small-map", "compose/large-pooled"};
@@ -159,6 +218,33 @@ static void refused(const char *model, enum eye_weight_type type, const char *di
     struct eye_convert_opts o = {.decoder_type = type, .calibration = dir, .per_tensor = true};
     assert_true(eye_error_is(dir, eye_convert(model, out, &o, NULL, &err), want, &err, says));
     assert_false(eye_path_exists(out));
+}
+
+static void snr_refused(enum eye_weight_type type, const char *dir, double db, const char *says) {
+    const char *out = path("refused.gguf");
+    struct eye_convert_opts o = {.decoder_type = type, .calibration = dir, .decoder_snr_db = db};
+    assert_true(eye_error_is(says, eye_convert(tiny(), out, &o, NULL, &err), EYE_E_ARG, &err, says));
+    assert_false(eye_path_exists(out));
+}
+
+/* Also files that say two things of their types. */
+static void choices_that_make_no_sense(void **state) {
+    const char *dir = pictures("pictures", 8, 8), *out = path("two.gguf");
+    struct eye_convert_text base = {"eyelet.decoder.base", "int8"};
+    struct eye_convert_opts o = {.decoder_type = EYE_WEIGHT_Q8_0, .text = &base, .n_text = 1};
+    struct eye_model *m;
+    snr_refused(EYE_WEIGHT_Q4_0, NULL, 30, "give a folder of them (--calibration DIR)");
+    snr_refused(EYE_WEIGHT_Q8_0, dir, 30, "the decoder's type is q8_0; expected q4_0 or q4_k");
+    snr_refused(EYE_WEIGHT_STORED, dir, 30, "the decoder's type is exact");
+    snr_refused(EYE_WEIGHT_Q4_0, dir, -1, "is -1; expected 0 to 80");
+    snr_refused(EYE_WEIGHT_Q4_K, dir, 80.5, "is 80.5; expected 0 to 80");
+    snr_refused(EYE_WEIGHT_Q4_0, dir, (double)NAN, "expected 0 to 80");
+    snr_refused(EYE_WEIGHT_Q4_0, dir, (double)INFINITY, "expected 0 to 80");
+    ok(eye_convert(tiny(), out, &o, NULL, &err));
+    assert_true(eye_error_is("int8", eye_model_open(out, NULL, &m, &err), EYE_E_UNSUPPORTED, &err, "only vision towers are"));
+    base.value = "q4_0";
+    ok(eye_convert(tiny(), out, &o, NULL, &err));
+    assert_true(eye_error_is("q4_0", eye_model_open(out, NULL, &m, &err), EYE_E_UNSUPPORTED, &err, "expected one"));
 }
 
 static bool always(void *ctx) { return true; }
@@ -269,6 +355,8 @@ static int end(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_matrix_is_rounded_for_its_inputs), cmocka_unit_test(families_are_calibrated),
+        cmocka_unit_test(sensitive_matrices_get_8_bits),          cmocka_unit_test(snr_is_a_share_of_what_comes_out),
+        cmocka_unit_test(choices_that_make_no_sense),
         cmocka_unit_test(captions_may_be_missing),                cmocka_unit_test(what_cannot_be_calibrated),
         cmocka_unit_test(lines_of_text_are_pairs),                cmocka_unit_test(pairs_are_bounded),
         cmocka_unit_test(a_model_equals_itself),                  cmocka_unit_test(rounding_shows),

@@ -12,7 +12,7 @@ struct convert_opts {
     const char *out, *mmproj, *calibration, *report, *judge;
     int32_t decoder, vision; /* enum eye_weight_type */
     int32_t method;          /* enum eye_range_method */
-    float snr_db;
+    float snr_db, decoder_snr_db;
     int32_t max_pairs;
     bool decoder_only, json, quiet;
 };
@@ -30,6 +30,8 @@ static const struct arg convert_args[] = {
     {ARG_CHOICE, 0, "calibration-method", "HOW", "ranges of int8 activations", offsetof(T, method), .choices = method_names},
     {ARG_REAL, 0, "vision-snr", "DB", "--vision int8: what costs most gets 16 bits until features have this",
      offsetof(T, snr_db), 0, 80},
+    {ARG_REAL, 0, "decoder-snr", "DB", "4-bit decoder with --calibration: matrices that would lose more become q8_0",
+     offsetof(T, decoder_snr_db), 0, EYE_MAX_DECODER_SNR_DB},
     {ARG_INT, 0, "max-pairs", "N", "pictures used of a folder, spread evenly", offsetof(T, max_pairs), 1, 65536, .def = 64},
     {ARG_TEXT, 0, "report", "FILE", "what rounding cost, by matrix and on pictures; - = stdout; JSON with --json",
      offsetof(T, report)},
@@ -119,6 +121,7 @@ static int run(void *opts, char *const *operand, int n_operands) {
         .decoder_type = (enum eye_weight_type)o->decoder,
         .vision_type = (enum eye_weight_type)o->vision, .calibration = o->calibration, .max_pairs = (uint32_t)o->max_pairs,
         .range_method = (enum eye_range_method)o->method, .vision_snr_db = (double)o->snr_db,
+        .decoder_snr_db = (double)o->decoder_snr_db,
         .per_tensor = o->report != NULL, .progress = on_progress, .progress_ctx = &ui, .cancel = ui_interrupted,
     };
     ui_catch_interrupt(); /* an unfinished file is removed */
@@ -134,6 +137,9 @@ static int run(void *opts, char *const *operand, int n_operands) {
     if (r.n_int8 && (r.n_wide || r.n_int8 < r.n_could_int8))
         ui_note(&ui, "%llu of %llu layers of the vision tower and projector multiply int8, %llu of these inputs of 16 bits",
                 (unsigned long long)r.n_int8, (unsigned long long)r.n_could_int8, (unsigned long long)r.n_wide);
+    if (r.n_could_raise)
+        ui_note(&ui, "%llu of %llu matrices of the decoder's layers are q8_0: in 4 bits their outputs would have less than "
+                "%g dB", (unsigned long long)r.n_raised, (unsigned long long)r.n_could_raise, (double)o->decoder_snr_db);
     int code = finish(&ui, o, operand[0], &r);
     eye_convert_report_clear(&r);
     return code;
@@ -144,6 +150,8 @@ static const struct example examples[] = {
     {"The decoder alone, for llama.cpp", "eyelet convert FastVLM-0.5B -o decoder.gguf --decoder q8_0 --decoder-only"},
     {"4 bits, rounded for pictures like yours, and what it cost",
      "eyelet convert FastVLM-0.5B -o fastvlm.gguf --decoder q4_0 --calibration pictures --report -"},
+    {"4 bits where outputs keep 36 dB, 8 where they would not",
+     "eyelet convert FastVLM-0.5B -o fastvlm.gguf --decoder q4_0 --calibration pictures --decoder-snr 36"},
     {"A vision tower that multiplies bytes",
      "eyelet convert FastVLM-0.5B -o fastvlm.gguf --vision int8 --calibration pictures"},
     {NULL, NULL},

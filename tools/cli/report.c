@@ -13,16 +13,25 @@ static void percent(char *out, size_t cap, double x) {
     else snprintf(out, cap, "%.3f %%", 100 * x);
 }
 
+/* Signal to noise of outputs with this relative error. */
+static double snr_db(double rel) { return -20 * log10(rel); }
+
+static void decibels(char *out, size_t cap, double rel) {
+    if (rel < 0) snprintf(out, cap, "-");
+    else snprintf(out, cap, "%.1f dB", snr_db(rel));
+}
+
 /* Matrices that are as they were are counted, not listed. */
 static void text_tensors(FILE *f, const struct eye_convert_report *r) {
-    bool calibrated = r->n_pairs > 0;
+    bool calibrated = r->n_pairs > 0, chosen = r->n_could_raise > 0;
     uint64_t n_same = 0;
     fprintf(f, "%-32s %-6s %10s %11s", "matrix", "type", "size", "rel. RMS");
-    if (calibrated) fprintf(f, " %11s %11s", "of outputs", "if plain");
+    if (calibrated) fprintf(f, " %11s %11s %9s", "of outputs", "if plain", "SNR");
+    if (chosen) fprintf(f, " %9s", "in 4 bits");
     fprintf(f, "\n");
     for (uint64_t i = 0; i < r->n_matrices; i++) {
         const struct eye_convert_tensor *t = &r->tensor[i];
-        char size[32], rms[32], weighted[32], plain[32];
+        char size[32], rms[32], weighted[32], plain[32], snr[32], narrow[32];
         if (t->rel_rms == 0) {
             n_same++;
             continue;
@@ -31,7 +40,10 @@ static void text_tensors(FILE *f, const struct eye_convert_report *r) {
         percent(weighted, sizeof weighted, t->weighted);
         percent(plain, sizeof plain, t->weighted_plain);
         fprintf(f, "%-32s %-6s %10s %11s", t->name, t->type, cli_bytes(t->bytes, size, sizeof size), rms);
-        if (calibrated) fprintf(f, " %11s %11s", weighted, plain);
+        decibels(snr, sizeof snr, t->weighted);
+        decibels(narrow, sizeof narrow, t->weighted_4bit);
+        if (calibrated) fprintf(f, " %11s %11s %9s", weighted, plain, snr);
+        if (chosen) fprintf(f, " %9s", narrow);
         fprintf(f, "\n");
     }
     if (n_same) fprintf(f, "%" PRIu64 " matrices as stored\n", n_same);
@@ -72,6 +84,9 @@ void report_text(FILE *f, const struct report *r) {
     if (r->convert->n_fallback)
         fprintf(f, "other types          %" PRIu64 " matrices (%s, …): the block does not divide their rows\n",
                 r->convert->n_fallback, r->convert->first_fallback);
+    if (r->convert->n_could_raise)
+        fprintf(f, "in 8 bits            %" PRIu64 " of %" PRIu64 " matrices of the decoder's layers\n", r->convert->n_raised,
+                r->convert->n_could_raise);
     if (r->convert->n_pairs)
         fprintf(f, "calibrated on        %" PRIu64 " pairs, %" PRIu64 " rows\n", r->convert->n_pairs, r->convert->n_rows);
     if (r->quality) text_quality(f, r->quality);
@@ -92,6 +107,8 @@ static json_t *json_tensors(const struct eye_convert_report *r) {
         if (o && t->weighted >= 0) {
             json_object_set_new(o, "output_rel_rms", json_real(t->weighted));
             json_object_set_new(o, "output_rel_rms_plain", json_real(t->weighted_plain));
+            json_object_set_new(o, "output_snr_db", number(snr_db(t->weighted)));
+            if (t->weighted_4bit >= 0) json_object_set_new(o, "output_snr_db_4bit", number(snr_db(t->weighted_4bit)));
         }
         json_array_append_new(list, o);
     }
@@ -127,6 +144,7 @@ json_t *report_json(const struct report *r) {
                           (json_int_t)r->convert->n_fallback, "calibration_pairs", (json_int_t)r->convert->n_pairs,
                           "calibration_rows", (json_int_t)r->convert->n_rows);
     if (!o) return NULL;
+    if (r->convert->n_could_raise) json_object_set_new(o, "raised", json_integer((json_int_t)r->convert->n_raised));
     if (r->quality) json_object_set_new(o, "end_to_end", json_quality(r->quality));
     else json_object_set_new(o, "end_to_end_missing", json_string(r->why_not));
     return o;
