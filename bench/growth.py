@@ -1,12 +1,10 @@
-"""What more work costs: pictures of 256 to 2048 pixels, prompts of 16 to 4096 tokens, one thread and two (and all, where
-there are
-more); and memory beside what was planned. Writes JSON, says where a step up is dearer than it should be.
+"""What more work costs: pictures of 256 to 2048 pixels, prompts of 16 to 4096 tokens, one thread and two (and all, where there
+are more); and memory beside what was planned. Writes JSON, says where a step up is dearer than it should be.
 
 Usage: growth.py --build BUILD --model FILE [--fifo P] [--json FILE] [--sides 256,...] [--prompts 16,...] [--threads 1,2]
            [--runs 3]
 --model: a vision-language model whose tower takes any side (FastVLM), best a compiled file: of others the peak holds the
-packed weights
-and what was read of the file.
+packed weights and what was read of the file.
 Memory: peak of the process against what `inspect` plans with the same options: file and weights + 1.3 x (cache + activations).
 """
 
@@ -47,8 +45,7 @@ def bench(*args):
 
 def cliffs(chart):
     """Attention makes the cost of a unit a straight line in the number of units: dearer than 1.15 times the line through the
-    two sizes before
-    (never a falling one) is a cliff."""
+    two sizes before (never a falling one) is a cliff."""
     size, found = [x * x if "pixels" in chart["name"] else x for x in chart["x"]], []
     for s, v in chart["series"].items():
         for i in range(1, len(v)):
