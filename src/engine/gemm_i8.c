@@ -146,7 +146,7 @@ static void choose_grid(struct run *r) {
     r->block_rows = TASK_ROWS;
     while (eye_ceil_div(r->j->m, r->block_rows) * eye_ceil_div(w->n, r->range_cols) < want) {
         if (r->block_rows > w->tile_rows && r->block_rows > r->j->m / 2) r->block_rows -= w->tile_rows;
-        else if (r->block_rows > w->tile_rows) r->block_rows = eye_ceil_div(r->block_rows / 2, w->tile_rows) * w->tile_rows;
+        else if (r->block_rows > w->tile_rows) r->block_rows = EYE_ALIGN_UP(r->block_rows / 2, w->tile_rows);
         else if (r->range_cols > EYE_I8_NR) r->range_cols = EYE_ALIGN_UP(r->range_cols / 2, EYE_I8_NR);
         else break;
     }

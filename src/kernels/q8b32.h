@@ -29,12 +29,15 @@ static inline float eye_q8b32_scale(float amax) {
     return d;
 }
 
+/* 1 / d, exact; 0 where d is 0 or infinite. */
+static inline float eye_q8b32_inverse(float d) { return d > 0.0f ? 1.0f / d : 0.0f; }
+
 /* Quantizes min(n, 32) values, the rest of q[32] is zero; returns d. A NaN is taken as 127, an infinity makes d infinite. */
 static inline float eye_q8b32_quant(int8_t *q, const float *x, size_t n) {
     float amax = 0.0f;
     if (n > 32) n = 32;
     for (size_t i = 0; i < n; i++) amax = fabsf(x[i]) > amax ? fabsf(x[i]) : amax;
-    float d = eye_q8b32_scale(amax), scale = d > 0.0f ? 1.0f / d : 0.0f;
+    float d = eye_q8b32_scale(amax), scale = eye_q8b32_inverse(d);
     for (size_t i = 0; i < 32; i++) {
         /* The clamp only acts on NaN: x * scale rounds to 127 at most. */
         q[i] = i < n ? (int8_t)nearbyintf(fmaxf(-127.0f, fminf(127.0f, x[i] * scale))) : 0;

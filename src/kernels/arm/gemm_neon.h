@@ -93,7 +93,7 @@ EYE_INLINE float eye_q8b32_quant_neon(int8_t *q, const float *x) {
         max = vmaxnmq_f32(max, vabsq_f32(v[i])); /* a number beats NaN, as in amax < |x| */
     }
     float amax = vmaxnmvq_f32(max);
-    float d = eye_q8b32_scale(amax), scale = d > 0.0f ? 1.0f / d : 0.0f;
+    float d = eye_q8b32_scale(amax), scale = eye_q8b32_inverse(d);
     const float32x4_t top = vdupq_n_f32(127.0f), low = vdupq_n_f32(-127.0f);
     for (int i = 0; i < 8; i += 4) {
         int16x4_t h[4];

@@ -56,7 +56,7 @@ EYE_INLINE struct eye_b256_quants eye_b256_quant(const float *x, size_t n) {
     h = _mm_max_ps(h, _mm_movehl_ps(h, h));
     float amax = _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
     float d = eye_q8b32_scale(amax);
-    const __m256 scale = _mm256_set1_ps(d > 0.0f ? 1.0f / d : 0.0f);
+    const __m256 scale = _mm256_set1_ps(eye_q8b32_inverse(d));
     __m256i q[4];
     for (size_t i = 0; i < 4; i++) q[i] = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_mul_ps(v[i], scale), top));
     /* The packs work within 128-bit lanes: words of 4 bytes come out as 0 2 4 6 1 3 5 7. */

@@ -27,7 +27,7 @@ EYE_INLINE void eye_b512_quant(struct eye_block_row *out, const float *x, size_t
     m = _mm512_max_ps(_mm512_abs_ps(b), m);
     float amax = _mm512_reduce_max_ps(m);
     float d = eye_q8b32_scale(amax);
-    __m512 scale = _mm512_set1_ps(d > 0.0f ? 1.0f / d : 0.0f), top = _mm512_set1_ps(127.0f);
+    __m512 scale = _mm512_set1_ps(eye_q8b32_inverse(d)), top = _mm512_set1_ps(127.0f);
     __m512i qa = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mul_ps(a, scale), top));
     __m512i qb = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mul_ps(b, scale), top));
     _mm_storeu_si128((__m128i *)out->q, _mm512_cvtepi32_epi8(qa));

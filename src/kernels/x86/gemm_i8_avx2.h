@@ -7,6 +7,7 @@
  * Include once per file, after elem, the type of a row's numbers, and split_16(e, even, odd): of 16 numbers those of even k and
  * those of odd k as 16 bits; split_4(e, n, even, odd) the same of 4 at most. static inline only. */
 #include "kernels/rows.h"
+#include "kernels/x86/i8_sums_avx2.h"
 
 enum {
     MR = 6,
@@ -82,15 +83,7 @@ EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const struct piece *p, co
         }
     }
     sum_up(p, m, nv, r0, sum);
-    EYE_UNROLL
-    for (size_t v = 0; v < nv; v++) {
-        __m256 scale = eye_load8(a->scale + j + 8 * v, n - 8 * v), bias = eye_load8(a->bias + j + 8 * v, n - 8 * v);
-        EYE_UNROLL
-        for (size_t r = 0; r < m; r++) {
-            __m256 s = p->last ? _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[r][v]), scale, bias) : _mm256_castsi256_ps(sum[r][v]);
-            eye_store8(c + r * a->c_stride + 8 * v, n - 8 * v, s);
-        }
-    }
+    eye_i8_put_sums(a, p->last, m, nv, sum, c, j);
 }
 
 EYE_INLINE void tiles(const struct eye_gemm_i8_args *a, const struct piece *p, const size_t nv, size_t m, float *c, size_t j) {

@@ -3,7 +3,7 @@
  * What the bytes lack, some of twenty weights, comes first. Each column has its rests at k of its own, so there a vector is all
  * rows of one k; their sums are turned into what the products begin with. */
 #include "kernels/rows.h"
-#include "kernels/x86/math_avx2.h"
+#include "kernels/x86/i8_sums_avx2.h"
 
 enum { MR = 4, NR = EYE_I8_SPLIT_NR, ROWS = EYE_I8_SPLIT_ROWS, ROW_BYTES = EYE_I8_SPLIT_K + 64 };
 
@@ -150,15 +150,7 @@ EYE_INLINE void tile(const struct eye_gemm_i8_args *a, const struct piece *p, co
             }
         }
     }
-    EYE_UNROLL
-    for (size_t v = 0; v < nv; v++) {
-        __m256 scale = eye_load8(a->scale + j + 8 * v, n - 8 * v), bias = eye_load8(a->bias + j + 8 * v, n - 8 * v);
-        EYE_UNROLL
-        for (size_t r = 0; r < m; r++) {
-            __m256 s = p->last ? _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[r][v]), scale, bias) : _mm256_castsi256_ps(sum[r][v]);
-            eye_store8(c + r * a->c_stride + 8 * v, n - 8 * v, s);
-        }
-    }
+    eye_i8_put_sums(a, p->last, m, nv, sum, c, j);
 }
 
 EYE_INLINE void tiles(const struct eye_gemm_i8_args *a, const struct piece *p, const size_t nv, const struct half *h, float *c,
