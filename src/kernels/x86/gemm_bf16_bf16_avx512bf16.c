@@ -162,22 +162,27 @@ static void run_gelu(size_t m, size_t n, size_t k, const void *lhs, const void *
 }
 
 /* ---- the last products and a residual ----
- * What is added comes from memory: it is asked for before a tile's products, which take longer. So is what is read next. */
-EYE_INLINE void fetch_rows(const float *x, size_t stride) {
-    EYE_UNROLL
-    for (size_t r = 0; r < EYE_F512_MR; r++) {
-        _mm_prefetch((const char *)(x + r * stride), _MM_HINT_T0);
-        _mm_prefetch((const char *)(x + r * stride + 16), _MM_HINT_T0);
-    }
+ * What is added comes from memory: it is asked for among a tile's products, a row with each step, since all at once would keep
+ * weights waiting. So is what is read next. */
+EYE_INLINE void fetch_row(const float *x) {
+    _mm_prefetch((const char *)x, _MM_HINT_T0);
+    _mm_prefetch((const char *)(x + 16), _MM_HINT_T0);
 }
 
-/* A whole tile of whole steps; acc: its sums so far, or the bias. */
-EYE_INLINE void add_tile(size_t k, const uint8_t *a, const uint8_t *b, __m512 acc[][8], const float *x, float *y, size_t stride) {
-    for (; k; k -= KR, a += EYE_F512_MR * 64) {
-        EYE_UNROLL_4
-        for (size_t u = 0; u < KR / 2; u++, b += 128)
-            eye_f512_unit(EYE_F512_BF16_PAIRS, EYE_F512_MR, 2, (const float *)(const void *)a + u, b, 0, acc);
+/* A whole tile of whole steps, from column `at` of add's rows on; acc: its sums so far, or the bias. */
+EYE_INLINE void add_tile(size_t k, const uint8_t *a, const uint8_t *b, __m512 acc[][8], const struct eye_gemm_add *add, size_t at,
+                         size_t stride) {
+    const size_t step = EYE_F512_NR * KR * 2, n = k / KR, busy = n < EYE_F512_MR ? n : EYE_F512_MR;
+    const float *x = add->x + at, *next = add->next ? add->next + at : x;
+    float *y = add->y + at;
+    for (size_t r = busy; r < EYE_F512_MR; r++) fetch_row(x + r * stride), fetch_row(next + r * stride);
+    for (size_t i = 0; i < busy; i++, a += EYE_F512_MR * 64, b += step) {
+        fetch_row(x + i * stride);
+        fetch_row(next + i * stride);
+        eye_f512_step(EYE_F512_BF16_PAIRS, EYE_F512_MR, 2, (const float *)(const void *)a, b, 0, acc);
     }
+    for (size_t i = busy; i < n; i++, a += EYE_F512_MR * 64, b += step)
+        eye_f512_step(EYE_F512_BF16_PAIRS, EYE_F512_MR, 2, (const float *)(const void *)a, b, 0, acc);
     EYE_UNROLL
     for (size_t r = 0; r < EYE_F512_MR; r++) {
         EYE_UNROLL
@@ -192,10 +197,8 @@ static void run_add(size_t m, size_t n, size_t k, const void *lhs, const void *r
     size_t j = 0;
     for (; m == EYE_F512_MR && k % KR == 0 && j + EYE_F512_NR <= n; j += EYE_F512_NR, b += rhs_panel_stride) {
         __m512 acc[EYE_F512_MR][8];
-        fetch_rows(add->x + j, stride);
-        if (add->next) fetch_rows(add->next + j, stride);
         eye_f512_start(EYE_F512_MR, 2, true, NULL, acc, accumulate ? c + j : bias ? bias + j : NULL, accumulate ? stride : 0);
-        add_tile(k, lhs, b, acc, add->x + j, add->y + j, stride);
+        add_tile(k, lhs, b, acc, add, j, stride);
     }
     if (j == n) return;
     run(m, n - j, k, lhs, b, rhs_panel_stride, c + j, stride, bias ? bias + j : NULL, accumulate);

@@ -88,6 +88,14 @@ EYE_INLINE void eye_f512_start(const size_t m, const size_t nv, const bool whole
     }
 }
 
+/* A whole step of k: 64 bytes of each row. */
+EYE_INLINE void eye_f512_step(const enum eye_f512_weights t, const size_t m, const size_t nv, const float *a, const uint8_t *b,
+                              size_t panel_stride, __m512 acc[][8]) {
+    const size_t words = t == EYE_F512_BF16 ? 2 : 1, unit_bytes = t == EYE_F512_F16 ? 64 : 128;
+    EYE_UNROLL_4
+    for (size_t u = 0; u < EYE_PACK_KR / words; u++, b += unit_bytes) eye_f512_unit(t, m, nv, a + u * words, b, panel_stride, acc);
+}
+
 /* m rows x nv vectors of columns (two a panel), of which n columns are wanted; whole: all of them, without masks. units: of the
  * last step, the others are full. */
 EYE_INLINE void eye_f512_tile(const enum eye_f512_weights t, const size_t m, const size_t nv, const bool whole, size_t n, size_t k,
@@ -95,17 +103,15 @@ EYE_INLINE void eye_f512_tile(const enum eye_f512_weights t, const size_t m, con
                               const float *bias, bool accumulate) {
     const size_t per_word = t == EYE_F512_BF16_PAIRS ? 2 : 1;       /* k per 4 bytes of lhs */
     const size_t words = t == EYE_F512_BF16 ? 2 : 1;                /* of lhs per unit */
-    const size_t unit_bytes = t == EYE_F512_F16 ? 64 : 128, step_k = EYE_PACK_KR * per_word, step_units = EYE_PACK_KR / words;
+    const size_t unit_bytes = t == EYE_F512_F16 ? 64 : 128, step_k = EYE_PACK_KR * per_word;
+    const size_t step_bytes = EYE_PACK_KR / words * unit_bytes;
     __m512 acc[EYE_F512_MR][8];
     __mmask16 mask[8];
     EYE_UNROLL
     for (size_t v = 0; v < nv; v++)
         mask[v] = n >= 16 * v + 16 ? 0xffff : n <= 16 * v ? 0 : (__mmask16)((1u << (n - 16 * v)) - 1);
     eye_f512_start(m, nv, whole, mask, acc, accumulate ? c : bias, accumulate ? c_stride : 0);
-    for (; k >= step_k; k -= step_k, a += m * EYE_PACK_KR) {
-        EYE_UNROLL_4
-        for (size_t u = 0; u < step_units; u++, b += unit_bytes) eye_f512_unit(t, m, nv, a + u * words, b, panel_stride, acc);
-    }
+    for (; k >= step_k; k -= step_k, a += m * EYE_PACK_KR, b += step_bytes) eye_f512_step(t, m, nv, a, b, panel_stride, acc);
     for (size_t u = 0; u * per_word * words < k; u++, b += unit_bytes)
         eye_f512_unit(t, m, nv, a + u * words, b, panel_stride, acc);
     EYE_UNROLL
