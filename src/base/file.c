@@ -110,18 +110,13 @@ enum eye_status eye_map_open_stdin(struct eye_map *out, size_t max_bytes, struct
 }
 
 void eye_map_close(struct eye_map *m) {
+    eye_map_ahead_end(m);
     if (m->mapped)
         munmap((void *)(uintptr_t)m->p, m->size);
     else
         eye_alloc_free(NULL, (void *)(uintptr_t)m->p, m->size);
     free_text(m->path);
     *m = (struct eye_map){0};
-}
-
-void eye_map_huge(const struct eye_map *m) {
-#ifdef MADV_HUGEPAGE
-    if (m->mapped) (void)madvise((void *)(uintptr_t)m->p, m->size, MADV_HUGEPAGE); /* refused: plain pages */
-#endif
 }
 
 void eye_file_forget(const char *path) {

@@ -10,6 +10,7 @@ struct eye_map { /* a whole file, read-only */
     size_t size;
     bool mapped; /* mmap, else read into memory */
     char *path;  /* owned, for error texts */
+    struct eye_map_ahead *ahead; /* owned, NULL = nothing is read ahead */
 };
 /* use_mmap false reads into memory. An empty file is p = NULL, size 0. max_bytes 0 = no bound, else LIMIT above it. */
 EYE_MUST_CHECK enum eye_status eye_map_open(struct eye_map *m, const char *path, bool use_mmap, size_t max_bytes,
@@ -17,10 +18,17 @@ EYE_MUST_CHECK enum eye_status eye_map_open(struct eye_map *m, const char *path,
 /* "-" reads standard input. */
 EYE_MUST_CHECK enum eye_status eye_map_open_stdin(struct eye_map *m, size_t max_bytes, struct eye_err *err);
 void eye_map_close(struct eye_map *m);
-/* Asks for huge pages under a mapping, which the page cache has for what is read from now on (Linux 6.16 on ext4, earlier on
- * xfs); and for what a file has in the page cache to be forgotten, so that it will be read that way. No promise. */
-void eye_map_huge(const struct eye_map *m);
+/* How a mapping will be read (advice.c): no promise, and nothing for what was read into memory. */
+/* From `at` on all of it, again and again: asks for huge pages, which the page cache has for what is read from now on (Linux
+ * 6.16 on ext4, earlier on xfs); and for what a file has in the page cache to be forgotten, so that it will be read that way. */
+void eye_map_huge(const struct eye_map *m, size_t at);
 void eye_file_forget(const char *path);
+/* Rows here and there: a page that is touched brings no others from the disk. */
+void eye_map_sparse(const struct eye_map *m, size_t at, size_t bytes);
+/* From `at` to the end in this order, soon: a thread of its own has the pages read, while the caller does other things, until
+ * they are there or the mapping is closed (or _end is called, which may be called again). */
+void eye_map_ahead(struct eye_map *m, size_t at);
+void eye_map_ahead_end(struct eye_map *m);
 bool eye_path_is_dir(const char *path);
 bool eye_path_exists(const char *path);
 /* Folder of the running program, without a slash at its end. False = the system does not say, or cap is too small. */

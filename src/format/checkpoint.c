@@ -302,7 +302,6 @@ static enum eye_status open_compiled(struct eye_checkpoint *c, const struct open
                         c->path);
     if (o->mmproj) return eye_fail(err, EYE_E_ARG, "%s: a compiled file is a whole model: it takes no --mmproj", c->path);
     EYE_TRY(eye_compiled_read(&c->compiled, &c->gguf, &c->arena, err));
-    eye_map_huge(&c->gguf.map);
     struct eye_table absent = {.where = c->path, .entry = c->compiled.absent, .n = c->compiled.n_absent};
     EYE_TRY(count_tensors(c, c->gguf.table.n + absent.n, err));
     EYE_TRY(index_table(c, &c->gguf.table, err));

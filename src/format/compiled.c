@@ -95,16 +95,28 @@ static enum eye_status read_weights(struct eye_compiled *c, const struct eye_ggu
     return EYE_OK;
 }
 
+static enum eye_status read_places(struct eye_compiled *c, const struct eye_gguf *g, struct eye_err *err) {
+    int64_t decoder;
+    EYE_TRY(eye_gguf_int(g, EYE_COMPILED_KEY "decoder", -1, &decoder, err));
+    for (size_t i = 0; i < g->table.n; i++) {
+        const struct eye_entry *e = &g->table.entry[i];
+        if (!eye_compiled_is_packed(e->name)) continue;
+        if (e->t.dtype != EYE_I8 || e->t.rank != 1)
+            return eye_fail(err, EYE_E_CORRUPT, "%s: tensor \"%.100s\": expected bytes", g->table.where, e->name);
+        if (!c->panels) c->panels = e->t.data;
+        if ((int64_t)i == decoder) c->decoder = e->t.data;
+    }
+    if (decoder == -1 || c->decoder) return EYE_OK;
+    return eye_fail(err, EYE_E_CORRUPT, "%s: key \"" EYE_COMPILED_KEY "decoder\": expected the number of a packed tensor, got "
+                    "%lld", g->table.where, (long long)decoder);
+}
+
 enum eye_status eye_compiled_read(struct eye_compiled *c, const struct eye_gguf *g, struct eye_arena *arena,
                                   struct eye_err *err) {
     *c = (struct eye_compiled){0};
     EYE_TRY(read_version(g, err));
     EYE_TRY(eye_gguf_str(g, EYE_COMPILED_KEY "cpu", &c->cpu, err));
-    for (size_t i = 0; i < g->table.n; i++) {
-        const struct eye_entry *e = &g->table.entry[i];
-        if (!eye_compiled_is_packed(e->name) || (e->t.dtype == EYE_I8 && e->t.rank == 1)) continue;
-        return eye_fail(err, EYE_E_CORRUPT, "%s: tensor \"%.100s\": expected bytes", g->table.where, e->name);
-    }
+    EYE_TRY(read_places(c, g, err));
     EYE_TRY(read_forms(c, g, arena, err));
     return read_weights(c, g, arena, err);
 }

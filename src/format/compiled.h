@@ -8,6 +8,8 @@
  *                                bytes that come out (eye_packed_layout of the engine)
  *   eyelet.compiled.weights      [string], and for each: .types [u32] ggml's number, .dims [i64 x 4] outermost first, then 0:
  *                                weights that are nowhere else in the file
+ *   eyelet.compiled.decoder      u32: the tensor from which on, to the end of the file, lies what every answer reads all of, in
+ *                                this order (panels of the decoder and its head; those of the eyes lie before); may be absent
  *   eyelet.compiled.sums         [u64]: xxh64 of each tensor's bytes, in the order of the file
  *
  * Knows no kernels: whether the layouts are those of this machine is for others to say. */
@@ -36,6 +38,7 @@ struct eye_compiled {
     size_t n_forms;
     struct eye_entry *absent;       /* [n_absent] weights without data: t.data NULL; bytes: what they would have */
     size_t n_absent;
+    const void *panels, *decoder;   /* where in the file panels begin, and the decoder's; NULL: it has none, does not say */
 };
 
 bool eye_gguf_is_compiled(const struct eye_gguf *g);

@@ -22,6 +22,7 @@ struct compile {
     struct eye_strmap seen;     /* names of packed tensors: embedding and head may be one matrix */
     struct eye_plan_part *part; /* [n_parts] */
     size_t n_parts, parts_cap;
+    size_t n_eyes; /* parts of the vision tower and the projector: the first ones */
     struct eye_buf rest, lists; /* of tokenizer.json; empty: there is none */
     struct eye_gguf_writer w;
     struct eye_compile_report report;
@@ -72,8 +73,10 @@ static enum eye_status plan_all(struct compile *c, struct eye_err *err) {
     c->read = eye_arena_alloc(&c->arena, n);
     if (!c->packed || !c->read) return eye_fail_nomem(err, n);
     pthread_mutex_lock(&c->model->lock);
-    for (int part = eye_vlm_sees(&c->model->vlm) ? 0 : EYE_PART_EMBED; part < EYE_N_PART && st == EYE_OK; part++)
+    for (int part = eye_vlm_sees(&c->model->vlm) ? 0 : EYE_PART_EMBED; part < EYE_N_PART && st == EYE_OK; part++) {
+        if (part == EYE_PART_EMBED) c->n_eyes = c->n_parts;
         st = plan_part(c, (enum eye_part)part, err);
+    }
     pthread_mutex_unlock(&c->model->lock);
     return st;
 }
@@ -176,6 +179,8 @@ static enum eye_status add_tensors(struct compile *c, struct eye_err *err) {
         struct eye_tensor t = {.data = c->lists.p, .dtype = EYE_I8, .rank = 1, .dims = {(int64_t)c->lists.len}};
         EYE_TRY(add_tensor(c, EYE_COMPILED_PREFIX EYE_COMPILED_TOKENIZER "." EYE_COMPILED_LISTS, &t, &sum[n++], err));
     }
+    if (c->n_eyes < c->n_parts)
+        EYE_TRY(eye_gguf_put_int(&c->w, EYE_COMPILED_KEY "decoder", EYE_GGUF_U32, (int64_t)(n + c->n_eyes), err));
     for (size_t i = 0; i < c->n_parts; i++) {
         struct eye_tensor t = {.data = c->part[i].data, .dtype = EYE_I8, .rank = 1, .dims = {(int64_t)c->part[i].bytes}};
         EYE_TRY(add_tensor(c, c->part[i].name, &t, &sum[n++], err));

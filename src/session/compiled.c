@@ -33,6 +33,21 @@ static uint32_t made_for(const struct eye_compiled *c) {
     return flags;
 }
 
+/* Where in the mapping something lies; what does not lie there comes out beyond its end. */
+static size_t place(const struct eye_gguf *g, const void *p) { return (uintptr_t)p - (uintptr_t)g->map.p; }
+
+/* The disk is the slowest part of a start. The decoder, of which every answer needs all, is read while tokenizer and plans are
+ * made and, for a picture, while the tower computes, whose own pages come when it touches them: an answer to text needs none.
+ * Of the embedding a prompt reads some rows. */
+static void expect_reading(struct eye_model *m) {
+    const struct eye_compiled *c = &m->ckpt.compiled;
+    struct eye_gguf *g = &m->ckpt.gguf;
+    const struct eye_entry *rows = eye_table_find(&g->table, "token_embd.weight");
+    if (rows) eye_map_sparse(&g->map, place(g, rows->t.data), rows->bytes);
+    eye_map_huge(&g->map, place(g, c->panels));
+    if (!m->opts.no_mmap) eye_map_ahead(&g->map, place(g, c->decoder));
+}
+
 enum eye_status eye_model_open_compiled(struct eye_model *m, struct eye_err *err) {
     const struct eye_compiled *c = &m->ckpt.compiled;
     const char *kernel;
@@ -53,6 +68,7 @@ enum eye_status eye_model_open_compiled(struct eye_model *m, struct eye_err *err
                         (int)EYE_MIN(c->cpu.len, 100), c->cpu.p ? c->cpu.p : "", (int)EYE_MIN(f->kernel.len, 64), f->kernel.p,
                         kernel);
     }
+    expect_reading(m);
     m->packed = (struct eye_packed){.find = find, .ctx = &m->ckpt.gguf, .copy = m->opts.no_mmap};
     return EYE_OK;
 }

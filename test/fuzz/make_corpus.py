@@ -120,7 +120,8 @@ def compiled(drop=(), **changed):
     lists = {"forms": (8, ["gemm_f32_f32_f32", "i8"]), "kernels": (8, ["ref", ""]), "layouts": (10, [1, 2**64 - 1]),
              "weights": (8, ["a.weight", "b.weight"]), "types": (4, [0, 8]), "dims": (11, [2, 3, 0, 0, 4, 32, 0, 0]),
              "sums": (10, [3, 4, 5])}
-    keys = [key("eyelet.compiled.version", 4, changed.get("version", 1)), key("eyelet.compiled.cpu", 8, "avx2")]
+    keys = [key("eyelet.compiled.version", 4, changed.get("version", 1)), key("eyelet.compiled.cpu", 8, "avx2"),
+            key("eyelet.compiled.decoder", 4, changed.get("decoder", 2))]
     keys += [array(f"eyelet.compiled.{name}", kind, changed.get(name, items)) for name, (kind, items) in lists.items()
              if name not in drop]
     return gguf(keys, changed.get("tensors", [("n", [2], 0, 8), ("packed.gemm_f32_f32_f32.a.weight", [64], 24, 64),
@@ -134,6 +135,7 @@ put("compiled", "no_weights", compiled(drop=["weights", "types", "dims", "sums"]
 put("compiled", "dims", compiled(dims=[2**62, 2**62, 2, 0, -1, 0, 0, 0]))
 put("compiled", "type", compiled(types=[0, 999]))
 put("compiled", "there", compiled(weights=["n", "b.weight"]))
+put("compiled", "decoder", compiled(decoder=0))
 put("compiled", "floats", compiled(tensors=[("packed.i8.b.weight", [48], 0, 192)]))
 
 

@@ -261,6 +261,34 @@ static void maps_are_the_file(void **state) {
     assert_true(eye_path_exists(path) && !eye_path_exists(eye_scratch_path("none")));
 }
 
+/* Advice changes no byte, wherever it points, and a mapping may be closed while it is read ahead. */
+static void advice_is_harmless(void **state) {
+    enum { SIZE = (9 << 20) + 123 };
+    static const size_t at[] = {0, 1, 5000, SIZE - 1, SIZE, SIZE_MAX, SIZE_MAX - 4000};
+    struct eye_err err = {0};
+    struct eye_map m;
+    char *text = malloc(SIZE);
+    (void)state;
+    for (size_t i = 0; i < SIZE; i++) text[i] = (char)(i * 7 + i / 5000);
+    const char *path = eye_scratch_write("large", text, SIZE);
+    for (int use_mmap = 0; use_mmap < 2; use_mmap++) {
+        for (size_t i = 0; i < EYE_COUNT(at); i++) {
+            eye_file_forget(path);
+            assert_int_equal(eye_map_open(&m, path, use_mmap, 0, &err), EYE_OK);
+            eye_map_sparse(&m, at[i], 10000);
+            eye_map_huge(&m, at[i]);
+            eye_map_ahead(&m, at[i]);
+            eye_map_ahead(&m, at[i]); /* the first goes on */
+            assert_int_equal(m.ahead != NULL, use_mmap && at[i] < SIZE);
+            if (i % 2 == 0) assert_memory_equal(m.p, text, SIZE);
+            if (i == 1) eye_map_ahead_end(&m);
+            eye_map_close(&m);
+            assert_null(m.ahead);
+        }
+    }
+    free(text);
+}
+
 static void standard_input_is_read_to_its_end(void **state) {
     struct eye_err err;
     struct eye_map m;
@@ -528,7 +556,7 @@ int main(void) {
         cmocka_unit_test(cursor_reads_little_endian),
         cmocka_unit_test(cursor_errors_stick),
         cmocka_unit_test(maps_are_the_file),
-        cmocka_unit_test(standard_input_is_read_to_its_end),
+        cmocka_unit_test(advice_is_harmless), cmocka_unit_test(standard_input_is_read_to_its_end),
         cmocka_unit_test(file_faults_give_nomem),
         cmocka_unit_test(writer_is_all_or_nothing),
         cmocka_unit_test(killed_writers_are_swept),

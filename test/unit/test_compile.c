@@ -409,6 +409,7 @@ struct edit {
     bool floats;       /* it is said to be f32 */
     bool both;         /* the first absent weight is there as well */
     int64_t dims;      /* not 0: of all absent weights */
+    int64_t decoder;   /* not 0: where it is said to begin */
 };
 
 static const char *edited(const char *file, const struct edit *e) {
@@ -431,6 +432,8 @@ static const char *edited(const char *file, const struct edit *e) {
             ok(eye_gguf_put_int(&w, kv->key, EYE_GGUF_U32, e->version, &err));
         else if (e->dims && strcmp(kv->key, EYE_COMPILED_KEY "dims") == 0)
             ok(eye_gguf_put_ints(&w, kv->key, EYE_GGUF_I64, dims, EYE_MIN(kv->n, EYE_COUNT(dims)), &err));
+        else if (e->decoder && strcmp(kv->key, EYE_COMPILED_KEY "decoder") == 0)
+            ok(eye_gguf_put_int(&w, kv->key, EYE_GGUF_I64, e->decoder, &err));
         else ok(eye_gguf_put_kv(&w, kv, &err));
     }
     bool first = true;
@@ -487,15 +490,40 @@ static void test_refused(void **state) {
         {{.dims = -1}, EYE_E_CORRUPT, "a negative dimension"},
         {{.dims = 1 << 20}, EYE_E_CORRUPT, "shape"},
         {{.dims = INT64_MAX}, EYE_E_CORRUPT, "no shape"},
+        {{.decoder = -2}, EYE_E_CORRUPT, "expected the number of a packed tensor, got -2"},
+        {{.decoder = 1}, EYE_E_CORRUPT, "expected the number of a packed tensor, got 1"},
+        {{.decoder = INT64_MAX}, EYE_E_CORRUPT, "expected the number of a packed tensor"},
     };
     char file[1024];
     (void)state;
     snprintf(file, sizeof file, "%s", compiled(model_folder("tiny"), NULL, NULL));
     ok(use(edited(file, &(struct edit){0})));
+    ok(use(edited(file, &(struct edit){.key = EYE_COMPILED_KEY "decoder"}))); /* nothing is read ahead */
     for (size_t i = 0; i < EYE_COUNT(t); i++) {
         const char *path = edited(file, &t[i].edit);
         assert_true(eye_error_is(t[i].says, use(path), t[i].want, &err, t[i].says));
     }
+}
+
+/* The decoder's panels lie behind all others, where the file says. */
+static void test_decoder_place(void **state) {
+    struct eye_gguf g;
+    int64_t first;
+    size_t n_before = 0;
+    (void)state;
+    ok(eye_gguf_open(&g, compiled(model_folder("tiny"), NULL, NULL), true, NULL, &err));
+    ok(eye_gguf_int(&g, EYE_COMPILED_KEY "decoder", -1, &first, &err));
+    assert_true(first > 0 && (size_t)first < g.table.n);
+    for (size_t i = 0; i < g.table.n; i++) {
+        const char *name = g.table.entry[i].name;
+        bool packed = eye_compiled_is_packed(name), decoder = strstr(name, ".blk.") && !strstr(name, ".v.");
+        if (decoder && packed) assert_true(i >= (size_t)first);
+        if (i >= (size_t)first) assert_true(packed && (decoder || strstr(name, "output") || strstr(name, "token_embd")));
+        if (i > 0) assert_true((const uint8_t *)g.table.entry[i].t.data > (const uint8_t *)g.table.entry[i - 1].t.data);
+        n_before += packed && i < (size_t)first;
+    }
+    assert_true(n_before > 1); /* the tower's, the tokenizer's */
+    eye_gguf_close(&g);
 }
 
 static void test_sums(void **state) {
@@ -605,7 +633,8 @@ int main(void) {
         cmocka_unit_test(test_families), cmocka_unit_test(test_types), cmocka_unit_test(test_int8),
         cmocka_unit_test(test_options), cmocka_unit_test(test_layers), cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_lists), cmocka_unit_test(test_other_cpus), cmocka_unit_test(test_layouts),
-        cmocka_unit_test(test_only_runs), cmocka_unit_test(test_refused), cmocka_unit_test(test_sums),
+        cmocka_unit_test(test_only_runs), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_decoder_place), cmocka_unit_test(test_sums),
         cmocka_unit_test(test_mutations), cmocka_unit_test(test_faults), cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_mixed),
     };
