@@ -65,19 +65,28 @@ bool eye_round_is_near(const struct eye_round_cost *c, double snr_db) {
     return c->weighted_err * pow(10, snr_db / 10) <= c->weighted_all;
 }
 
+/* Room for the rows of t [n, k] in a type; what it had goes. */
+static enum eye_status make_rows(struct eye_calibrated_tensor *t, enum eye_dtype dtype, struct eye_err *err) {
+    size_t row_bytes;
+    eye_pages_free(t->rows, t->bytes);
+    t->rows = NULL;
+    t->dtype = dtype;
+    if (!eye_dtype_row_bytes(dtype, (uint64_t)t->k, &row_bytes) || !eye_mul_ok(row_bytes, (size_t)t->n, &t->bytes))
+        return eye_fail_nomem(err, SIZE_MAX);
+    t->rows = eye_pages_alloc(t->bytes);
+    return t->rows ? EYE_OK : eye_fail_nomem(err, t->bytes);
+}
+
 static enum eye_status add_tensor(struct eye_calibrated *c, const struct eye_value *w, enum eye_dtype dtype,
                                   struct eye_calibrated_tensor **out, struct eye_err *err) {
-    struct eye_calibrated_tensor t = {.dtype = dtype, .n = w->dims[0], .k = w->dims[1]};
-    size_t row_bytes;
+    struct eye_calibrated_tensor t = {.n = w->dims[0], .k = w->dims[1]};
     void *list = c->tensor;
     EYE_TRY(eye_alloc_grow(c->alloc, &list, &c->cap, c->n + 1, sizeof *c->tensor, err));
     c->tensor = list;
     t.name = eye_arena_strdup(&c->arena, w->name, strlen(w->name));
-    if (!t.name || !eye_dtype_row_bytes(dtype, (uint64_t)t.k, &row_bytes) || !eye_mul_ok(row_bytes, (size_t)t.n, &t.bytes))
-        return eye_fail_nomem(err, SIZE_MAX);
+    if (!t.name) return eye_fail_nomem(err, strlen(w->name) + 1);
     EYE_TRY(eye_strmap_put(&c->by_name, t.name, strlen(t.name), (int32_t)c->n, NULL, err));
-    t.rows = eye_pages_alloc(t.bytes);
-    if (!t.rows) return eye_fail_nomem(err, t.bytes);
+    EYE_TRY(make_rows(&t, dtype, err));
     *out = &c->tensor[c->n++];
     **out = t;
     return EYE_OK;
@@ -196,22 +205,21 @@ static bool rounded_to(const struct walk *w, const struct eye_graph *g, const st
     return eye_grid_has(*dtype) && !eye_calibrated_find(w->c, v->name);
 }
 
-/* The same matrix once more, in 8 bits. f [n, k]: the checkpoint's. */
-static enum eye_status to_8_bits(struct eye_calibrated *c, struct eye_calibrated_tensor *t, const struct eye_rounder *r,
-                                 const float *f, struct eye_err *err) {
-    size_t row_bytes;
-    eye_pages_free(t->rows, t->bytes);
-    t->rows = NULL;
-    t->dtype = EYE_Q8_0;
-    t->raised = true;
-    c->n_raised++;
-    if (!eye_dtype_row_bytes(t->dtype, (uint64_t)t->k, &row_bytes) || !eye_mul_ok(row_bytes, (size_t)t->n, &t->bytes))
-        return eye_fail_nomem(err, SIZE_MAX);
-    t->rows = eye_pages_alloc(t->bytes);
-    if (!t->rows) return eye_fail_nomem(err, t->bytes);
+/* f [n, k]: the checkpoint's. */
+static enum eye_status round_rows(struct eye_calibrated_tensor *t, const struct eye_rounder *r, const float *f,
+                                  struct eye_err *err) {
     t->cost = t->plain = (struct eye_round_cost){0};
     EYE_TRY(eye_rounder_plain(r, t->dtype, (size_t)t->n, f, t->rows, &t->plain, err));
     return eye_rounder_run(r, t->dtype, (size_t)t->n, f, t->rows, &t->cost, err);
+}
+
+/* The same matrix once more, in 8 bits. */
+static enum eye_status to_8_bits(struct eye_calibrated *c, struct eye_calibrated_tensor *t, const struct eye_rounder *r,
+                                 const float *f, struct eye_err *err) {
+    EYE_TRY(make_rows(t, EYE_Q8_0, err));
+    t->raised = true;
+    c->n_raised++;
+    return round_rows(t, r, f, err);
 }
 
 static enum eye_status round_matrix(struct walk *w, const struct eye_value *v, enum eye_dtype dtype,
@@ -223,8 +231,7 @@ static enum eye_status round_matrix(struct walk *w, const struct eye_value *v, e
     float *f = eye_pages_alloc(n * k * sizeof *f);
     if (!f) return eye_fail_nomem(err, n * k * sizeof *f);
     for (size_t i = 0; i < n; i++) eye_weight_row(v, (int64_t)i, f + i * k);
-    enum eye_status st = eye_rounder_plain(r, dtype, n, f, t->rows, &t->plain, err);
-    if (st == EYE_OK) st = eye_rounder_run(r, dtype, n, f, t->rows, &t->cost, err);
+    enum eye_status st = round_rows(t, r, f, err);
     t->narrow = t->cost;
     if (st == EYE_OK && dtype != EYE_Q8_0 && w->opts->snr_db > 0 && !eye_round_is_near(&t->cost, w->opts->snr_db))
         st = to_8_bits(w->c, t, r, f, err);
