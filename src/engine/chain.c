@@ -6,6 +6,9 @@
  * of its own, convolves what they suffice for, makes the next ones. The expanded map is never whole, and no line of it goes from
  * core to core; tasks make the lines at their borders themselves, once more.
  *
+ * A convolution in bf16 and the feed-forward step behind it are two runs, in the first of which a left side comes about in place of
+ * f32 numbers.
+ *
  * A task is ahead of others in such a chain: what any of its steps reads must lie still until the last one is done. So memory is
  * placed as if all of a chain's nodes were one (eye_place_opts' until). Cuts are over rows: results are the same for any
  * number of threads. */
@@ -81,6 +84,7 @@ static bool feeds(const struct eye_lower *l, const struct eye_step *s, size_t n_
 static size_t length(const struct eye_lower *l, struct eye_step *first, size_t n_left) {
     const struct eye_plan *p = l->plan;
     size_t n = 1, weights = first->weights, threads = (size_t)eye_pool_n_threads(p->e->pool);
+    if (n_left > 1 && first[1].behind) return 2;
     if (!first->rows || !first->m) return 1;
     first->feeds = feeds(l, first, n_left);
     if (first->feeds) weights += first[n++].weights;
@@ -179,6 +183,10 @@ static size_t fed_parts(const struct eye_reach *r, const struct eye_cut *c) {
 }
 
 void eye_chain_run(struct eye_exec *x, const struct eye_step *first) {
+    if (first[1].behind) {
+        first[1].behind(x, first + 1, first);
+        return;
+    }
     struct run r = {.x = x, .first = first};
     const struct eye_step *head = first->feeds ? first + 1 : first, *last = first + first->chain - 1;
     size_t whole = 0, unit = 0, most = CHAIN_ROWS;

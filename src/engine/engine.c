@@ -91,6 +91,10 @@ size_t eye_cut_row(const struct eye_cut *c, size_t i) {
     return EYE_MIN(begin + eye_part(eye_ceil_div(end - begin, c->unit), c->each, i % c->each) * c->unit, end);
 }
 
+struct eye_share eye_cut_share(const struct eye_cut *c, size_t thread) {
+    return (struct eye_share){eye_cut_row(c, thread * c->each), eye_cut_row(c, (thread + 1) * c->each)};
+}
+
 size_t eye_exec_width(const struct eye_exec *x, eye_val v) {
     const struct eye_value *y = eye_value_at(x->plan->g, v);
     if (y->rank != 4 || y->dims[1] < 1 || y->dims[2] < 1) return 0;

@@ -14,6 +14,7 @@
 static inline size_t eye_line(size_t bytes) { return EYE_ALIGN_UP(bytes, EYE_CACHE_LINE); }
 
 struct eye_step;
+struct eye_cut;
 typedef enum eye_status eye_step_fn(struct eye_exec *x, const struct eye_step *s, struct eye_err *err);
 /* Does what rows [row, row + n) of a step ask for. They depend on the same rows of its inputs, or on what was made before its
  * chain. */
@@ -29,6 +30,11 @@ struct eye_window {
 typedef void eye_step_into_fn(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, float *dst, int i_thread);
 typedef void eye_step_window_fn(struct eye_exec *x, const struct eye_step *s, size_t row, size_t n, const struct eye_window *w,
                                 int i_thread);
+/* run, its result a left side in bf16: panels of each of cut's threads' rows by themselves, from where the first of these would lie
+ * as f32, so that each thread writes where it always does. */
+typedef void eye_step_packed_fn(struct eye_exec *x, const struct eye_step *s, const struct eye_cut *cut);
+/* run, and before it that of the step before, packed. */
+typedef void eye_step_behind_fn(struct eye_exec *x, const struct eye_step *s, const struct eye_step *before);
 struct eye_reach { /* input lines [i * stride - top, .. + k) make a convolution's line i; h lines of w pixels of c numbers */
     int64_t h, w, c, k, stride, top;
 };
@@ -48,6 +54,8 @@ struct eye_step { /* one node that does something at run time */
     eye_step_into_fn *into; /* or NULL; with rows, of f32 */
     eye_step_window_fn *windowed; /* or NULL; with rows */
     struct eye_reach reach; /* with windowed */
+    eye_step_packed_fn *packed; /* or NULL; with whole, of which cut's shares are multiples */
+    eye_step_behind_fn *behind; /* or NULL: for the step before, which has packed, and whose result nobody else reads */
     bool heads;        /* reads its neighbours' rows too: can only begin a chain, or follow who feeds it */
     bool feeds;        /* its result goes to the next step of the chain, a window of it at a time, and is never whole */
     size_t chain;      /* steps from here on that one task does after another for its rows (chain.c); 1 = this alone */
@@ -326,6 +334,8 @@ struct eye_cut {
  * image that the m rows are, or 0. */
 struct eye_cut eye_exec_cut(const struct eye_exec *x, size_t m, size_t width, size_t unit, size_t most);
 size_t eye_cut_row(const struct eye_cut *c, size_t i); /* the first of part i; m at the end. Parts may be empty */
+struct eye_share { size_t row, end; }; /* a thread's rows */
+struct eye_share eye_cut_share(const struct eye_cut *c, size_t thread);
 static inline size_t eye_cut_parts(const struct eye_cut *c) { return c->threads * c->each; }
 /* Of v [N, H, W, C], where it has rows for all threads; else 0. */
 size_t eye_exec_width(const struct eye_exec *x, eye_val v);

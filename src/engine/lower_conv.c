@@ -11,6 +11,9 @@
 
 #include <string.h>
 
+#define PARTS 2u     /* of rows for each thread: what another thread has taken costs more in the next step than waiting for it */
+#define COLD_BYTES ((size_t)4 << 20) /* of a map: a core's own cache does not hold it */
+#define FLOATS_PER_LINE (EYE_CACHE_LINE / sizeof(float))
 #define HALF_ROWS 16 /* output rows of a call in bf16 at most: they share pairs of input rows */
 
 struct conv {
@@ -28,7 +31,9 @@ struct conv_run {
     float *y;
     struct eye_finish_i8 finish; /* depthwise, where y is bytes */
     size_t rows, parts; /* output image rows of all images; tasks */
+    bool cold;          /* maps come from behind a core's own cache */
     const struct eye_window *window; /* depthwise: holds the input's lines; or NULL */
+    const struct eye_cut *packed;    /* depthwise in bf16: y is a left side, each thread's rows by themselves; or NULL */
 };
 
 /* ---- shapes and patches ---- */
@@ -190,8 +195,8 @@ static void depthwise_row(const struct conv_run *r, size_t row, float *scratch) 
     else if (r->d->act) r->d->act(out, out, n);
 }
 
-/* n output rows of one image. */
-static void depthwise_call_bf16(const struct conv_run *r, size_t row, size_t n) {
+/* n output rows of one image; share: theirs, where y is a left side. */
+static void depthwise_call_bf16(const struct conv_run *r, size_t row, size_t n, const struct eye_share *share) {
     const struct eye_conv_shape *d = &r->d->s;
     const float *rows[HALF_ROWS + EYE_DW_BF16_K - 1];
     const float *image = r->in + (int64_t)row / d->oh * d->h * d->w * d->c;
@@ -201,23 +206,46 @@ static void depthwise_call_bf16(const struct conv_run *r, size_t row, size_t n) 
         rows[u] = at >= 0 && at < d->h ? image + at * d->w * d->c : NULL;
     }
     size_t size = (size_t)(d->ow * d->o);
-    float *out = r->y + row * size;
+    float *out = r->packed ? NULL : r->y + row * size;
     struct eye_dwconv_bf16_args a = {.rows = rows, .w = r->w, .bias = r->bias, .out = out, .n_rows = (uint32_t)n,
                                      .odd = (uint32_t)(y % 2), .width_in = (uint32_t)d->w, .width_out = (uint32_t)d->ow,
                                      .channels = (uint32_t)d->c, .pad_left = (uint32_t)d->left};
+    if (share) {
+        a.mr = (uint32_t)r->packed->unit;
+        a.lhs = (uint8_t *)(r->y + share->row * a.channels);
+        a.lhs_row = row * a.width_out - share->row;
+        a.lhs_rows = share->end - share->row;
+    }
     r->x->plan->e->kernels.dwconv_bf16(&a);
     if (r->d->act) r->d->act(out, out, n * size);
+}
+
+/* The lines that the next row is the first to read, and this one's own: the kernel goes from pixel to pixel, a line in each, which
+ * no prefetcher follows. Reading all lines in order wakes it. */
+static void fetch_lines(const struct conv_run *r, size_t row) {
+    const struct eye_conv_shape *d = &r->d->s;
+    size_t line = (size_t)(d->w * d->c), n = (size_t)(d->ow * d->o);
+    int64_t first = (int64_t)row % d->oh * d->stride - d->top + d->kh, end = EYE_MIN(first + d->stride, d->h);
+    const volatile float *image = r->in + row / (size_t)d->oh * (size_t)d->h * line;
+    for (size_t i = (size_t)first * line; i < (size_t)EYE_MAX(end, 0) * line; i += FLOATS_PER_LINE) (void)image[i];
+    for (size_t i = row * n; i < (row + 1) * n; i += FLOATS_PER_LINE) __builtin_prefetch(r->y + i, 1, 3);
 }
 
 static void depthwise_band(const struct conv_run *r, size_t row, size_t end, int i_thread) {
     size_t oh = (size_t)r->d->s.oh;
     if (!r->d->half) {
-        for (; row < end; row++) depthwise_row(r, row, (float *)eye_exec_thread(r->x, i_thread));
+        for (; row < end; row++) {
+            if (r->cold) fetch_lines(r, row);
+            depthwise_row(r, row, (float *)eye_exec_thread(r->x, i_thread));
+        }
         return;
     }
-    for (size_t n; row < end; row += n) {
+    struct eye_share share = {0};
+    for (size_t n, thread = 0, ow = (size_t)r->d->s.ow; row < end; row += n) {
         n = EYE_MIN(EYE_MIN(end, row - row % oh + oh) - row, HALF_ROWS);
-        depthwise_call_bf16(r, row, n);
+        while (r->packed && share.end <= row * ow) share = eye_cut_share(r->packed, thread++);
+        if (r->packed) n = EYE_MIN(n, share.end / ow - row);
+        depthwise_call_bf16(r, row, n, r->packed ? &share : NULL);
     }
 }
 
@@ -279,14 +307,25 @@ static void depthwise_windowed(struct eye_exec *x, const struct eye_step *s, siz
     depthwise_band(&r, row / (size_t)d->s.ow, (row + n) / (size_t)d->s.ow, i_thread);
 }
 
+static void do_bands(struct conv_run *r, const struct eye_step *s, eye_task_fn *fn) {
+    const struct eye_conv_shape *d = &r->d->s;
+    r->rows = eye_exec_rows(r->x, s->node->out) / (size_t)d->ow;
+    r->cold = !r->finish.y && (size_t)(d->h * d->w * d->c) * sizeof(float) >= COLD_BYTES;
+    r->parts = EYE_MIN(PARTS * (size_t)eye_pool_n_threads(r->x->plan->e->pool), r->rows);
+    eye_exec_tasks(r->x, r->rows * (size_t)(d->ow * d->o * d->kh), r->parts, fn, r);
+}
+
 static enum eye_status run_bands(struct eye_exec *x, const struct eye_step *s, const float *w, eye_task_fn *fn) {
-    const struct conv *d = s->data;
-    const struct eye_node *n = s->node;
     struct conv_run r = make_bands(x, s, w);
-    r.rows = eye_exec_rows(x, n->out) / (size_t)d->s.ow;
-    r.parts = eye_exec_parts(x, r.rows, 16); /* neighbouring rows share kh - 1 input rows in the cache */
-    eye_exec_tasks(x, r.rows * (size_t)(d->s.ow * d->s.o * d->s.kh), r.parts, fn, &r);
+    do_bands(&r, s, fn);
     return EYE_OK;
+}
+
+static void depthwise_packed(struct eye_exec *x, const struct eye_step *s, const struct eye_cut *cut) {
+    const struct conv *d = s->data;
+    struct conv_run r = make_bands(x, s, eye_blob_ptr(x->plan, d->weights));
+    r.packed = cut;
+    do_bands(&r, s, depthwise_task);
 }
 
 static enum eye_status run_depthwise(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
@@ -341,6 +380,7 @@ static enum eye_status lower_depthwise(struct eye_lower *l, const struct eye_nod
     s->unit = s->whole = (size_t)d->s.ow;
     s->reach = (struct eye_reach){d->s.h, d->s.w, d->s.c, d->s.kh, d->s.stride, d->s.top};
     if (!d->half && eye_dim(l->g, n->out, 0) == 1) s->windowed = depthwise_windowed;
+    if (d->half && !d->act && d->s.o % 32 == 0) s->packed = depthwise_packed;
     EYE_TRY(eye_lower_want_weight(l, n, n->in[1], err));
     return eye_lower_blob(l, taps * (size_t)d->s.o, fill_depthwise, &ctx, sizeof ctx, taps, &d->weights, err);
 }

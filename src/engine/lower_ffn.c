@@ -3,7 +3,7 @@
  * Many rows: a task takes a block of rows through both matrices; the hidden rows exist only in pieces of f_chunk columns,
  * which the second product consumes at once as a piece of its k (its sums continue in the block's output tile). So hidden
  * values never leave L2, where a FastViTHD stage would write and read 100 MB. Fewer rows: two shared GEMMs through scratch.
- * Both give the same bits. */
+ * Where a convolution in bf16 makes x for nobody else, it makes it packed. All give the same bits. */
 #include "engine/engine_impl.h"
 
 #include <string.h>
@@ -26,7 +26,9 @@ struct ffn_run {
     const struct ffn *d;
     const float *in, *residual;
     float *y;
-    size_t m, n_blocks, panels; /* blocks are equal parts of the panels of rows */
+    size_t m;
+    struct eye_cut cut; /* in blocks */
+    bool packed;        /* in is a left side, each thread's rows by themselves */
 };
 
 /* A thread's scratch for one block of rows. */
@@ -62,36 +64,45 @@ static void hidden_piece(const struct ffn_run *r, const uint8_t *lhs, size_t m, 
     r->d->w2.ukr->pack_lhs(m, f, hidden, f, dst);
 }
 
+/* From row on, of a thread's share. */
+static const uint8_t *packed_rows(const struct ffn_run *r, size_t row, size_t thread) {
+    const struct eye_matrix *w = &r->d->w1;
+    size_t first = eye_cut_share(&r->cut, thread).row;
+    return (const uint8_t *)(r->in + first * w->k) + (row - first) / w->ukr->mr * w->lhs_bytes;
+}
+
 static void ffn_task(void *ctx, int i_task, int i_thread) {
     const struct ffn_run *r = ctx;
     const struct ffn *d = r->d;
     const struct eye_matrix *w1 = &d->w1, *w2 = &d->w2;
-    size_t mr = w2->ukr->mr, row = eye_part(r->panels, r->n_blocks, (size_t)i_task) * mr;
-    size_t rows = EYE_MIN(eye_part(r->panels, r->n_blocks, (size_t)i_task + 1) * mr, r->m) - row;
+    size_t mr = w2->ukr->mr, row = eye_cut_row(&r->cut, (size_t)i_task);
+    size_t rows = eye_cut_row(&r->cut, (size_t)i_task + 1) - row;
     struct layout t = block_layout(d, d->w1.block_rows);
     uint8_t *mem = eye_exec_thread(r->x, i_thread);
     float *out = (float *)(mem + t.out);
     const float *bias = eye_blob_ptr(r->x->plan, w2->bias);
     const uint8_t *rhs = eye_blob_ptr(r->x->plan, w2->blob);
-    for (size_t i = 0; i < rows; i += mr)
+    const uint8_t *lhs = r->packed ? packed_rows(r, row, (size_t)i_task / r->cut.each) : mem;
+    for (size_t i = 0; !r->packed && i < rows; i += mr)
         w1->ukr->pack_lhs(EYE_MIN(mr, rows - i), w1->k, r->in + (row + i) * w1->k, w1->k, mem + i / mr * w1->lhs_bytes);
     for (size_t f0 = 0; f0 < w1->n; f0 += d->f_chunk) {
         size_t f = EYE_MIN(d->f_chunk, w1->n - f0);
         for (size_t i = 0; i < rows; i += mr)
-            hidden_piece(r, mem + i / mr * w1->lhs_bytes, EYE_MIN(mr, rows - i), f0, f, (float *)(mem + t.hidden),
+            hidden_piece(r, lhs + i / mr * w1->lhs_bytes, EYE_MIN(mr, rows - i), f0, f, (float *)(mem + t.hidden),
                          mem + t.hidden_lhs + i / mr * t.hidden_lhs_bytes);
         bool adds = r->residual && w2->ukr->run_add && f0 + f == w1->n;
         for (size_t i = 0; i < rows; i += mr) {
             size_t m = EYE_MIN(mr, rows - i), at = (row + i) * w2->n, next = (row + rows + i) * w1->k;
-            const void *lhs = mem + t.hidden_lhs + i / mr * t.hidden_lhs_bytes, *part = rhs + f0 / w2->ukr->kr * w2->ukr->rhs_step;
+            const void *hidden = mem + t.hidden_lhs + i / mr * t.hidden_lhs_bytes;
+            const void *part = rhs + f0 / w2->ukr->kr * w2->ukr->rhs_step;
             float *c = out + i * w2->n;
             if (!adds) {
-                w2->ukr->run(m, w2->n, f, lhs, part, w2->panel_bytes, c, w2->n, bias, f0 > 0);
+                w2->ukr->run(m, w2->n, f, hidden, part, w2->panel_bytes, c, w2->n, bias, f0 > 0);
                 continue;
             }
             struct eye_gemm_add add = {.y = r->y + at, .x = r->residual + at}; /* and what the next block packs */
-            if (w1->k == w2->n && row + rows + i + m <= r->m) add.next = r->in + next;
-            w2->ukr->run_add(m, w2->n, f, lhs, part, w2->panel_bytes, c, w2->n, bias, f0 > 0, &add);
+            if (!r->packed && w1->k == w2->n && row + rows + i + m <= r->m) add.next = r->in + next;
+            w2->ukr->run_add(m, w2->n, f, hidden, part, w2->panel_bytes, c, w2->n, bias, f0 > 0, &add);
         }
     }
     float *y = r->y + row * w2->n;
@@ -122,21 +133,32 @@ static bool by_blocks(const struct eye_engine *e, const struct ffn *d, size_t m)
     return eye_by_blocks(e, &d->w1, m) || (d->at_once && m >= OWN_PANELS * d->w1.ukr->mr * (size_t)eye_pool_n_threads(e->pool));
 }
 
-static enum eye_status run_ffn(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+static struct ffn_run start_run(struct eye_exec *x, const struct eye_step *s) {
     const struct ffn *d = s->data;
     const struct eye_node *n = s->node;
     struct ffn_run r = {.x = x, .d = d, .in = eye_exec_ptr(x, n->in[0]), .residual = eye_exec_ptr(x, eye_node_in(n, 5)),
                         .y = eye_exec_ptr(x, n->out), .m = eye_exec_rows(x, n->in[0])};
-    if (!by_blocks(x->plan->e, d, r.m)) {
-        two_products(x, &r);
-        return EYE_OK;
-    }
-    size_t mr = d->w1.ukr->mr;
-    r.panels = eye_ceil_div(r.m, mr);
-    r.n_blocks = EYE_ALIGN_UP(eye_ceil_div(r.panels, d->w1.block_rows / mr), (size_t)eye_pool_n_threads(x->plan->e->pool));
-    r.n_blocks = EYE_MIN(r.n_blocks, r.panels);
-    eye_exec_tasks(x, SIZE_MAX, r.n_blocks, ffn_task, &r);
+    r.cut = eye_exec_cut(x, r.m, eye_exec_width(x, n->out), d->w1.ukr->mr, d->w1.block_rows);
+    return r;
+}
+
+static enum eye_status run_ffn(struct eye_exec *x, const struct eye_step *s, struct eye_err *err) {
+    struct ffn_run r = start_run(x, s);
+    if (by_blocks(x->plan->e, r.d, r.m)) eye_exec_tasks(x, SIZE_MAX, eye_cut_parts(&r.cut), ffn_task, &r);
+    else two_products(x, &r);
     return EYE_OK;
+}
+
+static void run_behind(struct eye_exec *x, const struct eye_step *s, const struct eye_step *before) {
+    struct ffn_run r = start_run(x, s);
+    r.packed = true;
+    uint64_t start = x->timing ? eye_now_ns() : 0;
+    before->packed(x, before, &r.cut);
+    uint64_t middle = x->timing ? eye_now_ns() : 0;
+    eye_exec_tasks(x, SIZE_MAX, eye_cut_parts(&r.cut), ffn_task, &r);
+    if (!x->timing) return;
+    x->ns[before - x->plan->step] = middle - start;
+    x->ns[s - x->plan->step] = eye_now_ns() - middle;
 }
 
 /* A hidden piece is whole panels of w1 and whole steps of w2. 0: the two matrices' kernels do not fit together. */
@@ -147,6 +169,17 @@ static size_t choose_f_chunk(const struct ffn *d) {
     size_t bytes = d->at_once ? F_AT_ONCE_BYTES : F_CHUNK_BYTES, most = d->at_once ? F_AT_ONCE_COLS : F_CHUNK_COLS;
     size_t cols = EYE_MIN(EYE_MIN(bytes / row_bytes, most), EYE_ALIGN_UP(d->w1.n, u1->nr));
     return EYE_MAX(cols / u1->nr, 1) * u1->nr;
+}
+
+/* The step before can make the left side, each thread's rows being whole lines, and nobody else reads it. */
+static bool stands_behind(const struct eye_lower *l, const struct eye_node *n, const struct eye_step *s, const struct ffn *d,
+                          size_t m) {
+    const struct eye_step *before = l->plan->n_steps ? &l->plan->step[l->plan->n_steps - 1] : NULL;
+    const struct eye_value *y = eye_value_at(l->g, n->out);
+    return before && before->packed && before->node->out == n->in[0] && l->uses[n->in[0]] == 1 &&
+           before->leads_to == s->leads_to && before->m == m && y->rank == 4 && (size_t)y->dims[2] == before->whole &&
+           y->dims[1] >= 2 * (int64_t)eye_pool_n_threads(l->e->pool) && d->at_once && d->w1.ukr->kr == 32 &&
+           d->w1.ukr->lhs_step == 64 && by_blocks(l->e, d, m);
 }
 
 enum eye_status eye_lower_ffn(struct eye_lower *l, const struct eye_node *n, struct eye_step *s, struct eye_err *err) {
@@ -171,5 +204,6 @@ enum eye_status eye_lower_ffn(struct eye_lower *l, const struct eye_node *n, str
     eye_lower_scratch(l, by_blocks(l->e, d, m) ? block_layout(d, d->w1.block_rows).bytes : 0,
                       d->hidden_offset + eye_line(rows * d->w1.n * sizeof(float)));
     s->run = run_ffn;
+    if (stands_behind(l, n, s, d, m)) s->behind = run_behind;
     return EYE_OK;
 }

@@ -101,8 +101,11 @@ struct eye_dwconv_bf16_args {
     const float *const *rows; /* n_rows + 6 pointers to input rows [width_in][channels]; NULL = a row of zeros (padding) */
     const float *w;           /* [7][7][channels] */
     const float *bias;        /* [channels] or NULL */
-    float *out;               /* [n_rows][width_out][channels] */
+    float *out;               /* [n_rows][width_out][channels]; or NULL: lhs, of a multiple of 32 channels */
     uint32_t n_rows, odd, width_in, width_out, channels, pad_left; /* odd: 0 or 1 */
+    uint8_t *lhs;             /* lhs_rows pixels, as pack_lhs makes panels of mr of them, 32 bf16 a step, 64-byte aligned */
+    size_t lhs_row, lhs_rows; /* the first pixel's place in it */
+    uint32_t mr;
 };
 typedef void eye_dwconv_bf16_fn(const struct eye_dwconv_bf16_args *a);
 

@@ -165,6 +165,9 @@ static void bench_dwconv_bf16(struct check *c, uint32_t width, uint32_t channels
     char shape[64];
     snprintf(shape, sizeof shape, "%u x %u", width, channels);
     report(c, step_dwconv_bf16, &a, shape, 2.0 * K * K * (double)(ROWS * n_row), "GOP/s");
+    snprintf(shape, sizeof shape, "%u x %u, to bf16", width, channels);
+    a.lhs = (uint8_t *)a.out, a.out = NULL, a.mr = 14, a.lhs_rows = ROWS * width;
+    report(c, step_dwconv_bf16, &a, shape, 2.0 * K * K * (double)(ROWS * n_row), "GOP/s");
     eye_alloc_free(NULL, mem, all * sizeof *mem);
 }
 void bench_eye_dwconv_bf16_fn(struct check *c) {

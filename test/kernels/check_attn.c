@@ -338,6 +338,30 @@ static double lost(enum check_pattern px, enum check_pattern pw) {
     return 49.0 * (double)FLT_MIN * (1.0 + largest(px) + largest(pw));
 }
 
+/* The same results as part of a left side: rounded, subnormals perhaps to zero, in their places and nowhere else. */
+static void dwconv_bf16_packed(struct check *c, eye_dwconv_bf16_fn *fn, struct eye_dwconv_bf16_args a, const float *out) {
+    size_t n = (size_t)a.n_rows * a.width_out, channels = a.channels;
+    a.mr = (uint32_t)check_between(c, 1, 16);
+    a.lhs_row = check_below(c, 40);
+    a.lhs_rows = a.lhs_row + n + check_below(c, 20);
+    struct gbuf lhs = gbuf_new(a.lhs_rows * channels * 2, 64);
+    a.out = NULL, a.lhs = lhs.p, fn(&a);
+    gbuf_check(c, &lhs, "left side");
+    for (size_t i = 0; i < a.lhs_rows * channels; i++) {
+        size_t first = i / channels / a.mr * a.mr, m = a.lhs_rows - first < a.mr ? a.lhs_rows - first : a.mr;
+        size_t in = i - first * channels, row = first + in / 32 % m, e = in / 32 / m * 32 + in % 32;
+        const uint16_t *got = (const uint16_t *)lhs.p + i;
+        if (row < a.lhs_row || row >= a.lhs_row + n) {
+            if (!gbuf_untouched(got, 2)) check_fail(c, "left side: row %zu, element %zu was written", row, e);
+            continue;
+        }
+        float want = out[(row - a.lhs_row) * channels + e];
+        if (*got == eye_f32_to_bf16(want) || (fabsf(want) < FLT_MIN && eye_bf16_to_f32(*got) == 0)) continue;
+        check_fail(c, "left side: row %zu, element %zu: %g, want %g", row, e, (double)eye_bf16_to_f32(*got), (double)want);
+    }
+    gbuf_free(&lhs);
+}
+
 /* Sums of the products of rounded numbers; inputs, weights and products that are subnormal may count as zeros. Rows in calls of
  * their own have the same bits. */
 static void dwconv_bf16_case(struct check *c, struct eye_dwconv_bf16_args a, enum check_pattern px, enum check_pattern pw) {
@@ -369,6 +393,7 @@ static void dwconv_bf16_case(struct check *c, struct eye_dwconv_bf16_args a, enu
     a.out = want, ref(&a);
     a.out = out.p, fn(&a);
     gbuf_check(c, &out, "out");
+    if (a.channels % 32 == 0) dwconv_bf16_packed(c, fn, a, out.p);
     for (uint32_t y = 0; y < a.n_rows; y++) {
         struct eye_dwconv_bf16_args one = a;
         one.rows = rows + y, one.n_rows = 1, one.odd = (a.odd + y) % 2, one.out = alone.p;

@@ -23,9 +23,14 @@ void eye_dwconv_f32_ref(const struct eye_dwconv_args *a) {
 
 static double rounded(float x) { return eye_bf16_to_f32(eye_f32_to_bf16(x)); }
 
+/* Channel c of pixel i, where a left side has it. */
+static uint16_t *in_lhs(const struct eye_dwconv_bf16_args *a, size_t i, size_t c) {
+    size_t at = a->lhs_row + i, first = at / a->mr * a->mr, left = a->lhs_rows - first, m = left < a->mr ? left : a->mr;
+    return (uint16_t *)(void *)a->lhs + first * a->channels + (c / 32 * m + at - first) * 32 + c % 32;
+}
+
 void eye_dwconv_bf16_ref(const struct eye_dwconv_bf16_args *a) {
     const size_t k = EYE_DW_BF16_K, n = a->channels;
-    float *out = a->out;
     for (size_t i = 0; i < a->n_rows * a->width_out * n; i++) {
         const size_t c = i % n, x = i / n % a->width_out;
         const float *const *rows = a->rows + i / n / a->width_out;
@@ -34,7 +39,8 @@ void eye_dwconv_bf16_ref(const struct eye_dwconv_bf16_args *a) {
             const size_t col = x + t % k - a->pad_left; /* left of the image wraps to a huge number */
             if (rows[t / k] && col < a->width_in) sum += rounded(rows[t / k][col * n + c]) * rounded(a->w[t * n + c]);
         }
-        out[i] = (float)sum;
+        if (a->out) a->out[i] = (float)sum;
+        else *in_lhs(a, i / n, c) = eye_f32_to_bf16((float)sum);
     }
 }
 
