@@ -159,7 +159,8 @@ static size_t bytes_per_number(enum eye_dtype t) { return t == EYE_U8 ? 1 : t ==
 static enum eye_status place_memory(struct eye_lower *l, struct eye_err *err) {
     struct eye_plan *p = l->plan;
     size_t n = l->g->n_values, *bytes = table(l, n, sizeof *bytes);
-    if (!bytes) return eye_fail_nomem(err, n * sizeof *bytes);
+    bool *loose = table(l, n, sizeof *loose);
+    if (!bytes || !loose) return eye_fail_nomem(err, n * sizeof *bytes);
     int32_t *until = table(l, l->g->n_nodes, sizeof *until);
     if (!until) return eye_fail_nomem(err, l->g->n_nodes * sizeof *until);
     eye_chain_steps(l, until);
@@ -169,7 +170,8 @@ static enum eye_status place_memory(struct eye_lower *l, struct eye_err *err) {
         if (l->g->value[v].kind == EYE_VAL_NODE && l->alias[v] == EYE_NONE && l->uses[v])
             bytes[v] = eye_lower_elems(l, (eye_val)v) * bytes_per_number(l->g->value[v].dtype);
     }
-    struct eye_place_opts o = {.bytes = bytes, .alias = l->alias, .early = l->early, .until = until};
+    for (size_t i = 0; i < p->n_steps; i++) loose[p->step[i].node->out] = p->step[i].feeds; /* whole for observers only */
+    struct eye_place_opts o = {.bytes = bytes, .alias = l->alias, .early = l->early, .until = until, .loose = loose};
     if (eye_pool_n_threads(l->e->pool) > 1) o.apart_bytes = APART_BYTES;
     return eye_graph_place(l->g, &o, p->offset, &p->activations_bytes, err);
 }

@@ -291,8 +291,10 @@ struct eye_place_opts {
     const int32_t *early; /* [n_values] or NULL: -1, or the number of a node before v's own that writes v already */
     const int32_t *until; /* [n_nodes] or NULL: what node k reads or makes stays until node until[k] is done; NULL: k */
     /* Values of different sizes share no memory if that takes at most so many bytes: a thread that always has the same part of the
-     * rows then writes where it wrote last, not where another did. 0: the least memory. */
+     * rows then writes where it wrote last, not where another did. If it takes more, they share none for some nodes after a value's
+     * last, if that takes at most a quarter more than the least memory. 0: the least memory. */
     size_t apart_bytes;
+    const bool *loose; /* [n_values] or NULL: hardly ever written, so that it does not matter what shares their memory */
 };
 EYE_MUST_CHECK enum eye_status eye_graph_place(const struct eye_graph *g, const struct eye_place_opts *o, size_t *offset,
                                                size_t *total_bytes, struct eye_err *err);
