@@ -91,9 +91,9 @@ EYE_INLINE void eye_f512_start(const size_t m, const size_t nv, const bool whole
 /* A whole step of k: 64 bytes of each row. */
 EYE_INLINE void eye_f512_step(const enum eye_f512_weights t, const size_t m, const size_t nv, const float *a, const uint8_t *b,
                               size_t panel_stride, __m512 acc[][8]) {
-    const size_t words = t == EYE_F512_BF16 ? 2 : 1, unit_bytes = t == EYE_F512_F16 ? 64 : 128;
+    const size_t words = t == EYE_F512_BF16 ? 2 : 1, n_units = EYE_PACK_KR / words, unit_bytes = t == EYE_F512_F16 ? 64 : 128;
     EYE_UNROLL_4
-    for (size_t u = 0; u < EYE_PACK_KR / words; u++, b += unit_bytes) eye_f512_unit(t, m, nv, a + u * words, b, panel_stride, acc);
+    for (size_t u = 0; u < n_units; u++, b += unit_bytes) eye_f512_unit(t, m, nv, a + u * words, b, panel_stride, acc);
 }
 
 /* m rows x nv vectors of columns (two a panel), of which n columns are wanted; whole: all of them, without masks. units: of the
