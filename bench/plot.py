@@ -39,13 +39,13 @@ def peers(files):
                 bound = r["bar"] and (1 / r["bar"] if turned else r["bar"])
                 rows.append((r["row"], r["best_peer"], 1 / r["ratio"] if turned else r["ratio"], bound))
     rows.sort(key=lambda r: r[0])
-    left, wide, high, most = 430, 420, 20, 2.4
-    at = lambda v: left + wide * min(v, most) / most  # noqa: E731
+    left, wide, high, most = 430, 420, 20, max(1.2, *(r[2] for r in rows))
+    at = lambda v: left + wide * v / most  # noqa: E731
     height = 60 + high * len(rows)
     out = [text(10, 18, "Time of eyelet over time of its best peer, measured in turns; dashes: what is wanted")]
-    for i in range(0, 25, 4):
+    for i in range(0, int(10 * most) + 1, 2):
         out += [
-            line(at(i / 10), 30, at(i / 10), height - 24, "one" if i == 10 else "grid"),
+            line(at(i / 10), 30, at(i / 10), height - 24, "grid"),
             text(at(i / 10), height - 10, f"{i / 10:.1f}", "middle", "small"),
         ]
     out.append(line(at(1), 30, at(1), height - 24, "one"))
@@ -55,7 +55,7 @@ def peers(files):
             text(left - 8, y + 12, row, "end"),
             f'<rect x="{left}" y="{y}" width="{at(ratio) - left:.1f}" height="{high - 6}" '
             f'class="{"bar" if ratio <= 1 else "slow"}"/>',
-            text(at(ratio) + 6, y + 11, f"{ratio:.2f}  {peer}", "start", "small"),
+            text(left + wide + 12, y + 11, f"{ratio:.2f}  {peer}", "start", "small"),
         ]
         if bound:
             out.append(line(at(bound), y - 2, at(bound), y + high - 4, "bound"))
