@@ -95,8 +95,8 @@ struct eye_share eye_cut_share(const struct eye_cut *c, size_t thread) {
     return (struct eye_share){eye_cut_row(c, thread * c->each), eye_cut_row(c, (thread + 1) * c->each)};
 }
 
-size_t eye_exec_width(const struct eye_exec *x, eye_val v) {
-    const struct eye_value *y = eye_value_at(x->plan->g, v);
+size_t eye_plan_width(const struct eye_plan *p, eye_val v) {
+    const struct eye_value *y = eye_value_at(p->g, v);
     if (y->rank != 4 || y->dims[1] < 1 || y->dims[2] < 1) return 0;
-    return y->dims[1] >= 2 * (int64_t)eye_pool_n_threads(x->plan->e->pool) ? (size_t)y->dims[2] : 0;
+    return y->dims[1] >= 2 * (int64_t)eye_pool_n_threads(p->e->pool) ? (size_t)y->dims[2] : 0;
 }

@@ -338,7 +338,8 @@ struct eye_share { size_t row, end; }; /* a thread's rows */
 struct eye_share eye_cut_share(const struct eye_cut *c, size_t thread);
 static inline size_t eye_cut_parts(const struct eye_cut *c) { return c->threads * c->each; }
 /* Of v [N, H, W, C], where it has rows for all threads; else 0. */
-size_t eye_exec_width(const struct eye_exec *x, eye_val v);
+size_t eye_plan_width(const struct eye_plan *p, eye_val v);
+static inline size_t eye_exec_width(const struct eye_exec *x, eye_val v) { return eye_plan_width(x->plan, v); }
 
 /* ---- rows and segments (segments.c) ---- */
 /* Checks the bind's segments and cuts them into blocks. */

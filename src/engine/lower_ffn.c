@@ -175,10 +175,9 @@ static size_t choose_f_chunk(const struct ffn *d) {
 static bool stands_behind(const struct eye_lower *l, const struct eye_node *n, const struct eye_step *s, const struct ffn *d,
                           size_t m) {
     const struct eye_step *before = l->plan->n_steps ? &l->plan->step[l->plan->n_steps - 1] : NULL;
-    const struct eye_value *y = eye_value_at(l->g, n->out);
     return before && before->packed && before->node->out == n->in[0] && l->uses[n->in[0]] == 1 &&
-           before->leads_to == s->leads_to && before->m == m && y->rank == 4 && (size_t)y->dims[2] == before->whole &&
-           y->dims[1] >= 2 * (int64_t)eye_pool_n_threads(l->e->pool) && d->at_once && d->w1.ukr->kr == 32 &&
+           before->leads_to == s->leads_to && before->m == m && before->whole == eye_plan_width(l->plan, n->out) &&
+           d->at_once && d->w1.ukr->kr == 32 &&
            d->w1.ukr->lhs_step == 64 && by_blocks(l->e, d, m);
 }
 
